@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+#   make            build both programs into build/plain
+#   make check      all tests (installs nothing; see README)
+#   make SAN=address|undefined|thread    the same with a sanitizer (and fault points)
+#   make FAULTS=1   with fault points, into build/faults
+#   make V=1        show the commands
+
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.PHONY: all programs unit clean FORCE
+all: programs
+
+BUILD	?= build
+SAN	?=
+FAULTS	?= $(if $(SAN),1)
+B	:= $(BUILD)/$(or $(SAN),$(if $(FAULTS),faults,plain))
+Q	:= $(if $(V),,@)
+say	= $(if $(V),,@printf '  %-4s %s\n' $(1) $@)
+
+VERSION := $(shell cat VERSION)
+PREFIX	?= /usr/local
+
+PKGS	:= libtirpc libcurl sqlite3 libmicrohttpd inih jansson libb2 libxxhash
+WARN	:= -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wwrite-strings -Wno-missing-field-initializers -Werror
+CFLAGS	?= -O2 -g
+SYSTEMD	:= $(shell pkg-config --exists libsystemd && echo libsystemd)
+# System headers of the packages are taken as such: their warnings are not ours.
+INCLUDES := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) $(SYSTEMD)))
+ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -I$(B) $(INCLUDES) -pthread \
+	      -DIZO_VERSION='"$(VERSION)"' $(if $(SYSTEMD),-DHAVE_SYSTEMD) \
+	      $(WARN) $(CFLAGS) $(if $(FAULTS),-DIZO_FAULTS) \
+	      $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
+	      $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=undefined)
+LDLIBS	:= $(shell pkg-config --libs $(PKGS) $(SYSTEMD)) -pthread
+
+# ---- libraries: one a folder; a program is its file in cmd/ and the libraries it names, in order ----
+
+LIBS	:= base cache nfsd replicate httpd
+src	= $(wildcard $(1)/*.c)
+PROGS	:= izo-nfsd izo-httpd
+# Files of cmd/ besides the program's own.
+izo-nfsd_CMD	:= config options ctl control status progress service
+izo-httpd_CMD	:= options service
+izo-nfsd_LIBS	:= nfsd replicate cache rpcgen base
+izo-httpd_LIBS	:= httpd rpcgen base
+
+programs: $(PROGS:%=$(B)/%)
+
+# ---- rpcgen ----
+
+XDR	:= kml nfs3 mount3
+XDR_H	:= $(XDR:%=$(B)/rpcgen/%.h)
+.PRECIOUS: $(B)/rpcgen/%.h $(B)/rpcgen/%_xdr.c
+$(B)/rpcgen/%.h: rpcgen/%.x
+	$(call say,GEN)
+	$(Q)mkdir -p $(@D) && rm -f $@ && cd rpcgen && rpcgen -h -o $(abspath $@) $(<F)
+$(B)/rpcgen/%_xdr.c: rpcgen/%.x $(B)/rpcgen/%.h
+	$(call say,GEN)
+	$(Q)mkdir -p $(@D) && rm -f $@ && cd rpcgen && rpcgen -c -o $(abspath $@) $(<F)
+# What rpcgen makes does not survive our warnings.
+$(B)/rpcgen/%_xdr.o: $(B)/rpcgen/%_xdr.c $(B)/flags
+	$(call say,CC)
+	$(Q)$(CC) $(filter-out $(WARN),$(ALL_CFLAGS)) -I$(B)/rpcgen -w -c -o $@ $<
+
+# ---- C ----
+
+$(B)/%.o: %.c $(B)/flags | $(XDR_H)
+	$(call say,CC)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -MD -MP -c -o $@ $<
+$(B)/flags: FORCE
+	@mkdir -p $(@D); echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS)' > $@
+
+define library
+.PHONY: lib-$(1)
+lib-$(1): $(B)/lib$(1).a
+$(B)/lib$(1).a: $(patsubst %.c,$(B)/%.o,$(call src,$(1))) $(2)
+	$$(call say,AR)
+	$$(Q)rm -f $$@ && $$(AR) rcs $$@ $$^
+endef
+$(foreach l,$(LIBS),$(eval $(call library,$(l),)))
+$(eval $(call library,rpcgen,$(XDR:%=$(B)/rpcgen/%_xdr.o)))
+
+define program
+$(B)/$(1): $(B)/cmd/$(1).o $(patsubst %,$(B)/cmd/%.o,$($(1)_CMD)) $(foreach l,$($(1)_LIBS),$(B)/lib$(l).a)
+	$$(call say,LINK)
+	$$(Q)$$(CC) $$(ALL_CFLAGS) -o $$@ $$^ $$(LDLIBS)
+endef
+$(foreach p,$(PROGS),$(eval $(call program,$(p))))
+
+# ---- tests ----
+# tests/unit/test_LAYER_THING.c is one cmocka program; it links every library of its layer and below.
+
+UNITS	:= $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+unit: $(UNITS)
+layer	= $(word 2,$(subst _, ,$(notdir $(1))))
+layer_libs_base		:= base
+layer_libs_rpcgen	:= rpcgen base
+layer_libs_cache	:= cache rpcgen base
+layer_libs_nfsd		:= nfsd cache rpcgen base
+layer_libs_replicate	:= replicate cache rpcgen base
+layer_libs_httpd	:= httpd rpcgen base
+define unit_test
+$(1): $(1:$(B)/tests/%=$(B)/tests/unit/%.o) $(foreach l,$(layer_libs_$(call layer,$(1))),$(B)/lib$(l).a)
+	$$(call say,LINK)
+	$$(Q)mkdir -p $$(@D) && $$(CC) $$(ALL_CFLAGS) -o $$@ $$^ $$(LDLIBS) -lcmocka
+endef
+$(foreach u,$(UNITS),$(eval $(call unit_test,$(u))))
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

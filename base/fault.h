@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * fault: named points where tests make things go wrong.  Empty in release builds.
+ *
+ *	err = FAULT("replace.rename");
+ *	if (!err && renameat(...) < 0) ...
+ *
+ * FAULT(name) gives 0 or a negative errno.  Steered by the environment, read at each point's first hit:
+ *   IZO_FAULT=NAME[:NTH][:ACTION],...   at the NTH hit (default 1; 0: each one) of NAME do ACTION:
+ *       an errno's name (ENOSPC, EIO, default EIO) is returned; "kill" sends SIGKILL to this
+ *       process; "hang" sleeps 3600 s; "slow" sleeps 100 ms and goes on
+ *   IZO_FAULT_LIST=FILE                 each point that is passed is appended to FILE once
+ */
+#ifndef BASE_FAULT_H
+#define BASE_FAULT_H
+
+#ifdef IZO_FAULTS
+int fault_hit(const char *name);
+#define FAULT(name) fault_hit(name)
+#else
+#define FAULT(name) 0
+#endif
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * cml: the client's modification log, as the replayer sees it.
+ *
+ * Appending happens inside cache/, in the transaction of the change itself.  Here records are taken
+ * in order, sent by the caller, and retired with the upstream's answers, or given back unsent.
+ *
+ * A record that was taken is frozen: what happens to its object afterwards makes a new record.  So is
+ * every record found at start, for it may have been sent before a crash.
+ *
+ * Threads: one replayer at a time; these calls block for a transaction of the writer, never for the network.
+ */
+#ifndef CACHE_CML_H
+#define CACHE_CML_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "rpcgen/kml_codec.h"
+
+struct cache;
+
+struct cml_item {
+	struct kml_record record;	/* owned; of a store: content KML_NOWHERE, ranges filled in */
+	uint64_t ino;
+	int fd;				/* of a store: the content, to read with pread(); else -1 */
+	uint64_t bytes;			/* of a store: sum of its ranges */
+};
+
+struct cml_batch {
+	size_t n;
+	struct cml_item *items;		/* seq ascending */
+	uint64_t next;			/* the cache's */
+};
+
+/*
+ * Take the oldest records: at most max_records, and no further than the record with which the
+ * content bytes pass max_bytes (the first is always taken).  *ret_batch is NULL when there are none.
+ * Errors: -ENOMEM, -EIO (error state).
+ */
+int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes, struct cml_batch **ret_batch);
+
+/*
+ * The content of a store changed while it was read for sending?  If so: updates record's ranges,
+ * size and mtime, and item->bytes, to the present state and gives true: read it again.
+ */
+bool cml_refresh(struct cache *cache, struct cml_item *item);
+
+/*
+ * Take in the upstream's answers and drop those records; frees the batch.  Conflicts are settled here
+ * (conflict.h).  answers[i] belongs to items[i]; n_answers may be less than batch->n, the
+ * rest is given back.  KML_RETRY answers count as not answered.
+ */
+int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_answer *answers,
+	       size_t n_answers);
+/* Not sent, or nobody knows: the records stay, frozen; frees the batch. */
+void cml_give_back(struct cache *cache, struct cml_batch *batch);
+
+struct cml_totals {
+	uint64_t records;		/* waiting, taken ones too */
+	uint64_t bytes;			/* of content in them */
+	uint64_t last_seq;		/* the highest ever given */
+	uint64_t oldest_s;		/* age of the oldest record; 0: none */
+	uint64_t conflicts;		/* settled so far and not yet looked at */
+};
+void cml_totals(struct cache *cache, struct cml_totals *ret);
+
+/* fn is called (any thread, locks held: only set a flag and wake somebody) when a record is appended. */
+void cml_set_wakeup(struct cache *cache, void (*fn)(void *arg), void *arg);
+
+/* Make records for unstable data that no COMMIT followed; 0 when all of it is in the log.  For --sync. */
+int cml_flush(struct cache *cache);
+
+/* ---- what replay and status need to know of this cache ---- */
+
+uint64_t cml_client_id(struct cache *cache);	/* random, not 0, made with the cache */
+/* All answers up to this seq are taken in. */
+uint64_t cml_acked(struct cache *cache);
+
+/* Sticky "offline" of the user's; durable when the call returns. */
+bool cml_is_offline(struct cache *cache);
+int cml_set_offline(struct cache *cache, bool is_offline);
+
+struct cache_status {
+	struct cml_totals cml;
+	uint64_t position;		/* journal position reached */
+	char upstream_id[40];		/* "" before the first contact */
+	uint64_t inodes, objects;	/* in cache.db; content files */
+	uint64_t content_bytes;		/* on disk */
+	bool is_failed;			/* error state */
+	char failure[256];		/* why, and what to do */
+};
+void cache_status(struct cache *cache, struct cache_status *ret);
+
+struct cml_conflict {
+	uint64_t id;
+	int64_t when_s;
+	char path[4096];		/* where ours is now, or what was not done to it */
+	char what[256];			/* one sentence */
+};
+/* Calls fn for each conflict on record, oldest first. */
+int cml_conflicts(struct cache *cache, void (*fn)(void *arg, const struct cml_conflict *conflict), void *arg);
+
+/* For `--offline` without a daemon: marks the cache in dir.  -EBUSY: a daemon has it; -ENOENT: no cache there. */
+int cml_mark_offline(const char *dir, bool is_offline, char **ret_why);
+
+#endif
