@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * inode: objects in memory, and edits of them.
+ *
+ * Memory is a cache of table inode.  Everything here is under cache->lock.  All fields are changed by the writer
+ * thread only, through edits, but for what a WRITE or a fetch changes directly on its own thread: size,
+ * mtime, ctime, used, the maps, write_gen, last_write_us (WRITE only on a file whose is_dirty note is committed).
+ *
+ * An edit is how code that runs on the writer thread (writer.h) changes an inode:
+ *
+ *	struct inode_edit *e = inode_edit(change, ino, &err);
+ *	EDIT(e, mode, 0644);			-- sets e->v.mode and remembers that it was set
+ *	...
+ * e->v are private values that start as the inode's; what was set is written to cache.db when the change
+ * function returns 0, and put into the inode after that; when it fails nothing happens at all.  Asking twice for one inode in one
+ * change gives the same edit.  The maps are edited in e->present, e->dirty, e->dirty_next after EDIT_MAPS(e) (which
+ * copies them), and since a WRITE may add to the inode's maps meanwhile, only content code (data.c, object.c, apply.c, conflict.c, cml.c) does
+ * that, under the rule written at EDIT_MAPS.
+ */
+#ifndef CACHE_INODE_H
+#define CACHE_INODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/hash.h"
+#include "base/list.h"
+#include "cache/extent.h"
+#include "cache/types.h"
+#include "rpcgen/kml_codec.h"
+
+#define CACHE_ROOT 2
+
+struct cache;
+struct change;
+struct object;
+
+struct inode_values {
+	struct kml_oid oid;
+	enum file_type type;
+	uint32_t mode, uid, gid, major, minor;
+	uint32_t nlink, links_up;
+	uint64_t parent;
+	uint64_t size;
+	int64_t atime, mtime, ctime;	/* ns since 1970 */
+	uint64_t data_version, attr_version;
+	uint64_t data_seq, attr_seq;
+	bool is_stale, is_listed, is_dirty;
+	uint64_t listed_at;
+	uint32_t gen;
+	uint64_t keep_size;
+};
+
+struct inode {
+	struct hash_node by_ino;
+	struct list lru;
+	uint32_t refs;			/* users now; 0 and not pinned: may be evicted */
+	uint32_t pins;			/* changed by a transaction that has not committed */
+	uint64_t ino;
+	bool is_gone;			/* removed; only references are left */
+	struct inode_values v;
+	struct extent_map present, dirty, dirty_next;
+	struct object *object;		/* open content file, counted, or NULL */
+	char *target;			/* of a symlink, NUL-terminated */
+	uint8_t verifier[8];
+	bool has_verifier;
+	/* not on disk */
+	uint64_t write_gen;		/* goes up with each change of content */
+	uint64_t last_write_us;
+	bool has_uncommitted;		/* written since the last COMMIT: size and maps on disk are older */
+	uint64_t taken_seq;		/* its STORE record in the replayer's hands (or found at start); 0: none */
+};
+
+/* Find or load.  Under cache->lock.  NULL: *ret_err is -ESTALE (no such inode) or -EIO, -ENOMEM.  To be put. */
+struct inode *inode_get(struct cache *cache, uint64_t ino, int *ret_err);
+void inode_put(struct cache *cache, struct inode *inode);
+/* ino of an oid, 0: not here.  Under cache->lock or on the writer thread (sees the open transaction then). */
+uint64_t inode_find_oid(struct cache *cache, const struct kml_oid *oid);
+void inode_attr(const struct inode *inode, struct attr *ret);
+
+/* ---- on the writer thread, inside a change ---- */
+
+struct inode_edit {
+	struct list node;		/* in its change */
+	struct inode *inode;		/* referenced */
+	struct inode_values v;
+	uint32_t set;			/* bit per field, see EDIT */
+	bool has_maps;
+	struct extent_map present, dirty, dirty_next;
+	char *target;			/* new link text, owned; NULL: unchanged */
+	bool set_verifier;
+	uint8_t verifier[8];
+	bool is_new, is_removed;
+};
+
+/* NULL: *ret_err as inode_get(). */
+struct inode_edit *inode_edit(struct change *change, uint64_t ino, int *ret_err);
+/* A new inode (row inserted at once so that it has its number: e->inode->ino).  v: all values; its oid {0,0}: a fresh one of this client's is taken. */
+struct inode_edit *inode_make(struct change *change, const struct inode_values *v, int *ret_err);
+/* The object is gone: row deleted, object file unlinked after the commit, handles become stale. */
+void inode_drop(struct inode_edit *edit);
+/* A fresh oid of this client's. */
+int inode_new_oid(struct change *change, struct kml_oid *ret_oid);
+
+/* One bit per field of inode_values, in order; EDIT's argument is the field's name. */
+enum inode_field {
+	FIELD_oid, FIELD_type, FIELD_mode, FIELD_uid, FIELD_gid, FIELD_major, FIELD_minor, FIELD_nlink,
+	FIELD_links_up, FIELD_parent, FIELD_size, FIELD_atime, FIELD_mtime, FIELD_ctime, FIELD_data_version,
+	FIELD_attr_version, FIELD_data_seq, FIELD_attr_seq, FIELD_is_stale, FIELD_is_listed, FIELD_is_dirty,
+	FIELD_listed_at, FIELD_gen, FIELD_keep_size,
+};
+#define EDIT(e, field, value) ((e)->v.field = (value), (e)->set |= 1u << FIELD_##field)
+
+/*
+ * Edit the maps too: copies present, dirty, dirty_next of the inode into the edit; they replace the inode's when the change is done.
+ * For that no WRITE and no fetch may touch them meanwhile: this takes the inode's content for the change
+ * (writes and fetched ranges for it wait, briefly) until the change is done.  -ENOMEM.
+ */
+int inode_edit_maps(struct inode_edit *edit);
+#define EDIT_MAPS(e) inode_edit_maps(e)
+
+#endif

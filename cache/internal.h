@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* internal: struct cache itself, for the files of this folder only. */
+#ifndef CACHE_INTERNAL_H
+#define CACHE_INTERNAL_H
+
+#include <pthread.h>
+#include "base/hash.h"
+#include "base/list.h"
+#include "cache/cache.h"
+#include "cache/fetcher.h"
+#include "cache/inode.h"
+
+struct writer;
+struct syncer;
+struct park;
+struct cml;
+
+struct cache {
+	/* constant after open */
+	char *dir;
+	int dirfd, objects_dirfd, lock_fd;
+	enum durability durability;
+	bool no_sync;
+	uint64_t client_id;
+	uint32_t tree_id;
+	uint8_t handle_key[32];
+	struct db *write_db;		/* the writer's */
+	struct db *read_db;		/* under lock */
+	struct writer *writer;
+	struct syncer *syncer;		/* fdatasync of content, before the writer's transaction */
+	struct park *park;		/* operations that wait for the network */
+	struct cml *cml;		/* cml.c's state */
+	const struct fetcher *fetcher;
+	void *fetcher_arg;
+
+	pthread_mutex_t lock;
+	/* under lock */
+	struct hash_table inodes, dentries;
+	struct list inode_lru;
+	uint64_t n_inodes, n_dentries, max_inodes;
+	uint8_t write_verifier[8];
+	uint64_t position;
+	char upstream_id[40];
+	bool is_offline;
+	bool is_failed;			/* error state: changes get -EIO */
+	char failure[256];
+
+	/* writer thread */
+	uint64_t next_oid, next_cookie;
+};
+
+int64_t cache_now_ns(void);
+
+/* The error state (DESIGN "When the disk fails"): reads go on, changes get -EIO, --status says so.  Any thread. */
+void cache_fail(struct cache *cache, const char *what, int err);
+
+/* End an operation that gave CACHE_WAITS: posts op->done to op->loop.  Any thread. */
+void cache_op_finish(struct cache_op *op, int err);
+
+/*
+ * Run the parked operations that waited for this directory's listing, or for content of this file, again
+ * (err 0), or end them with err.  Any thread, without the lock.
+ */
+void park_wake_listing(struct cache *cache, uint64_t dir, int err);
+void park_wake_content(struct cache *cache, uint64_t ino, int err);
+
+/* meta values, on the writer thread inside a change */
+int meta_set_int(struct change *change, const char *key, int64_t value);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * writer: the thread that changes cache.db, and group commit.
+ *
+ * A change is a function and what it works on.  The writer runs all changes that wait inside one
+ * transaction, each in a savepoint of its own, commits, and then tells each how it ended.  The function runs on the writer
+ * thread, without cache->lock (it takes it to look at inodes and names), and may use the writer's connection, inode_edit(),
+ * name_*() and cml_append().  It gives 0, or -errno: then its savepoint is rolled back, its edits are dropped, and the others go on.
+ */
+#ifndef CACHE_WRITER_H
+#define CACHE_WRITER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/list.h"
+
+struct cache;
+struct cache_op;
+struct db;
+
+struct change {
+	int (*run)(struct change *change);
+	/*
+	 * On the writer thread, after the commit (err 0), or when run or the commit failed.  May free the change.
+	 * For an operation: cache_op_finish() posts op->done to its loop.
+	 */
+	void (*done)(struct change *change, int err);
+	struct cache_op *op;		/* may be NULL */
+	void *arg;
+
+	/* the writer's */
+	struct cache *cache;
+	struct list node;
+	struct list edits;		/* struct inode_edit */
+	struct list names;		/* touched names, see dentry.h */
+	int err;
+	bool was_done_before;		/* op's token was found: run was not called */
+};
+
+/* Hand over; run and done come later.  Any thread.  In the error state done comes with -EIO. */
+void writer_submit(struct cache *cache, struct change *change);
+/* Hand over and wait for it (not on the writer thread, not on a loop thread).  Gives what done got. */
+int writer_call(struct cache *cache, int (*run)(struct change *change), void *arg);
+
+/* The connection to use inside run(). */
+struct db *writer_db(struct cache *cache);
+
+/* Something to be done after the commit that makes this change durable, and only then (unlink of a file, wake-up). */
+int writer_after_commit(struct change *change, void (*fn)(struct cache *cache, void *arg), void *arg);
+
+#endif
