@@ -5,11 +5,11 @@
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/param.h>	/* MIN, MAX */
 #include <unistd.h>
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
 #define container_of(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
 
 static inline void mem_close_fd(int *fd)
