@@ -65,9 +65,19 @@ struct inode {
 	bool has_verifier;
 	/* not on disk */
 	uint64_t write_gen;		/* goes up with each change of content */
-	uint64_t last_write_us;
+	uint64_t synced_gen;		/* write_gen up to which the object file was synced */
+	uint64_t cut_gen;		/* goes up when the object file gets shorter: a read across it starts again */
+	uint64_t last_write_us, last_commit_us;
 	bool has_uncommitted;		/* written since the last COMMIT: size and maps on disk are older */
+	struct list quiet;		/* in cache->written: is_dirty, waits for 5 s of quiet */
 	uint64_t taken_seq;		/* its STORE record in the replayer's hands (or found at start); 0: none */
+	/*
+	 * Content held for a change (inode_edit_maps()): n_writing counts pwrites under way on other threads,
+	 * is_held keeps new ones off; those wait in 'held'.  cut_pending: until the object file has been cut.
+	 */
+	uint32_t n_writing;
+	bool is_held, cut_pending;
+	struct list held;		/* cache_op.priv.node */
 };
 
 /* Find or load.  Under cache->lock.  NULL: *ret_err is -ESTALE (no such inode) or -EIO, -ENOMEM.  To be put. */
@@ -117,5 +127,51 @@ enum inode_field {
  */
 int inode_edit_maps(struct inode_edit *edit);
 #define EDIT_MAPS(e) inode_edit_maps(e)
+/*
+ * The maps in an edit never speak of bytes that are not on the disk: where writes came since the last sync of the object file
+ * and durability is sync, inode_edit_maps() syncs it.  (Who pwrites much calls object_sync() before its change.)
+ * It gives -EAGAIN when an earlier change of this transaction makes the file shorter: run() passes that on.
+ *
+ * For code that pwrites on another thread (data.c, apply.c), under the lock: inode_write_begin() gives true, then pwrite without the
+ * lock, then the maps are added to and inode_write_end() is called.  False: held; come again later (data.c queues
+ * its operation in inode->held; on a thread that may wait: inode_write_wait()).
+ * A file whose content is written (not fetched) must have is_dirty committed before.
+ */
+bool inode_write_begin(struct cache *cache, struct inode *inode);
+void inode_write_end(struct cache *cache, struct inode *inode, bool has_changed);
+/* As begin, but waits; the lock is let go meanwhile: look at the inode again.  Not on a loop or the writer thread. */
+void inode_write_wait(struct cache *cache, struct inode *inode);
+/* New local content goes here: dirty, or dirty_next while the store is taken. */
+static inline struct extent_map *inode_dirty_map(struct inode *inode)
+{
+	return inode->taken_seq ? &inode->dirty_next : &inode->dirty;
+}
+
+/* The size goes down to, or up from, in this edit: maps, keep_size; the object file is cut after the commit.  Needs EDIT_MAPS. */
+int inode_edit_size(struct inode_edit *edit, uint64_t size);
+
+/* Attributes as they will be when the change is done. */
+void inode_edit_attr(const struct inode_edit *edit, struct attr *ret);
+/* Set ctime to the change's time (never back). */
+void inode_edit_touch(struct change *change, struct inode_edit *edit);
+
+/*
+ * May apply change it?  Nothing of ours on its data (attributes) waits: no seq, no dirty bytes, no write under way.
+ * Under the lock or on the writer thread with an edit.
+ */
+bool inode_data_is_clean(const struct inode *inode);
+bool inode_attr_is_clean(const struct inode *inode);
+
+/* ---- for cache.c and the writer ---- */
+
+/* Write what was set to cache.db (inside the change's savepoint). */
+int inode_edits_flush(struct change *change);
+/* Put the edits into the inodes, pinned; under the lock.  Cannot fail. */
+void inode_edits_apply(struct change *change);
+/* Drop edits; is_applied: pins too, after the transaction's end.  Under the lock. */
+void inode_edits_release(struct change *change, bool is_applied);
+/* The transaction failed: make the touched inodes what the disk says.  Under the lock. */
+void inode_edits_revert(struct change *change);
+void inode_cache_release(struct cache *cache);
 
 #endif

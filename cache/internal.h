@@ -10,10 +10,14 @@
 #include "cache/fetcher.h"
 #include "cache/inode.h"
 
+struct db;
+struct change;
 struct writer;
 struct syncer;
 struct park;
 struct cml;
+struct apply;
+struct checkpoint;
 
 struct cache {
 	/* constant after open */
@@ -30,14 +34,18 @@ struct cache {
 	struct syncer *syncer;		/* fdatasync of content, before the writer's transaction */
 	struct park *park;		/* operations that wait for the network */
 	struct cml *cml;		/* cml.c's state */
+	struct apply *apply;		/* apply.c's and listing.c's state */
+	struct checkpoint *checkpoint;
 	const struct fetcher *fetcher;
 	void *fetcher_arg;
 
 	pthread_mutex_t lock;
 	/* under lock */
 	struct hash_table inodes, dentries;
-	struct list inode_lru;
-	uint64_t n_inodes, n_dentries, max_inodes;
+	struct list inode_lru, dentry_lru, object_lru;
+	uint64_t n_inodes, n_dentries, n_objects_open, max_inodes;
+	pthread_cond_t content_idle;	/* with lock: some n_writing fell to 0, or some is_held ended */
+	struct list written;		/* inode.quiet: files with is_dirty, by last_write_us */
 	uint8_t write_verifier[8];
 	uint64_t position;
 	char upstream_id[40];
@@ -62,9 +70,30 @@ void cache_op_finish(struct cache_op *op, int err);
  * (err 0), or end them with err.  Any thread, without the lock.
  */
 void park_wake_listing(struct cache *cache, uint64_t dir, int err);
+/* Some bytes came, or the object changed (err 0): look again, the wish goes on. */
 void park_wake_content(struct cache *cache, uint64_t ino, int err);
+/*
+ * A fetcher->data() wish is over: to be called by apply_content_end() (in place of park_wake_content()).  Only then is the range asked for
+ * again.  -ESTALE: that version is not to be had any more; whoever waits goes on waiting for another one until its deadline.
+ */
+void park_content_done(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset, int err);
 
 /* meta values, on the writer thread inside a change */
 int meta_set_int(struct change *change, const char *key, int64_t value);
+int meta_set_text(struct change *change, const char *key, const char *value);
+/* 1, 0: not set, -errno.  Any connection that is the caller's. */
+int meta_get_int(struct db *db, const char *key, int64_t *ret_value);
+
+/*
+ * cml.c's part of cache_open(), after recovery of the tables and with the writer running; nothing has been appended yet:
+ * every record found counts as taken.  recover.c's STORE records come after it.
+ */
+int cml_open(struct cache *cache);
+void cml_close(struct cache *cache);
+/* Records up to this seq were taken or found at start, so they are frozen.  Under cache->lock. */
+uint64_t cml_frozen_seq(struct cache *cache);
+/* apply.c's part; cache_close() calls the other with all threads but the writer stopped. */
+int apply_open(struct cache *cache);
+void apply_close(struct cache *cache);
 
 #endif

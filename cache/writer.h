@@ -6,6 +6,10 @@
  * transaction, each in a savepoint of its own, commits, and then tells each how it ended.  The function runs on the writer
  * thread, without cache->lock (it takes it to look at inodes and names), and may use the writer's connection, inode_edit(),
  * name_*() and cml_append().  It gives 0, or -errno: then its savepoint is rolled back, its edits are dropped, and the others go on.
+ * -EAGAIN: rolled back and run again in the next transaction (inode_edit_maps() gives it: pass it on).
+ *
+ * A transaction that cannot be committed: what it touched is read again from the disk, done() gets -ENOSPC when
+ * the disk was full, else -EIO and the cache is in its error state.
  */
 #ifndef CACHE_WRITER_H
 #define CACHE_WRITER_H
@@ -17,6 +21,7 @@
 struct cache;
 struct cache_op;
 struct db;
+struct writer;
 
 struct change {
 	int (*run)(struct change *change);
@@ -28,13 +33,20 @@ struct change {
 	struct cache_op *op;		/* may be NULL */
 	void *arg;
 
+	/*
+	 * Set before run(): the change's time, ns since 1970.  Later than that of any change before it.  It is the
+	 * record's time, and what mtime and ctime of everything touched become, so that upstream gets the same.
+	 */
+	int64_t now;
+
 	/* the writer's */
 	struct cache *cache;
 	struct list node;
 	struct list edits;		/* struct inode_edit */
 	struct list names;		/* touched names, see dentry.h */
+	struct list after;		/* writer_after_commit() */
 	int err;
-	bool was_done_before;		/* op's token was found: run was not called */
+	bool was_done_before;		/* op's token was found: run was not called; op->ino is what it was */
 };
 
 /* Hand over; run and done come later.  Any thread.  In the error state done comes with -EIO. */
@@ -45,7 +57,22 @@ int writer_call(struct cache *cache, int (*run)(struct change *change), void *ar
 /* The connection to use inside run(). */
 struct db *writer_db(struct cache *cache);
 
-/* Something to be done after the commit that makes this change durable, and only then (unlink of a file, wake-up). */
+/* Is this the writer thread? */
+bool writer_is_self(struct cache *cache);
+/* The change whose run() is on the stack; writer thread only. */
+struct change *writer_current(struct cache *cache);
+
+/*
+ * Something to be done on the writer thread after the commit that makes this change durable, and only then (unlink
+ * of a file, wake-up); before done().  Without the lock.  -ENOMEM.
+ */
 int writer_after_commit(struct change *change, void (*fn)(struct cache *cache, void *arg), void *arg);
+
+/* ---- for cache.c ---- */
+
+/* Starts the thread on cache->write_db. */
+int writer_start(struct cache *cache);
+/* Ends it once nothing waits. */
+void writer_stop(struct cache *cache);
 
 #endif
