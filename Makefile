@@ -107,6 +107,8 @@ $(1): $(1:$(B)/tests/%=$(B)/tests/unit/%.o) $(foreach l,$(layer_libs_$(call laye
 endef
 $(foreach u,$(UNITS),$(eval $(call unit_test,$(u))))
 
+include tests/check.mk
+
 clean:
 	rm -rf $(BUILD)
 

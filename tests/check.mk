@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The programs that tests and bench use, and the test goals.
+
+# PROGRAM: LIBRARIES OF OURS, SYSTEM LIBRARIES
+TEST_PROGRAMS	:=
+define test_program
+TEST_PROGRAMS += $(B)/$(1)
+$(B)/$(1): $(B)/$(1).o $(foreach l,$(2),$(B)/lib$(l).a)
+	$$(call say,LINK)
+	$$(Q)$$(CC) $$(ALL_CFLAGS) -o $$@ $$^ $(3) $$(LDLIBS)
+endef
+TOOLS	:= $(patsubst %.c,%,$(wildcard tests/lib/*.c tests/nfs/*.c tests/faults/*.c bench/*.c))
+$(foreach t,$(TOOLS),$(eval $(call test_program,$(t),rpcgen base,-lnfs)))
+$(foreach t,$(patsubst %.c,%,$(wildcard tests/http/*.c)),$(eval $(call test_program,$(t),rpcgen base,)))
+
+.PHONY: check check-unit check-lint check-quick test-programs
+test-programs: $(TEST_PROGRAMS)
+check:
+	@tests/check all
+check-unit check-lint check-quick:
+	@tests/check $(@:check-%=%)
