@@ -79,6 +79,7 @@ $(B)/lib$(1).a: $(patsubst %.c,$(B)/%.o,$(call src,$(1))) $(2)
 	$$(Q)rm -f $$@ && $$(AR) rcs $$@ $$^
 endef
 $(foreach l,$(LIBS),$(eval $(call library,$(l),)))
+# rpcgen/*.c is ours; the rest of that library is generated.
 $(eval $(call library,rpcgen,$(XDR:%=$(B)/rpcgen/%_xdr.o)))
 
 define program

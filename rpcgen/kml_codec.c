@@ -1,0 +1,689 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "rpcgen/kml_codec.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * XDR is libtirpc's; what it cannot know (which numbers and names make sense) is checked after
+ * it, before anybody sees the value.  The most that a hostile length makes it allocate before it finds the
+ * bytes missing is the declared maximum of one field: 8 MiB.
+ */
+
+#define NSEC_PER_SEC 1000000000u
+
+/* ---- encoding ---- */
+
+static int encode(struct buf *buf, xdrproc_t proc, const void *value)
+{
+	size_t old = buf->len;
+	unsigned long size = xdr_sizeof(proc, (void *)value);
+	XDR xdr;
+	void *to;
+	bool ok;
+
+	if (!size || size > UINT_MAX)
+		return -EMSGSIZE;
+	to = buf_extend(buf, size);
+	if (!to)
+		return buf_error(buf);
+	xdrmem_create(&xdr, to, (u_int)size, XDR_ENCODE);
+	ok = proc(&xdr, (void *)value);
+	xdr_destroy(&xdr);
+	if (!ok) {
+		buf->len = old;
+		return -EMSGSIZE;	/* a field above its declared maximum */
+	}
+	return 0;
+}
+
+int kml_record_encode(struct buf *buf, const struct kml_record *record)
+{
+	return encode(buf, (xdrproc_t)xdr_kml_record, record);
+}
+
+int kml_entry_encode(struct buf *buf, const struct kml_entry *entry)
+{
+	return encode(buf, (xdrproc_t)xdr_kml_entry, entry);
+}
+
+int kml_listed_encode(struct buf *buf, const struct kml_listed *listed)
+{
+	return encode(buf, (xdrproc_t)xdr_kml_listed, listed);
+}
+
+int kml_object_encode(struct buf *buf, const struct kml_object *object)
+{
+	return encode(buf, (xdrproc_t)xdr_kml_object, object);
+}
+
+int kml_batch_encode(struct buf *buf, const struct kml_batch *batch)
+{
+	return encode(buf, (xdrproc_t)xdr_kml_batch, batch);
+}
+
+int kml_answers_encode(struct buf *buf, const struct kml_answers *answers)
+{
+	return encode(buf, (xdrproc_t)xdr_kml_answers, answers);
+}
+
+/* ---- what XDR cannot check ---- */
+
+static int check_time(struct kml_time t)
+{
+	return t.nsec < NSEC_PER_SEC ? 0 : -EBADMSG;
+}
+
+static int check_name(const kml_name *name)
+{
+	const char *s = name->kml_name_val;
+	size_t len = name->kml_name_len;
+
+	if (!len || memchr(s, '\0', len) || memchr(s, '/', len))
+		return -EBADMSG;
+	if (s[0] == '.' && (len == 1 || (len == 2 && s[1] == '.')))
+		return -EBADMSG;
+	return 0;
+}
+
+static int check_target(const kml_target *target)
+{
+	size_t len = target->kml_target_len;
+
+	return len && memchr(target->kml_target_val, '\0', len) ? -EBADMSG : 0;
+}
+
+static int check_mode(unsigned mode)
+{
+	return mode & ~07777u ? -EBADMSG : 0;
+}
+
+static int check_make(const struct kml_make *make)
+{
+	if (kml_oid_is_none(make->oid) || kml_oid_is_none(make->parent))
+		return -EBADMSG;
+	if (check_name(&make->name) || check_mode(make->mode) || check_time(make->atime))
+		return -EBADMSG;
+	return check_time(make->mtime);
+}
+
+static int check_store(const struct kml_store *store)
+{
+	uint64_t end = 0, sum = 0;
+
+	if (store->size > INT64_MAX || check_time(store->mtime))
+		return -EBADMSG;
+	for (u_int i = 0; i < store->ranges.ranges_len; i++) {
+		const struct kml_range *r = &store->ranges.ranges_val[i];
+
+		if (!r->length || r->offset < end || (i && r->offset == end))
+			return -EBADMSG;
+		if (r->length > store->size || r->offset > store->size - r->length)
+			return -EBADMSG;
+		end = r->offset + r->length;
+		sum += r->length;
+	}
+	switch (store->content.where) {
+	case KML_NOWHERE:
+		return 0;
+	case KML_INLINE:
+		return store->content.kml_content_u.bytes.bytes_len == sum ? 0 : -EBADMSG;
+	case KML_STAGED:
+		return store->content.kml_content_u.key[0] ? 0 : -EBADMSG;
+	}
+	return -EBADMSG;
+}
+
+static int check_body(const struct kml_body *body)
+{
+	switch (body->op) {
+	case KML_CREATE:
+	case KML_MKDIR:
+		return check_make(&body->kml_body_u.make);
+	case KML_SYMLINK:
+		if (!body->kml_body_u.symlink.target.kml_target_len)
+			return -EBADMSG;
+		if (check_target(&body->kml_body_u.symlink.target))
+			return -EBADMSG;
+		return check_make(&body->kml_body_u.symlink.make);
+	case KML_MKNOD:
+		switch (body->kml_body_u.mknod.type) {
+		case KML_BLK:
+		case KML_CHR:
+		case KML_SOCK:
+		case KML_FIFO:
+			return check_make(&body->kml_body_u.mknod.make);
+		default:
+			return -EBADMSG;
+		}
+	case KML_LINK:
+		if (kml_oid_is_none(body->kml_body_u.link.oid) ||
+		    kml_oid_is_none(body->kml_body_u.link.parent))
+			return -EBADMSG;
+		return check_name(&body->kml_body_u.link.name);
+	case KML_REMOVE:
+	case KML_RMDIR:
+		if (kml_oid_is_none(body->kml_body_u.unlink.oid) ||
+		    kml_oid_is_none(body->kml_body_u.unlink.parent))
+			return -EBADMSG;
+		return check_name(&body->kml_body_u.unlink.name);
+	case KML_RENAME:
+		if (kml_oid_is_none(body->kml_body_u.rename.oid) ||
+		    kml_oid_is_none(body->kml_body_u.rename.from_parent) ||
+		    kml_oid_is_none(body->kml_body_u.rename.to_parent) ||
+		    check_name(&body->kml_body_u.rename.from_name))
+			return -EBADMSG;
+		return check_name(&body->kml_body_u.rename.to_name);
+	case KML_SETATTR:
+		if (kml_oid_is_none(body->kml_body_u.setattr.oid) ||
+		    check_mode(body->kml_body_u.setattr.mode) ||
+		    check_time(body->kml_body_u.setattr.atime))
+			return -EBADMSG;
+		return check_time(body->kml_body_u.setattr.mtime);
+	case KML_STORE:
+		if (kml_oid_is_none(body->kml_body_u.store.oid))
+			return -EBADMSG;
+		return check_store(&body->kml_body_u.store);
+	}
+	return -EPROTONOSUPPORT;
+}
+
+static int check_record(const void *value)
+{
+	const struct kml_record *record = value;
+
+	if (record->format != KML_VERSION)
+		return -EPROTONOSUPPORT;
+	if (check_time(record->time))
+		return -EBADMSG;
+	return check_body(&record->body);
+}
+
+static int check_object(const void *value)
+{
+	const struct kml_object *object = value;
+
+	if (object->attr.type < KML_REG || object->attr.type > KML_FIFO)
+		return -EBADMSG;
+	if (kml_oid_is_none(object->oid) || check_mode(object->attr.mode))
+		return -EBADMSG;
+	if (object->attr.size > INT64_MAX || check_target(&object->target))
+		return -EBADMSG;
+	if (check_time(object->attr.atime) || check_time(object->attr.mtime))
+		return -EBADMSG;
+	return 0;
+}
+
+static int check_entry(const void *value)
+{
+	const struct kml_entry *entry = value;
+	int err = check_record(&entry->record);
+
+	for (u_int i = 0; !err && i < entry->after.after_len; i++)
+		err = check_object(&entry->after.after_val[i]);
+	return err;
+}
+
+static int check_listed(const void *value)
+{
+	const struct kml_listed *listed = value;
+
+	/* The line of the object asked for has no name; every other one has. */
+	if (listed->name.kml_name_len ? check_name(&listed->name) : !kml_oid_is_none(listed->parent))
+		return -EBADMSG;
+	return check_object(&listed->object);
+}
+
+static int check_batch(const void *value)
+{
+	const struct kml_batch *batch = value;
+	uint64_t seq = 0;
+	int err;
+
+	if (batch->format != KML_VERSION)
+		return -EPROTONOSUPPORT;
+	if (!batch->client)
+		return -EBADMSG;
+	for (u_int i = 0; i < batch->records.records_len; i++) {
+		const struct kml_record *record = &batch->records.records_val[i];
+
+		err = check_record(record);
+		if (err)
+			return err;
+		if (record->seq <= seq)
+			return -EBADMSG;
+		seq = record->seq;
+	}
+	return 0;
+}
+
+static int check_answers(const void *value)
+{
+	const struct kml_answers *answers = value;
+
+	for (u_int i = 0; i < answers->answers.answers_len; i++) {
+		const struct kml_answer *a = &answers->answers.answers_val[i];
+
+		if (a->status > KML_RETRY || (a->object && check_object(a->object)))
+			return -EBADMSG;
+		if (a->status == KML_RENAMED ? check_name(&a->name) : a->name.kml_name_len != 0)
+			return -EBADMSG;
+		if (a->status == KML_MERGED && !a->object)
+			return -EBADMSG;
+	}
+	return 0;
+}
+
+/* ---- decoding ---- */
+
+/*
+ * Does the union arm of an operation we do not know make XDR fail?  Then the caller should hear "another
+ * version", not "malformed"; so the operation is looked at before the rest: it stands at a fixed
+ * place of a record (format 4, seq 8, time 12, uid 4 bytes before it).
+ */
+#define OP_OFFSET 28
+
+static uint32_t get_u32(const unsigned char *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static int peek_record(const void *data, size_t len)
+{
+	const unsigned char *p = data;
+	uint32_t op;
+
+	if (len < OP_OFFSET + 4)
+		return -EBADMSG;
+	if (get_u32(p) != KML_VERSION)
+		return -EPROTONOSUPPORT;
+	op = get_u32(p + OP_OFFSET);
+	return op >= KML_CREATE && op <= KML_STORE ? 0 : -EPROTONOSUPPORT;
+}
+
+/* value: zeroed storage of 'size' bytes; zeroed again on failure. */
+static int decode(const void *data, size_t len, xdrproc_t proc, int (*check)(const void *value),
+		  void *value, size_t size)
+{
+	XDR xdr;
+	int err = 0;
+
+	memset(value, 0, size);
+	if (!len || len > UINT_MAX)
+		return -EBADMSG;
+	xdrmem_create(&xdr, (char *)data, (u_int)len, XDR_DECODE);
+	if (!proc(&xdr, value))
+		err = -EBADMSG;
+	else if (xdr_getpos(&xdr) != len)
+		err = -EBADMSG;
+	else
+		err = check(value);
+	xdr_destroy(&xdr);
+	if (err) {
+		xdr_free(proc, value);
+		memset(value, 0, size);
+	}
+	return err;
+}
+
+int kml_record_decode(const void *data, size_t len, struct kml_record *ret_record)
+{
+	struct kml_record record;
+	int err = peek_record(data, len);
+
+	if (!err)
+		err = decode(data, len, (xdrproc_t)xdr_kml_record, check_record, &record, sizeof(record));
+	if (!err)
+		*ret_record = record;
+	return err;
+}
+
+int kml_entry_decode(const void *data, size_t len, struct kml_entry *ret_entry)
+{
+	const size_t before = 16;	/* position and client */
+	struct kml_entry entry;
+	int err = len < before ? -EBADMSG : peek_record((const char *)data + before, len - before);
+
+	if (!err)
+		err = decode(data, len, (xdrproc_t)xdr_kml_entry, check_entry, &entry, sizeof(entry));
+	if (!err)
+		*ret_entry = entry;
+	return err;
+}
+
+int kml_listed_decode(const void *data, size_t len, struct kml_listed *ret_listed)
+{
+	struct kml_listed listed;
+	int err = decode(data, len, (xdrproc_t)xdr_kml_listed, check_listed, &listed, sizeof(listed));
+
+	if (!err)
+		*ret_listed = listed;
+	return err;
+}
+
+int kml_object_decode(const void *data, size_t len, struct kml_object *ret_object)
+{
+	struct kml_object object;
+	int err = decode(data, len, (xdrproc_t)xdr_kml_object, check_object, &object, sizeof(object));
+
+	if (!err)
+		*ret_object = object;
+	return err;
+}
+
+int kml_batch_decode(const void *data, size_t len, struct kml_batch *ret_batch)
+{
+	struct kml_batch batch;
+	int err;
+
+	if (len >= 4 && get_u32(data) != KML_VERSION)
+		return -EPROTONOSUPPORT;
+	err = decode(data, len, (xdrproc_t)xdr_kml_batch, check_batch, &batch, sizeof(batch));
+	if (!err)
+		*ret_batch = batch;
+	return err;
+}
+
+int kml_answers_decode(const void *data, size_t len, struct kml_answers *ret_answers)
+{
+	struct kml_answers answers;
+	int err = decode(data, len, (xdrproc_t)xdr_kml_answers, check_answers, &answers, sizeof(answers));
+
+	if (!err)
+		*ret_answers = answers;
+	return err;
+}
+
+void kml_record_release(struct kml_record *record)
+{
+	xdr_free((xdrproc_t)xdr_kml_record, record);
+	memset(record, 0, sizeof(*record));
+}
+
+void kml_entry_release(struct kml_entry *entry)
+{
+	xdr_free((xdrproc_t)xdr_kml_entry, entry);
+	memset(entry, 0, sizeof(*entry));
+}
+
+void kml_listed_release(struct kml_listed *listed)
+{
+	xdr_free((xdrproc_t)xdr_kml_listed, listed);
+	memset(listed, 0, sizeof(*listed));
+}
+
+void kml_object_release(struct kml_object *object)
+{
+	xdr_free((xdrproc_t)xdr_kml_object, object);
+	memset(object, 0, sizeof(*object));
+}
+
+void kml_batch_release(struct kml_batch *batch)
+{
+	xdr_free((xdrproc_t)xdr_kml_batch, batch);
+	memset(batch, 0, sizeof(*batch));
+}
+
+void kml_answers_release(struct kml_answers *answers)
+{
+	xdr_free((xdrproc_t)xdr_kml_answers, answers);
+	memset(answers, 0, sizeof(*answers));
+}
+
+/* ---- values ---- */
+
+int kml_record_copy(const struct kml_record *from, struct kml_record *ret_record)
+{
+	struct buf buf;
+	struct kml_record copy = { 0 };
+	int err;
+
+	buf_init(&buf, 0);
+	err = kml_record_encode(&buf, from);
+	if (!err) {
+		err = decode(buf.data, buf.len, (xdrproc_t)xdr_kml_record, check_record, &copy, sizeof(copy));
+		if (!err)
+			*ret_record = copy;
+	}
+	buf_release(&buf);
+	return err;
+}
+
+static int bytes_set(char **val, u_int *len, u_int max, struct slice value)
+{
+	char *copy;
+
+	if (value.len > max)
+		return -EMSGSIZE;
+	copy = malloc(value.len + 1);
+	if (!copy)
+		return -ENOMEM;
+	if (value.len)
+		memcpy(copy, value.data, value.len);
+	copy[value.len] = '\0';
+	*val = copy;
+	*len = (u_int)value.len;
+	return 0;
+}
+
+int kml_name_set(kml_name *name, struct slice value)
+{
+	return bytes_set(&name->kml_name_val, &name->kml_name_len, KML_NAME_MAX, value);
+}
+
+int kml_target_set(kml_target *target, struct slice value)
+{
+	return bytes_set(&target->kml_target_val, &target->kml_target_len, KML_TARGET_MAX, value);
+}
+
+/* ---- text ---- */
+
+void kml_oid_print(struct kml_oid oid, char ret_text[KML_OID_TEXT])
+{
+	snprintf(ret_text, KML_OID_TEXT, "%016llx-%016llx", (unsigned long long)oid.origin,
+		 (unsigned long long)oid.number);
+}
+
+static int parse_hex16(const char *text, uint64_t *ret)
+{
+	uint64_t value = 0;
+
+	for (int i = 0; i < 16; i++) {
+		char c = text[i];
+
+		if (c >= '0' && c <= '9')
+			value = value << 4 | (unsigned)(c - '0');
+		else if (c >= 'a' && c <= 'f')
+			value = value << 4 | (unsigned)(c - 'a' + 10);
+		else
+			return -EINVAL;
+	}
+	*ret = value;
+	return 0;
+}
+
+int kml_oid_parse(const char *text, struct kml_oid *ret_oid)
+{
+	uint64_t origin, number;
+
+	if (strlen(text) != KML_OID_TEXT - 1 || text[16] != '-')
+		return -EINVAL;
+	if (parse_hex16(text, &origin) || parse_hex16(text + 17, &number))
+		return -EINVAL;
+	ret_oid->origin = origin;
+	ret_oid->number = number;
+	return 0;
+}
+
+const char *kml_op_name(enum kml_op op)
+{
+	static const char *const names[] = {
+		[KML_CREATE] = "CREATE", [KML_MKDIR] = "MKDIR", [KML_SYMLINK] = "SYMLINK",
+		[KML_MKNOD] = "MKNOD", [KML_LINK] = "LINK", [KML_REMOVE] = "REMOVE",
+		[KML_RMDIR] = "RMDIR", [KML_RENAME] = "RENAME", [KML_SETATTR] = "SETATTR",
+		[KML_STORE] = "STORE",
+	};
+
+	return (size_t)op < ARRAY_SIZE(names) && names[op] ? names[op] : "?";
+}
+
+const char *kml_status_name(enum kml_status status)
+{
+	static const char *const names[] = {
+		[KML_OK] = "OK", [KML_ALREADY] = "ALREADY", [KML_MERGED] = "MERGED",
+		[KML_RENAMED] = "RENAMED", [KML_CONFLICT] = "CONFLICT", [KML_GONE] = "GONE",
+		[KML_REFUSED] = "REFUSED", [KML_RETRY] = "RETRY",
+	};
+
+	return (size_t)status < ARRAY_SIZE(names) ? names[status] : "?";
+}
+
+static void print_bytes(struct buf *buf, const char *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)s[i];
+
+		if (c <= ' ' || c == '\\' || c >= 0x7f)
+			buf_printf(buf, "\\x%02x", c);
+		else
+			buf_append(buf, &c, 1);
+	}
+}
+
+static void print_at(struct buf *buf, struct kml_oid parent, const kml_name *name)
+{
+	char text[KML_OID_TEXT];
+
+	kml_oid_print(parent, text);
+	buf_printf(buf, " %s/", text);
+	print_bytes(buf, name->kml_name_val, name->kml_name_len);
+}
+
+static void print_oid(struct buf *buf, struct kml_oid oid)
+{
+	char text[KML_OID_TEXT];
+
+	kml_oid_print(oid, text);
+	buf_printf(buf, " %s", text);
+}
+
+static void print_make(struct buf *buf, const struct kml_make *make)
+{
+	print_at(buf, make->parent, &make->name);
+	print_oid(buf, make->oid);
+	buf_printf(buf, " mode=%o uid=%u gid=%u", make->mode, make->uid, make->gid);
+}
+
+static void print_setattr(struct buf *buf, const struct kml_setattr *s)
+{
+	print_oid(buf, s->oid);
+	if (s->set & KML_SET_MODE)
+		buf_printf(buf, " mode=%o", s->mode);
+	if (s->set & KML_SET_UID)
+		buf_printf(buf, " uid=%u", s->uid);
+	if (s->set & KML_SET_GID)
+		buf_printf(buf, " gid=%u", s->gid);
+	if (s->set & KML_SET_ATIME)
+		buf_printf(buf, " atime=%lld.%09u", (long long)s->atime.sec, s->atime.nsec);
+	if (s->set & KML_SET_MTIME)
+		buf_printf(buf, " mtime=%lld.%09u", (long long)s->mtime.sec, s->mtime.nsec);
+}
+
+static void print_store(struct buf *buf, const struct kml_store *store)
+{
+	uint64_t bytes = 0;
+
+	for (u_int i = 0; i < store->ranges.ranges_len; i++)
+		bytes += store->ranges.ranges_val[i].length;
+	print_oid(buf, store->oid);
+	buf_printf(buf, " size=%llu bytes=%llu ranges=%u base=%llu", (unsigned long long)store->size,
+		   (unsigned long long)bytes, store->ranges.ranges_len,
+		   (unsigned long long)store->data_base);
+}
+
+int kml_record_print(struct buf *buf, const struct kml_record *record)
+{
+	const struct kml_body *body = &record->body;
+
+	buf_printf(buf, "%llu %s", (unsigned long long)record->seq, kml_op_name(body->op));
+	switch (body->op) {
+	case KML_CREATE:
+	case KML_MKDIR:
+		print_make(buf, &body->kml_body_u.make);
+		break;
+	case KML_SYMLINK:
+		print_make(buf, &body->kml_body_u.symlink.make);
+		buf_printf(buf, " -> ");
+		print_bytes(buf, body->kml_body_u.symlink.target.kml_target_val,
+			    body->kml_body_u.symlink.target.kml_target_len);
+		break;
+	case KML_MKNOD:
+		print_make(buf, &body->kml_body_u.mknod.make);
+		buf_printf(buf, " type=%d dev=%u:%u", body->kml_body_u.mknod.type,
+			   body->kml_body_u.mknod.major, body->kml_body_u.mknod.minor);
+		break;
+	case KML_LINK:
+		print_at(buf, body->kml_body_u.link.parent, &body->kml_body_u.link.name);
+		print_oid(buf, body->kml_body_u.link.oid);
+		break;
+	case KML_REMOVE:
+	case KML_RMDIR:
+		print_at(buf, body->kml_body_u.unlink.parent, &body->kml_body_u.unlink.name);
+		print_oid(buf, body->kml_body_u.unlink.oid);
+		break;
+	case KML_RENAME:
+		print_at(buf, body->kml_body_u.rename.from_parent, &body->kml_body_u.rename.from_name);
+		print_at(buf, body->kml_body_u.rename.to_parent, &body->kml_body_u.rename.to_name);
+		print_oid(buf, body->kml_body_u.rename.oid);
+		break;
+	case KML_SETATTR:
+		print_setattr(buf, &body->kml_body_u.setattr);
+		break;
+	case KML_STORE:
+		print_store(buf, &body->kml_body_u.store);
+		break;
+	}
+	return buf_error(buf);
+}
+
+/* ---- frames ---- */
+
+size_t kml_frame_begin(struct buf *buf)
+{
+	size_t mark = buf->len;
+
+	buf_u32be(buf, 0);
+	return mark;
+}
+
+void kml_frame_end(struct buf *buf, size_t mark)
+{
+	uint32_t len;
+
+	if (buf_error(buf))
+		return;
+	len = (uint32_t)(buf->len - mark - 4);
+	buf->data[mark] = (unsigned char)(len >> 24);
+	buf->data[mark + 1] = (unsigned char)(len >> 16);
+	buf->data[mark + 2] = (unsigned char)(len >> 8);
+	buf->data[mark + 3] = (unsigned char)len;
+}
+
+int kml_frame_next(const void *data, size_t len, size_t limit, struct slice *ret_body, size_t *ret_used)
+{
+	uint32_t body;
+
+	if (len < 4)
+		return 0;
+	body = get_u32(data);
+	if (body > limit)
+		return -EBADMSG;
+	if (len - 4 < body)
+		return 0;
+	*ret_body = (struct slice){ (const char *)data + 4, body };
+	*ret_used = 4 + (size_t)body;
+	return 1;
+}
