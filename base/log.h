@@ -29,7 +29,7 @@ enum log_subsystem { LOG_RPC, LOG_NFS, LOG_CACHE, LOG_CML, LOG_LINK, LOG_REPLAY,
 extern uint32_t log_traced;	/* bit per subsystem; read without a lock */
 #define log_debug(subsystem, ...) \
 	do { \
-		if (__builtin_expect(log_traced & (1u << (subsystem)), 0)) \
+		if (__builtin_expect(__atomic_load_n(&log_traced, __ATOMIC_RELAXED) & (1u << (subsystem)), 0)) \
 			log_write(LOG_LEVEL_DEBUG, __VA_ARGS__); \
 	} while (0)
 

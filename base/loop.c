@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/loop.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#define EVENTS 64
+
+struct loop {
+	int epoll_fd;
+	struct list timers;		/* soonest first; there are few */
+	void (*idle)(void *arg);
+	void *idle_arg;
+	struct loop_fd wake;		/* eventfd: jobs wait, or stop */
+
+	/* the events being dealt with, so that loop_del() can take one out of them */
+	struct epoll_event events[EVENTS];
+	int n_events;
+
+	pthread_mutex_t lock;
+	/* under lock */
+	struct loop_job *jobs, **jobs_end;
+	bool is_stopped;
+};
+
+static void wake_ready(struct loop_fd *lfd, uint32_t events)
+{
+	uint64_t count;
+
+	(void)events;
+	(void)!read(lfd->fd, &count, sizeof(count));	/* empty already: fine */
+}
+
+int loop_new(struct loop **ret_loop)
+{
+	struct loop *loop = calloc(1, sizeof(*loop));
+	int err;
+
+	if (!loop)
+		return -ENOMEM;
+	list_init(&loop->timers);
+	loop->jobs_end = &loop->jobs;
+	pthread_mutex_init(&loop->lock, NULL);
+	loop->wake.ready = wake_ready;
+	loop->wake.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->wake.fd < 0 || loop->epoll_fd < 0) {
+		err = -errno;
+		loop_free(loop);
+		return err;
+	}
+	err = loop_add(loop, &loop->wake, EPOLLIN);
+	if (err) {
+		loop_free(loop);
+		return err;
+	}
+	*ret_loop = loop;
+	return 0;
+}
+
+void loop_free(struct loop *loop)
+{
+	if (!loop)
+		return;
+	if (loop->wake.fd >= 0)
+		(void)close(loop->wake.fd);
+	if (loop->epoll_fd >= 0)
+		(void)close(loop->epoll_fd);
+	pthread_mutex_destroy(&loop->lock);
+	free(loop);
+}
+
+static int control(struct loop *loop, int what, struct loop_fd *lfd, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.ptr = lfd };
+
+	return epoll_ctl(loop->epoll_fd, what, lfd->fd, &event) < 0 ? -errno : 0;
+}
+
+int loop_add(struct loop *loop, struct loop_fd *lfd, uint32_t events)
+{
+	return control(loop, EPOLL_CTL_ADD, lfd, events);
+}
+
+int loop_mod(struct loop *loop, struct loop_fd *lfd, uint32_t events)
+{
+	return control(loop, EPOLL_CTL_MOD, lfd, events);
+}
+
+void loop_del(struct loop *loop, struct loop_fd *lfd)
+{
+	(void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, lfd->fd, NULL);	/* was not added: fine */
+	for (int i = 0; i < loop->n_events; i++)
+		if (loop->events[i].data.ptr == lfd)
+			loop->events[i].data.ptr = NULL;
+}
+
+void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t at_us)
+{
+	struct list *where;
+
+	list_del(&timer->node);
+	timer->at_us = at_us;
+	/* From the end: most timers are set for later than those that wait. */
+	for (where = loop->timers.prev; where != &loop->timers; where = where->prev)
+		if (list_entry(where, struct loop_timer, node)->at_us <= at_us)
+			break;
+	list_insert_before(where->next, &timer->node);
+}
+
+void loop_timer_cancel(struct loop *loop, struct loop_timer *timer)
+{
+	(void)loop;
+	list_del(&timer->node);
+}
+
+static void wake(struct loop *loop)
+{
+	uint64_t one = 1;
+
+	(void)!write(loop->wake.fd, &one, sizeof(one));	/* full: it will wake all the same */
+}
+
+void loop_post(struct loop *loop, struct loop_job *job)
+{
+	bool was_empty;
+
+	job->next = NULL;
+	pthread_mutex_lock(&loop->lock);
+	was_empty = !loop->jobs;
+	*loop->jobs_end = job;
+	loop->jobs_end = &job->next;
+	if (was_empty)
+		wake(loop);	/* under the lock: whoever stops the loop after us may free it at once */
+	pthread_mutex_unlock(&loop->lock);
+}
+
+void loop_stop(struct loop *loop)
+{
+	pthread_mutex_lock(&loop->lock);
+	loop->is_stopped = true;
+	wake(loop);
+	pthread_mutex_unlock(&loop->lock);
+}
+
+void loop_set_idle(struct loop *loop, void (*idle)(void *arg), void *arg)
+{
+	loop->idle = idle;
+	loop->idle_arg = arg;
+}
+
+static void run_jobs(struct loop *loop)
+{
+	struct loop_job *job, *next;
+
+	pthread_mutex_lock(&loop->lock);
+	job = loop->jobs;
+	loop->jobs = NULL;
+	loop->jobs_end = &loop->jobs;
+	pthread_mutex_unlock(&loop->lock);
+	for (; job; job = next) {
+		next = job->next;	/* run() may free it or post it again */
+		job->run(job);
+	}
+}
+
+static void run_timers(struct loop *loop)
+{
+	uint64_t now = clock_us();
+	struct loop_timer *timer;
+
+	while ((timer = list_first(&loop->timers, struct loop_timer, node)) && timer->at_us <= now) {
+		list_del(&timer->node);
+		timer->fire(timer);
+	}
+}
+
+/* Milliseconds to sleep, rounded up: waking early would only mean to sleep again. */
+static int timeout_ms(struct loop *loop)
+{
+	struct loop_timer *timer = list_first(&loop->timers, struct loop_timer, node);
+	uint64_t now, ms;
+
+	if (!timer)
+		return -1;
+	now = clock_us();
+	if (timer->at_us <= now)
+		return 0;
+	ms = (timer->at_us - now + US_PER_MS - 1) / US_PER_MS;
+	return ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+static bool has_to_stop(struct loop *loop)
+{
+	bool stop;
+
+	pthread_mutex_lock(&loop->lock);
+	stop = loop->is_stopped && !loop->jobs;
+	if (stop)
+		loop->is_stopped = false;	/* it may be run again */
+	pthread_mutex_unlock(&loop->lock);
+	return stop;
+}
+
+int loop_run(struct loop *loop)
+{
+	for (;;) {
+		int n;
+
+		run_jobs(loop);
+		run_timers(loop);
+		if (loop->idle)
+			loop->idle(loop->idle_arg);
+		if (has_to_stop(loop))
+			return 0;
+
+		n = epoll_wait(loop->epoll_fd, loop->events, EVENTS, timeout_ms(loop));
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		loop->n_events = n;
+		for (int i = 0; i < n; i++) {
+			struct loop_fd *lfd = loop->events[i].data.ptr;
+
+			if (lfd)
+				lfd->ready(lfd, loop->events[i].events);
+		}
+		loop->n_events = 0;
+	}
+}
