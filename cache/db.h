@@ -2,34 +2,55 @@
 /*
  * db: connections to cache.db, their statements, and SQLite's codes as errnos.
  *
- * The writer thread has one connection, which alone writes; readers share another under cache->lock.
+ * The writer thread has one connection, which alone writes; readers share another under cache->lock; the
+ * checkpointer has a third.
+ *
+ * Statements are prepared at first use and kept, in a table of the connection; the address of the SQL text is the
+ * key, so it must be a string literal (or live as long as the connection).
+ * Threads: a connection belongs to one thread at a time.
  */
 #ifndef CACHE_DB_H
 #define CACHE_DB_H
 
 #include <sqlite3.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/mem.h"
 
+struct db;
+
 /* SQLite's result code (extended ones too) as -errno; 0 for SQLITE_OK, ROW, DONE.  FULL: -ENOSPC; the rest of trouble: -EIO. */
 int db_errno(int rc);
+/* As db_errno(), and an I/O error of a full disk is -ENOSPC too. */
+int db_error(struct db *db, int rc);
 
-/*
- * A statement, prepared at first use and kept: declare it static in the function that uses it
- *	static struct db_stmt s = { "UPDATE ..." };    -- not that: see below
- * Statements belong to a connection, so they live in a table there: 'sql' must be a string literal
- * (its address is the key).  Bound values are cleared and the statement is reset on return of db_prepare().
- */
-struct db;
+enum db_kind { DB_WRITER, DB_READER, DB_CHECKPOINTER };
+/* may_make: of a DB_WRITER, make it when it is missing; else -ENOENT. */
+int db_open(const char *path, enum db_kind kind, bool may_make, struct db **ret_db);
+void db_close(struct db *db);
+sqlite3 *db_handle(struct db *db);
+/* What SQLite said last, for people. */
+const char *db_message(struct db *db);
+/* Any number of statements without parameters; not kept. */
+int db_exec(struct db *db, const char *sql);
+/* Sync the write-ahead log, for commits that were made without. */
+int db_sync_wal(struct db *db);
+
+/* The statement, reset and with nothing bound. */
 int db_prepare(struct db *db, const char *sql, sqlite3_stmt **ret_stmt);
 
 /* Bind in order: "i" int64_t, "b" struct slice (blob; data NULL: NULL), "t" const char *.  Then step to the end. */
 int db_run(struct db *db, const char *sql, const char *types, ...);
-/* As db_run, and stop at the first row: 1 with the statement in *ret_stmt (to read columns; then db_done()), 0: no row, or -errno. */
+/*
+ * As db_run, and stop at the first row: 1 with the statement in *ret_stmt (to read columns; then db_done()), 0: no row, or -errno.
+ * What was bound must live until then.
+ */
 int db_query(struct db *db, sqlite3_stmt **ret_stmt, const char *sql, const char *types, ...);
 /* The next row of a db_query(): 1, 0 or -errno. */
 int db_next(sqlite3_stmt *stmt);
 void db_done(sqlite3_stmt *stmt);
+/* A blob or text column as bytes, valid until the next step. */
+struct slice db_column(sqlite3_stmt *stmt, int column);
 
 int64_t db_last_id(struct db *db);
 

@@ -49,6 +49,16 @@ int name_any_in(struct cache *cache, uint64_t dir);
 /* The path of an inode from the tree's root, "/a/b" (first of its names), for people: into a buffer of PATH size, always terminated. */
 void name_path(struct cache *cache, uint64_t ino, char *ret_path, uint64_t size);
 
+/* ---- for the writer and cache.c; all under cache->lock ---- */
+
+/* Put the touched names into memory, pinned. */
+void names_apply(struct change *change);
+/* Forget the list; is_applied: unpin them, after the transaction's end. */
+void names_release(struct change *change, bool is_applied);
+/* The transaction failed: drop them from memory. */
+void names_revert(struct change *change);
+void name_cache_release(struct cache *cache);
+
 /* RFC: ".nfs" and 24 hex digits: the kernel client's unlinked-but-open files; local, never logged. */
 bool name_is_local(struct slice name);
 

@@ -100,6 +100,11 @@ struct inode_edit {
 	bool set_verifier;
 	uint8_t verifier[8];
 	bool is_new, is_removed;
+	bool is_committed;		/* set by who puts all content into the row: has_uncommitted ends with it */
+	/* inode.c's */
+	struct change *change;
+	uint32_t old_gen;
+	bool holds, cuts;
 };
 
 /* NULL: *ret_err as inode_get(). */
@@ -130,7 +135,7 @@ int inode_edit_maps(struct inode_edit *edit);
 /*
  * The maps in an edit never speak of bytes that are not on the disk: where writes came since the last sync of the object file
  * and durability is sync, inode_edit_maps() syncs it.  (Who pwrites much calls object_sync() before its change.)
- * It gives -EAGAIN when an earlier change of this transaction makes the file shorter: run() passes that on.
+ * It gives -EAGAIN (and sets wants_rerun) when an earlier change of this transaction makes the file shorter: run() passes that on.
  *
  * For code that pwrites on another thread (data.c, apply.c), under the lock: inode_write_begin() gives true, then pwrite without the
  * lock, then the maps are added to and inode_write_end() is called.  False: held; come again later (data.c queues

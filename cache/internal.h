@@ -55,9 +55,15 @@ struct cache {
 
 	/* writer thread */
 	uint64_t next_oid, next_cookie;
+	struct inode_sql *inode_sql;	/* UPDATE statements by set of columns */
 };
 
 int64_t cache_now_ns(void);
+
+/* A condition variable for cache_cond_wait(). */
+int cache_cond_init(pthread_cond_t *cond);
+/* Wait until woken or clock_us() is at_us (CLOCK_NEVER: no limit); may wake up early. */
+void cache_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t at_us);
 
 /* The error state (DESIGN "When the disk fails"): reads go on, changes get -EIO, --status says so.  Any thread. */
 void cache_fail(struct cache *cache, const char *what, int err);

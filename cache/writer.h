@@ -6,7 +6,7 @@
  * transaction, each in a savepoint of its own, commits, and then tells each how it ended.  The function runs on the writer
  * thread, without cache->lock (it takes it to look at inodes and names), and may use the writer's connection, inode_edit(),
  * name_*() and cml_append().  It gives 0, or -errno: then its savepoint is rolled back, its edits are dropped, and the others go on.
- * -EAGAIN: rolled back and run again in the next transaction (inode_edit_maps() gives it: pass it on).
+ * wants_rerun: rolled back as well, and run again in the next transaction (inode_edit_maps() asks for that: pass its error on).
  *
  * A transaction that cannot be committed: what it touched is read again from the disk, done() gets -ENOSPC when
  * the disk was full, else -EIO and the cache is in its error state.
@@ -46,6 +46,7 @@ struct change {
 	struct list names;		/* touched names, see dentry.h */
 	struct list after;		/* writer_after_commit() */
 	int err;
+	bool wants_rerun;		/* run() failed because of another change in this transaction */
 	bool was_done_before;		/* op's token was found: run was not called; op->ino is what it was */
 };
 

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cache/schema.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "cache/db.h"
+
+#define FORMAT 1
+#define APPLICATION_ID 0x697a6f63	/* "izoc" */
+#define TEXT(x) TEXT_(x)
+#define TEXT_(x) #x
+
+static const char tables[] =
+	"CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+	"CREATE TABLE inode ("
+	" ino INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" oid_origin INTEGER NOT NULL, oid_number INTEGER NOT NULL,"
+	" type INTEGER NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL,"
+	" major INTEGER NOT NULL, minor INTEGER NOT NULL,"
+	" nlink INTEGER NOT NULL, links_up INTEGER NOT NULL, parent INTEGER NOT NULL, size INTEGER NOT NULL,"
+	" atime INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,"
+	" data_version INTEGER NOT NULL, attr_version INTEGER NOT NULL,"
+	" data_seq INTEGER NOT NULL, attr_seq INTEGER NOT NULL,"
+	" is_stale INTEGER NOT NULL, is_listed INTEGER NOT NULL, listed_at INTEGER NOT NULL,"
+	" is_dirty INTEGER NOT NULL, gen INTEGER NOT NULL, keep_size INTEGER NOT NULL,"
+	" present BLOB, dirty BLOB, dirty_next BLOB, target BLOB, verifier BLOB);"
+	"CREATE UNIQUE INDEX inode_oid ON inode (oid_origin, oid_number);"
+	"CREATE INDEX inode_stale ON inode (ino) WHERE is_stale <> 0;"
+	"CREATE INDEX inode_dirty ON inode (ino) WHERE is_dirty <> 0;"
+	"CREATE TABLE name (dir INTEGER NOT NULL, name BLOB NOT NULL, ino INTEGER NOT NULL,"
+	" cookie INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (dir, name)) WITHOUT ROWID;"
+	"CREATE UNIQUE INDEX name_cookie ON name (dir, cookie);"
+	"CREATE INDEX name_ino ON name (ino) WHERE ino > 0;"
+	"CREATE TABLE cml (seq INTEGER PRIMARY KEY AUTOINCREMENT, op INTEGER NOT NULL, ino INTEGER NOT NULL,"
+	" time INTEGER NOT NULL, record BLOB NOT NULL);"
+	"CREATE INDEX cml_ino ON cml (ino);"
+	"CREATE TABLE drc (token BLOB PRIMARY KEY, ino INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE conflict (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, path BLOB NOT NULL,"
+	" what TEXT NOT NULL);"
+	/* The first inode made gets 2, which is the root's number. */
+	"INSERT INTO sqlite_sequence (name, seq) VALUES ('inode', 1);"
+	"PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
+	"PRAGMA user_version = " TEXT(FORMAT) ";";
+
+static const char *const wanted[] = { "meta", "inode", "name", "cml", "drc", "conflict" };
+
+static int pragma_int(struct db *db, const char *sql, int64_t *ret)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	got = db_query(db, &stmt, sql, "");
+	if (got < 0)
+		return got;
+	*ret = got ? sqlite3_column_int64(stmt, 0) : 0;
+	if (got)
+		db_done(stmt);
+	return 0;
+}
+
+static void say(char **ret_why, const char *format, const char *path, const char *detail)
+{
+	if (ret_why && asprintf(ret_why, format, path, detail) < 0)
+		*ret_why = NULL;	/* no memory for a sentence: the error says enough */
+}
+
+static int check(struct db *db, const char *path, char **ret_why)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+		got = db_query(db, &stmt, "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1", "t",
+			       wanted[i]);
+		if (got > 0) {
+			db_done(stmt);
+			continue;
+		}
+		say(ret_why, "%s: damaged, table %s is missing; restore it, or move the cache directory away to "
+			     "start with an empty one", path, wanted[i]);
+		return got ? got : -EUCLEAN;
+	}
+	return 0;
+}
+
+int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why)
+{
+	int64_t format = 0, application = 0, n_tables = 0;
+	char text[24];
+	int err;
+
+	err = pragma_int(db, "PRAGMA user_version", &format);
+	if (!err)
+		err = pragma_int(db, "PRAGMA application_id", &application);
+	if (!err)
+		err = pragma_int(db, "SELECT count(*) FROM sqlite_master", &n_tables);
+	if (err) {
+		say(ret_why, "%s: cannot be read as a cache's database: %s", path, db_message(db));
+		return err;
+	}
+	*ret_is_new = !format && !n_tables;
+	if (*ret_is_new) {
+		err = db_exec(db, "PRAGMA journal_mode = WAL");
+		if (!err)
+			err = db_exec(db, "BEGIN IMMEDIATE");
+		if (!err)
+			err = db_exec(db, tables);
+		if (!err)
+			err = db_exec(db, "COMMIT");
+		if (err)
+			say(ret_why, "%s: cannot be made: %s", path, db_message(db));
+		return err;
+	}
+	if (application != APPLICATION_ID || format < 1) {
+		say(ret_why, "%s: is not the database of an izo cache%s", path, "");
+		return -EUCLEAN;
+	}
+	if (format > FORMAT) {
+		(void)snprintf(text, sizeof(text), "%lld", (long long)format);
+		say(ret_why, "%s: has format %s, which is newer than this program knows (" TEXT(FORMAT) "); "
+			     "use the newer izo-nfsd", path, text);
+		return -EPROTO;
+	}
+	return check(db, path, ret_why);
+}

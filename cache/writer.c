@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The order within a group, which everything about crashes rests on:
+ *
+ * (1) Each change writes its SQL in a savepoint; memory is changed after the savepoint, never before.
+ * (2) What a change puts into memory is pinned until the transaction has ended, so that a miss never
+ *     reads an older state from the disk beside it.
+ * (3) Nobody is told anything, and no file is removed or cut, before COMMIT has returned.
+ * (4) A failed transaction takes back memory, newest change first, before anybody is told.
+ */
+#include "cache/writer.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "cache/checkpoint.h"
+#include "cache/db.h"
+#include "cache/dentry.h"
+#include "cache/internal.h"
+
+#define GROUP_MAX 1000			/* changes in one transaction: bounds how long the first one waits */
+#define WAL_SYNC_AFTER_US US_PER_S	/* DURABILITY_ASYNC: a commit is on the disk so much later */
+#define TOKENS_PER_MARK 4096
+#define TOKEN_MARKS 8			/* at most TOKENS_PER_MARK * (TOKEN_MARKS + 1) tokens are kept */
+
+struct writer {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	/* under lock */
+	struct list queue;
+	bool is_stopping;
+	/* writer thread */
+	struct change *current;
+	int64_t last_now;
+	uint64_t stored_oid, stored_cookie;
+	uint64_t wal_sync_at_us;	/* 0: nothing to be synced */
+	int wal_pages;
+	int64_t token_marks[TOKEN_MARKS];
+	unsigned tokens, token_mark;
+};
+
+struct after {
+	struct list node;
+	void (*fn)(struct cache *cache, void *arg);
+	void *arg;
+};
+
+static __thread struct writer *self;
+
+bool writer_is_self(struct cache *cache)
+{
+	return self && self == cache->writer;
+}
+
+struct change *writer_current(struct cache *cache)
+{
+	return writer_is_self(cache) ? self->current : NULL;
+}
+
+struct db *writer_db(struct cache *cache)
+{
+	return cache->write_db;
+}
+
+int writer_after_commit(struct change *change, void (*fn)(struct cache *cache, void *arg), void *arg)
+{
+	struct after *after = malloc(sizeof(*after));
+
+	if (!after)
+		return -ENOMEM;
+	*after = (struct after){ .fn = fn, .arg = arg };
+	list_append(&change->after, &after->node);
+	return 0;
+}
+
+static void after_run(struct change *change, bool is_committed)
+{
+	struct after *after, *next;
+
+	list_each_safe(after, next, &change->after, node) {
+		list_del(&after->node);
+		if (is_committed)
+			after->fn(change->cache, after->arg);
+		free(after);
+	}
+}
+
+/* ---- the duplicate request cache ---- */
+
+static struct slice token_of(const struct change *change)
+{
+	return (struct slice){ change->op->token, CACHE_TOKEN_LEN };
+}
+
+/* 1: this very call was carried out before. */
+static int token_find(struct cache *cache, struct change *change)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	if (!change->op || !change->op->has_token)
+		return 0;
+	got = db_query(cache->write_db, &stmt, "SELECT ino FROM drc WHERE token = ?1", "b", token_of(change));
+	if (got > 0) {
+		change->op->ino = sqlite3_column_int64(stmt, 0);
+		db_done(stmt);
+	}
+	return got;
+}
+
+static int token_store(struct cache *cache, struct writer *w, struct change *change)
+{
+	int64_t now_s = clock_wall().tv_sec;
+	int64_t *mark = &w->token_marks[w->token_mark];
+	int err;
+
+	if (!change->op || !change->op->has_token)
+		return 0;
+	err = db_run(cache->write_db, "INSERT OR REPLACE INTO drc (token, ino, at) VALUES (?1, ?2, ?3)", "bii",
+		     token_of(change), (int64_t)change->op->ino, now_s);
+	if (err || ++w->tokens < TOKENS_PER_MARK)
+		return err;
+	/* Every so many, forget those that are older than the oldest mark. */
+	w->tokens = 0;
+	if (*mark)
+		err = db_run(cache->write_db, "DELETE FROM drc WHERE at < ?1", "i", *mark);
+	*mark = now_s;
+	w->token_mark = (w->token_mark + 1) % TOKEN_MARKS;
+	return err;
+}
+
+/* ---- one change ---- */
+
+static bool transaction_is_gone(struct cache *cache)
+{
+	/* SQLite rolls back by itself on some errors (full disk, no memory, I/O). */
+	return sqlite3_get_autocommit(db_handle(cache->write_db));
+}
+
+static int change_run(struct cache *cache, struct writer *w, struct change *change)
+{
+	int err, got;
+
+	change->now = MAX(cache_now_ns(), w->last_now + 1);
+	w->last_now = change->now;
+	got = token_find(cache, change);
+	if (got) {
+		change->was_done_before = got > 0;
+		return MIN(got, 0);
+	}
+	err = db_run(cache->write_db, "SAVEPOINT change", "");
+	if (err)
+		return err;
+	w->current = change;
+	err = FAULT("writer.change");
+	if (!err)
+		err = change->run(change);
+	w->current = NULL;
+	if (!err)
+		err = inode_edits_flush(change);
+	if (!err)
+		err = token_store(cache, w, change);
+	if (err && !transaction_is_gone(cache))
+		(void)db_run(cache->write_db, "ROLLBACK TO change", "");	/* group_run() looks whether it is gone */
+	if (!transaction_is_gone(cache)) {
+		got = db_run(cache->write_db, "RELEASE change", "");
+		err = err ? err : got;
+	}
+
+	pthread_mutex_lock(&cache->lock);
+	if (err) {
+		inode_edits_release(change, false);
+		names_release(change, false);
+	} else {
+		inode_edits_apply(change);	/* keeps (1), (2) */
+		names_apply(change);
+	}
+	pthread_mutex_unlock(&cache->lock);
+	if (err)
+		after_run(change, false);
+	return err;
+}
+
+/* ---- a group of them ---- */
+
+/* Numbers given out are never given again: the counters are part of every transaction that moved them. */
+static int counters_store(struct cache *cache, const struct writer *w)
+{
+	static const char sql[] = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
+	int err = 0;
+
+	if (cache->next_oid != w->stored_oid)
+		err = db_run(cache->write_db, sql, "ti", "next_oid", (int64_t)cache->next_oid);
+	if (!err && cache->next_cookie != w->stored_cookie)
+		err = db_run(cache->write_db, sql, "ti", "next_cookie", (int64_t)cache->next_cookie);
+	return err;
+}
+
+static int group_commit(struct cache *cache, struct writer *w)
+{
+	int err;
+
+	err = FAULT("writer.commit");
+	if (!err)
+		err = counters_store(cache, w);
+	if (!err)
+		err = db_run(cache->write_db, "COMMIT", "");
+	if (err)
+		return err;
+	w->stored_oid = cache->next_oid;
+	w->stored_cookie = cache->next_cookie;
+	if (cache->durability == DURABILITY_ASYNC && !w->wal_sync_at_us)
+		w->wal_sync_at_us = clock_us() + WAL_SYNC_AFTER_US;
+	return 0;
+}
+
+/* keeps (4) */
+static void group_revert(struct cache *cache, struct list *done, int err)
+{
+	if (!transaction_is_gone(cache) && db_run(cache->write_db, "ROLLBACK", ""))
+		err = -EIO;
+	pthread_mutex_lock(&cache->lock);
+	for (struct list *node = done->prev; node != done; node = node->prev) {
+		struct change *change = list_entry(node, struct change, node);
+
+		if (change->err)
+			continue;
+		names_revert(change);
+		inode_edits_revert(change);
+		after_run(change, false);
+	}
+	pthread_mutex_unlock(&cache->lock);
+	if (err != -ENOSPC)
+		cache_fail(cache, "the database could not be written", err);
+}
+
+static void group_finish(struct cache *cache, struct list *done)
+{
+	struct change *change, *next;
+
+	list_each(change, done, node) {
+		if (!change->err)
+			after_run(change, true);
+	}
+	pthread_mutex_lock(&cache->lock);
+	list_each(change, done, node) {
+		if (change->err)
+			continue;
+		inode_edits_release(change, true);
+		names_release(change, true);
+	}
+	pthread_mutex_unlock(&cache->lock);
+	list_each_safe(change, next, done, node) {
+		list_del(&change->node);
+		change->done(change, change->err);
+	}
+}
+
+static void group_run(struct cache *cache, struct writer *w, struct list *group, struct list *later)
+{
+	struct change *change;
+	bool has_changes = false;
+	struct list done;
+	int err;
+
+	list_init(&done);
+	pthread_mutex_lock(&cache->lock);
+	err = cache->is_failed ? -EIO : 0;
+	pthread_mutex_unlock(&cache->lock);
+	if (!err)
+		err = db_run(cache->write_db, "BEGIN IMMEDIATE", "");
+
+	while ((change = list_first(group, struct change, node))) {
+		list_del(&change->node);
+		change->err = err;
+		if (!err) {
+			change->err = change_run(cache, w, change);
+			if (transaction_is_gone(cache))
+				err = change->err ? change->err : -EIO;
+		}
+		if (change->err && change->wants_rerun && !err) {
+			change->wants_rerun = false;
+			list_append(later, &change->node);
+			continue;
+		}
+		if (!change->err && !change->was_done_before)
+			has_changes = true;
+		list_append(&done, &change->node);
+	}
+
+	if (!err && has_changes)
+		err = group_commit(cache, w);
+	else if (!err)
+		err = db_run(cache->write_db, "ROLLBACK", "");
+	if (err) {
+		group_revert(cache, &done, err);
+		err = err == -ENOSPC ? err : -EIO;
+		list_each(change, &done, node)
+			change->err = change->err ? change->err : err;
+		checkpoint_poke(cache, CHECKPOINT_PAGES);	/* a log begun anew needs no new room */
+	} else {
+		(void)FAULT("writer.committed");	/* only to be killed at */
+	}
+	group_finish(cache, &done);
+}
+
+/* ---- the thread ---- */
+
+static int wal_grew(void *arg, sqlite3 *handle, const char *name, int pages)
+{
+	struct cache *cache = arg;
+
+	(void)handle;
+	(void)name;
+	cache->writer->wal_pages = pages;
+	return SQLITE_OK;
+}
+
+static void writer_housekeeping(struct cache *cache, struct writer *w, bool is_last)
+{
+	if (w->wal_sync_at_us && (is_last || clock_us() >= w->wal_sync_at_us)) {
+		int err = cache->no_sync ? 0 : FAULT("writer.sync");
+
+		if (!err && !cache->no_sync)
+			err = db_sync_wal(cache->write_db);
+		if (err)
+			cache_fail(cache, "the database's log could not be synced", err);
+		w->wal_sync_at_us = 0;
+	}
+	if (w->wal_pages >= CHECKPOINT_PAGES_MAX)
+		(void)sqlite3_wal_checkpoint_v2(db_handle(cache->write_db), "main", SQLITE_CHECKPOINT_PASSIVE, NULL,
+						NULL);	/* the log grows until it works */
+	checkpoint_poke(cache, w->wal_pages);
+	w->wal_pages = 0;
+}
+
+static void *writer_run(void *arg)
+{
+	struct cache *cache = arg;
+	struct writer *w = cache->writer;
+	struct list group, later;
+
+	self = w;
+	list_init(&group);
+	list_init(&later);
+	pthread_mutex_lock(&w->lock);
+	for (;;) {
+		if (!list_is_empty(&w->queue)) {
+			for (unsigned n = 0; n < GROUP_MAX && !list_is_empty(&w->queue); n++) {
+				struct list *node = w->queue.next;
+
+				list_del(node);
+				list_append(&group, node);
+			}
+			pthread_mutex_unlock(&w->lock);
+			group_run(cache, w, &group, &later);
+			writer_housekeeping(cache, w, false);
+			pthread_mutex_lock(&w->lock);
+			/* What is run again goes before what came meanwhile. */
+			list_splice(&later, &w->queue);
+			list_splice(&w->queue, &later);
+			continue;
+		}
+		if (w->is_stopping)
+			break;
+		if (w->wal_sync_at_us && clock_us() >= w->wal_sync_at_us) {
+			pthread_mutex_unlock(&w->lock);
+			writer_housekeeping(cache, w, false);
+			pthread_mutex_lock(&w->lock);
+			continue;
+		}
+		cache_cond_wait(&w->wake, &w->lock, w->wal_sync_at_us ? w->wal_sync_at_us : CLOCK_NEVER);
+	}
+	pthread_mutex_unlock(&w->lock);
+	writer_housekeeping(cache, w, true);
+	return NULL;
+}
+
+void writer_submit(struct cache *cache, struct change *change)
+{
+	struct writer *w = cache->writer;
+	bool was_empty;
+
+	change->cache = cache;
+	change->err = 0;
+	change->was_done_before = change->wants_rerun = false;
+	list_init(&change->edits);
+	list_init(&change->names);
+	list_init(&change->after);
+	pthread_mutex_lock(&w->lock);
+	was_empty = list_is_empty(&w->queue);
+	list_append(&w->queue, &change->node);
+	if (was_empty)
+		pthread_cond_signal(&w->wake);
+	pthread_mutex_unlock(&w->lock);
+}
+
+struct call {
+	struct change change;
+	pthread_mutex_t lock;
+	pthread_cond_t over;
+	bool is_over;
+	int err;
+};
+
+static void call_done(struct change *change, int err)
+{
+	struct call *call = container_of(change, struct call, change);
+
+	pthread_mutex_lock(&call->lock);
+	call->is_over = true;
+	call->err = err;
+	pthread_cond_signal(&call->over);
+	pthread_mutex_unlock(&call->lock);
+}
+
+int writer_call(struct cache *cache, int (*run)(struct change *change), void *arg)
+{
+	struct call call = { .change = { .run = run, .done = call_done, .arg = arg } };
+
+	assert(!writer_is_self(cache));
+	(void)pthread_mutex_init(&call.lock, NULL);	/* cannot fail with default attributes */
+	(void)pthread_cond_init(&call.over, NULL);
+	writer_submit(cache, &call.change);
+	pthread_mutex_lock(&call.lock);
+	while (!call.is_over)
+		pthread_cond_wait(&call.over, &call.lock);
+	pthread_mutex_unlock(&call.lock);
+	pthread_mutex_destroy(&call.lock);
+	pthread_cond_destroy(&call.over);
+	return call.err;
+}
+
+static void writer_free(struct cache *cache)
+{
+	struct writer *w = cache->writer;
+
+	pthread_mutex_destroy(&w->lock);
+	pthread_cond_destroy(&w->wake);
+	free(w);
+	cache->writer = NULL;
+}
+
+int writer_start(struct cache *cache)
+{
+	/* FULL: the log is synced with every commit.  ASYNC syncs it itself, WAL_SYNC_AFTER_US later. */
+	const char *pragma = cache->durability == DURABILITY_ASYNC ? "PRAGMA synchronous = NORMAL" :
+								      "PRAGMA synchronous = FULL";
+	struct writer *w;
+	int err;
+
+	err = db_exec(cache->write_db, cache->no_sync ? "PRAGMA synchronous = OFF" : pragma);
+	if (err)
+		return err;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	err = cache_cond_init(&w->wake);
+	if (err) {
+		free(w);
+		return err;
+	}
+	(void)pthread_mutex_init(&w->lock, NULL);	/* cannot fail with default attributes */
+	list_init(&w->queue);
+	w->stored_oid = cache->next_oid;
+	w->stored_cookie = cache->next_cookie;
+	(void)sqlite3_wal_hook(db_handle(cache->write_db), wal_grew, cache);
+	cache->writer = w;
+	err = thread_start(&w->thread, "izo-writer", writer_run, cache);
+	if (err)
+		writer_free(cache);
+	return err;
+}
+
+void writer_stop(struct cache *cache)
+{
+	struct writer *w = cache->writer;
+
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	w->is_stopping = true;
+	pthread_cond_signal(&w->wake);
+	pthread_mutex_unlock(&w->lock);
+	pthread_join(w->thread, NULL);
+	writer_free(cache);
+}
