@@ -46,6 +46,8 @@ int name_each_in(struct cache *cache, uint64_t dir,
 		 int (*fn)(void *arg, struct slice name, const struct name_info *info), void *arg);
 /* Has the directory any names that are not tombstones?  1, 0 or -errno. */
 int name_any_in(struct cache *cache, uint64_t dir);
+/* How many names an inode has here (not tombstones), or -errno. */
+int64_t name_count_of(struct cache *cache, uint64_t ino);
 /* The path of an inode from the tree's root, "/a/b" (first of its names), for people: into a buffer of PATH size, always terminated. */
 void name_path(struct cache *cache, uint64_t ino, char *ret_path, uint64_t size);
 
@@ -55,7 +57,7 @@ void name_path(struct cache *cache, uint64_t ino, char *ret_path, uint64_t size)
 void names_apply(struct change *change);
 /* Forget the list; is_applied: unpin them, after the transaction's end. */
 void names_release(struct change *change, bool is_applied);
-/* The transaction failed: drop them from memory. */
+/* The transaction failed: drop what was applied from memory; and forget the list. */
 void names_revert(struct change *change);
 void name_cache_release(struct cache *cache);
 

@@ -64,6 +64,8 @@ struct inode {
 	uint8_t verifier[8];
 	bool has_verifier;
 	/* not on disk */
+	struct inode_edit *edit;	/* of the change that runs now; the writer thread's */
+	uint64_t used;			/* bytes on disk when last seen; 0: unknown */
 	uint64_t write_gen;		/* goes up with each change of content */
 	uint64_t synced_gen;		/* write_gen up to which the object file was synced */
 	uint64_t cut_gen;		/* goes up when the object file gets shorter: a read across it starts again */
@@ -107,11 +109,14 @@ struct inode_edit {
 	bool holds, cuts;
 };
 
-/* NULL: *ret_err as inode_get(). */
+/* NULL: *ret_err as inode_get().  e->inode stays referenced until the change is over. */
 struct inode_edit *inode_edit(struct change *change, uint64_t ino, int *ret_err);
 /* A new inode (row inserted at once so that it has its number: e->inode->ino).  v: all values; its oid {0,0}: a fresh one of this client's is taken. */
 struct inode_edit *inode_make(struct change *change, const struct inode_values *v, int *ret_err);
-/* The object is gone: row deleted, object file unlinked after the commit, handles become stale. */
+/*
+ * The object is gone: row deleted, object file unlinked after the commit, handles become stale.  (Where an edit sets gen, the object file of
+ * the generation before is unlinked likewise.)
+ */
 void inode_drop(struct inode_edit *edit);
 /* A fresh oid of this client's. */
 int inode_new_oid(struct change *change, struct kml_oid *ret_oid);
@@ -155,7 +160,7 @@ static inline struct extent_map *inode_dirty_map(struct inode *inode)
 /* The size goes down to, or up from, in this edit: maps, keep_size; the object file is cut after the commit.  Needs EDIT_MAPS. */
 int inode_edit_size(struct inode_edit *edit, uint64_t size);
 
-/* Attributes as they will be when the change is done. */
+/* Attributes as they will be when the change is done.  Takes the lock. */
 void inode_edit_attr(const struct inode_edit *edit, struct attr *ret);
 /* Set ctime to the change's time (never back). */
 void inode_edit_touch(struct change *change, struct inode_edit *edit);
@@ -175,8 +180,19 @@ int inode_edits_flush(struct change *change);
 void inode_edits_apply(struct change *change);
 /* Drop edits; is_applied: pins too, after the transaction's end.  Under the lock. */
 void inode_edits_release(struct change *change, bool is_applied);
-/* The transaction failed: make the touched inodes what the disk says.  Under the lock. */
+/* After the commit, without the lock: remove and cut object files. */
+void inode_edits_committed(struct change *change);
+/* The transaction failed: make the touched inodes what the disk says, and drop the edits.  Under the lock. */
 void inode_edits_revert(struct change *change);
 void inode_cache_release(struct cache *cache);
+
+/* ---- between inode.c and inode_edit.c ---- */
+
+int inode_hash_add(struct cache *cache, uint64_t ino, struct inode **ret_inode);
+/* Fill in from the row: 1, 0: there is none, -errno.  What memory knows better than the row (write_gen, ...) stays. */
+int inode_load(struct cache *cache, struct inode *inode);
+void inode_hold_end(struct cache *cache, struct inode *inode);
+void inode_values_attr(const struct inode *inode, const struct inode_values *v, struct attr *ret);
+void inode_sql_release(struct cache *cache);
 
 #endif

@@ -67,9 +67,16 @@ void cache_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t at_us
 
 /* The error state (DESIGN "When the disk fails"): reads go on, changes get -EIO, --status says so.  Any thread. */
 void cache_fail(struct cache *cache, const char *what, int err);
+/* The same, under cache->lock. */
+void cache_fail_locked(struct cache *cache, const char *what, int err);
 
 /* End an operation that gave CACHE_WAITS: posts op->done to op->loop.  Any thread. */
 void cache_op_finish(struct cache_op *op, int err);
+/* Begin an operation anew: op->priv.again() on its loop, and done() if that does not wait again.  Any thread. */
+void cache_op_again(struct cache_op *op);
+
+/* A file came into cache->written.  Under the lock. */
+void syncer_poke(struct cache *cache);
 
 /*
  * Run the parked operations that waited for this directory's listing, or for content of this file, again

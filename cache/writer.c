@@ -244,8 +244,10 @@ static void group_finish(struct cache *cache, struct list *done)
 	struct change *change, *next;
 
 	list_each(change, done, node) {
-		if (!change->err)
-			after_run(change, true);
+		if (change->err)
+			continue;
+		inode_edits_committed(change);
+		after_run(change, true);
 	}
 	pthread_mutex_lock(&cache->lock);
 	list_each(change, done, node) {

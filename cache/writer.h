@@ -65,7 +65,7 @@ struct change *writer_current(struct cache *cache);
 
 /*
  * Something to be done on the writer thread after the commit that makes this change durable, and only then (unlink
- * of a file, wake-up); before done().  Without the lock.  -ENOMEM.
+ * of a file, wake-up); before done().  Without the lock.  -ENOMEM.  When the change fails, nobody frees arg but its owner.
  */
 int writer_after_commit(struct change *change, void (*fn)(struct cache *cache, void *arg), void *arg);
 

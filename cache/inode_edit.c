@@ -1,0 +1,651 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "cache/db.h"
+#include "cache/inode.h"
+#include "cache/internal.h"
+#include "cache/object.h"
+#include "cache/writer.h"
+
+/* What an UPDATE may set besides the fields of struct inode_values. */
+enum { COLUMN_MAPS = 24, COLUMN_TARGET, COLUMN_VERIFIER, COLUMNS };
+
+static const char *const column_names[COLUMNS] = {
+	[FIELD_oid] = "oid_origin = ?, oid_number = ?",
+	[FIELD_type] = "type = ?",
+	[FIELD_mode] = "mode = ?",
+	[FIELD_uid] = "uid = ?",
+	[FIELD_gid] = "gid = ?",
+	[FIELD_major] = "major = ?",
+	[FIELD_minor] = "minor = ?",
+	[FIELD_nlink] = "nlink = ?",
+	[FIELD_links_up] = "links_up = ?",
+	[FIELD_parent] = "parent = ?",
+	[FIELD_size] = "size = ?",
+	[FIELD_atime] = "atime = ?",
+	[FIELD_mtime] = "mtime = ?",
+	[FIELD_ctime] = "ctime = ?",
+	[FIELD_data_version] = "data_version = ?",
+	[FIELD_attr_version] = "attr_version = ?",
+	[FIELD_data_seq] = "data_seq = ?",
+	[FIELD_attr_seq] = "attr_seq = ?",
+	[FIELD_is_stale] = "is_stale = ?",
+	[FIELD_is_listed] = "is_listed = ?",
+	[FIELD_is_dirty] = "is_dirty = ?",
+	[FIELD_listed_at] = "listed_at = ?",
+	[FIELD_gen] = "gen = ?",
+	[FIELD_keep_size] = "keep_size = ?",
+	[COLUMN_MAPS] = "present = ?, dirty = ?, dirty_next = ?",
+	[COLUMN_TARGET] = "target = ?",
+	[COLUMN_VERIFIER] = "verifier = ?",
+};
+_Static_assert(FIELD_keep_size + 1 == COLUMN_MAPS, "a bit for each field");
+
+static int64_t field_value(const struct inode_values *v, unsigned field)
+{
+	switch ((enum inode_field)field) {
+	case FIELD_oid:		return v->oid.origin;	/* and the number, see bind_edit() */
+	case FIELD_type:	return v->type;
+	case FIELD_mode:	return v->mode;
+	case FIELD_uid:		return v->uid;
+	case FIELD_gid:		return v->gid;
+	case FIELD_major:	return v->major;
+	case FIELD_minor:	return v->minor;
+	case FIELD_nlink:	return v->nlink;
+	case FIELD_links_up:	return v->links_up;
+	case FIELD_parent:	return v->parent;
+	case FIELD_size:	return v->size;
+	case FIELD_atime:	return v->atime;
+	case FIELD_mtime:	return v->mtime;
+	case FIELD_ctime:	return v->ctime;
+	case FIELD_data_version: return v->data_version;
+	case FIELD_attr_version: return v->attr_version;
+	case FIELD_data_seq:	return v->data_seq;
+	case FIELD_attr_seq:	return v->attr_seq;
+	case FIELD_is_stale:	return v->is_stale;
+	case FIELD_is_listed:	return v->is_listed;
+	case FIELD_is_dirty:	return v->is_dirty;
+	case FIELD_listed_at:	return v->listed_at;
+	case FIELD_gen:		return v->gen;
+	case FIELD_keep_size:	return v->keep_size;
+	}
+	abort();
+}
+
+static void field_apply(struct inode_values *to, const struct inode_values *from, unsigned field)
+{
+	switch ((enum inode_field)field) {
+	case FIELD_oid:		to->oid = from->oid; break;
+	case FIELD_type:	to->type = from->type; break;
+	case FIELD_mode:	to->mode = from->mode; break;
+	case FIELD_uid:		to->uid = from->uid; break;
+	case FIELD_gid:		to->gid = from->gid; break;
+	case FIELD_major:	to->major = from->major; break;
+	case FIELD_minor:	to->minor = from->minor; break;
+	case FIELD_nlink:	to->nlink = from->nlink; break;
+	case FIELD_links_up:	to->links_up = from->links_up; break;
+	case FIELD_parent:	to->parent = from->parent; break;
+	case FIELD_size:	to->size = from->size; break;
+	case FIELD_atime:	to->atime = from->atime; break;
+	case FIELD_mtime:	to->mtime = from->mtime; break;
+	/* A WRITE may have raised it meanwhile: it never goes back. */
+	case FIELD_ctime:	to->ctime = MAX(to->ctime, from->ctime); break;
+	case FIELD_data_version: to->data_version = from->data_version; break;
+	case FIELD_attr_version: to->attr_version = from->attr_version; break;
+	case FIELD_data_seq:	to->data_seq = from->data_seq; break;
+	case FIELD_attr_seq:	to->attr_seq = from->attr_seq; break;
+	case FIELD_is_stale:	to->is_stale = from->is_stale; break;
+	case FIELD_is_listed:	to->is_listed = from->is_listed; break;
+	case FIELD_is_dirty:	to->is_dirty = from->is_dirty; break;
+	case FIELD_listed_at:	to->listed_at = from->listed_at; break;
+	case FIELD_gen:		to->gen = from->gen; break;
+	case FIELD_keep_size:	to->keep_size = from->keep_size; break;
+	}
+}
+
+/* ---- making edits ---- */
+
+static struct inode_edit *edit_new(struct change *change, struct inode *inode)
+{
+	struct inode_edit *edit = calloc(1, sizeof(*edit));
+
+	if (!edit)
+		return NULL;
+	edit->change = change;
+	edit->inode = inode;
+	edit->v = inode->v;
+	edit->old_gen = inode->v.gen;
+	inode->edit = edit;
+	list_append(&change->edits, &edit->node);
+	return edit;
+}
+
+static struct inode *inode_new_in(struct change *change, uint64_t ino)
+{
+	/* The inode that this change makes is gone for all others until it is done. */
+	for (struct hash_node *n = hash_first(&change->cache->inodes, hash_u64(ino)); n; n = hash_next(n)) {
+		struct inode *inode = container_of(n, struct inode, by_ino);
+
+		if (inode->ino == ino && inode->edit && inode->edit->is_new)
+			return inode;
+	}
+	return NULL;
+}
+
+struct inode_edit *inode_edit(struct change *change, uint64_t ino, int *ret_err)
+{
+	struct cache *cache = change->cache;
+	struct inode_edit *edit = NULL;
+	struct inode *inode;
+
+	pthread_mutex_lock(&cache->lock);
+	inode = inode_new_in(change, ino);
+	if (inode) {
+		edit = inode->edit;
+		goto out;
+	}
+	inode = inode_get(cache, ino, ret_err);
+	if (!inode)
+		goto out;
+	edit = inode->edit;
+	if (edit) {
+		inode_put(cache, inode);
+		goto out;
+	}
+	edit = edit_new(change, inode);
+	if (!edit) {
+		inode_put(cache, inode);
+		*ret_err = -ENOMEM;
+	}
+out:
+	if (edit && edit->is_removed) {
+		edit = NULL;
+		*ret_err = -ESTALE;
+	}
+	pthread_mutex_unlock(&cache->lock);
+	return edit;
+}
+
+int inode_new_oid(struct change *change, struct kml_oid *ret_oid)
+{
+	*ret_oid = (struct kml_oid){ change->cache->client_id, change->cache->next_oid++ };
+	return 0;
+}
+
+static int row_insert(struct change *change, const struct inode_values *v, uint64_t *ret_ino)
+{
+	struct db *db = writer_db(change->cache);
+	int err;
+
+	err = db_run(db,
+		     "INSERT INTO inode (oid_origin, oid_number, type, mode, uid, gid, major, minor, nlink, links_up,"
+		     " parent, size, atime, mtime, ctime, data_version, attr_version, data_seq, attr_seq, is_stale,"
+		     " is_listed, listed_at, is_dirty, gen, keep_size) VALUES"
+		     " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		     "iiiiiiiiiiiiiiiiiiiiiiiii",
+		     (int64_t)v->oid.origin, (int64_t)v->oid.number, (int64_t)v->type, (int64_t)v->mode,
+		     (int64_t)v->uid, (int64_t)v->gid, (int64_t)v->major, (int64_t)v->minor, (int64_t)v->nlink,
+		     (int64_t)v->links_up, (int64_t)v->parent, (int64_t)v->size, v->atime, v->mtime, v->ctime,
+		     (int64_t)v->data_version, (int64_t)v->attr_version, (int64_t)v->data_seq, (int64_t)v->attr_seq,
+		     (int64_t)v->is_stale, (int64_t)v->is_listed, (int64_t)v->listed_at, (int64_t)v->is_dirty,
+		     (int64_t)v->gen, (int64_t)v->keep_size);
+	if (!err)
+		*ret_ino = db_last_id(db);
+	return err;
+}
+
+struct inode_edit *inode_make(struct change *change, const struct inode_values *v, int *ret_err)
+{
+	struct cache *cache = change->cache;
+	struct inode_values values = *v;
+	struct inode_edit *edit = NULL;
+	struct inode *inode;
+	uint64_t ino = 0;
+	int err = 0;
+
+	if (kml_oid_is_none(values.oid))
+		err = inode_new_oid(change, &values.oid);
+	if (!err)
+		err = row_insert(change, &values, &ino);
+	if (err) {
+		*ret_err = err;
+		return NULL;
+	}
+	pthread_mutex_lock(&cache->lock);
+	err = inode_hash_add(cache, ino, &inode);
+	if (!err) {
+		inode->is_gone = true;
+		inode->refs = 1;
+		inode->v = values;
+		edit = edit_new(change, inode);
+		if (edit) {
+			edit->is_new = true;
+			edit->old_gen = 0;
+		} else {
+			inode_put(cache, inode);
+			err = -ENOMEM;
+		}
+	}
+	pthread_mutex_unlock(&cache->lock);
+	if (err)
+		*ret_err = err;
+	return edit;
+}
+
+void inode_drop(struct inode_edit *edit)
+{
+	edit->is_removed = true;
+}
+
+/* Hold the content for the rest of the change; under the lock, which is let go meanwhile. */
+static int content_hold(struct cache *cache, struct inode_edit *edit)
+{
+	struct inode *inode = edit->inode;
+
+	if (inode->cut_pending) {
+		edit->change->wants_rerun = true;
+		return -EAGAIN;
+	}
+	assert(!inode->is_held);
+	inode->is_held = true;
+	edit->holds = true;
+	while (inode->n_writing)
+		pthread_cond_wait(&cache->content_idle, &cache->lock);
+	if (cache->durability == DURABILITY_ASYNC || cache->no_sync || inode->synced_gen == inode->write_gen)
+		return 0;
+	pthread_mutex_unlock(&cache->lock);
+	int err = object_sync_inode(cache, inode);
+	pthread_mutex_lock(&cache->lock);
+	return err;
+}
+
+int inode_edit_maps(struct inode_edit *edit)
+{
+	struct cache *cache = edit->change->cache;
+	struct inode *inode = edit->inode;
+	int err;
+
+	if (edit->has_maps)
+		return 0;
+	pthread_mutex_lock(&cache->lock);
+	err = edit->holds ? 0 : content_hold(cache, edit);
+	if (!err)
+		err = extent_copy(&edit->present, &inode->present);
+	if (!err)
+		err = extent_copy(&edit->dirty, &inode->dirty);
+	if (!err)
+		err = extent_copy(&edit->dirty_next, &inode->dirty_next);
+	if (!err) {
+		edit->has_maps = true;
+		/* What writes have changed since the edit was begun. */
+		if (!(edit->set & (1u << FIELD_size)))
+			edit->v.size = inode->v.size;
+		if (!(edit->set & (1u << FIELD_mtime)))
+			edit->v.mtime = inode->v.mtime;
+		if (!(edit->set & (1u << FIELD_ctime)))
+			edit->v.ctime = inode->v.ctime;
+	}
+	pthread_mutex_unlock(&cache->lock);
+	return err;
+}
+
+int inode_edit_size(struct inode_edit *edit, uint64_t size)
+{
+	int err;
+
+	assert(edit->has_maps);
+	if (!edit->v.gen)
+		EDIT(edit, gen, 1);
+	if (size > edit->v.size) {
+		err = extent_add(&edit->present, edit->v.size, size);	/* zeros */
+		if (err)
+			return err;
+	} else if (size < edit->v.size) {
+		extent_cut(&edit->present, size);
+		extent_cut(&edit->dirty, size);
+		extent_cut(&edit->dirty_next, size);
+		edit->cuts = true;
+		if (size < edit->v.keep_size)
+			EDIT(edit, keep_size, size);
+	}
+	EDIT(edit, size, size);
+	return 0;
+}
+
+void inode_edit_attr(const struct inode_edit *edit, struct attr *ret)
+{
+	struct cache *cache = edit->change->cache;
+	struct inode_values v = edit->v;
+
+	pthread_mutex_lock(&cache->lock);
+	if (!(edit->set & (1u << FIELD_size)))
+		v.size = edit->inode->v.size;
+	if (!(edit->set & (1u << FIELD_mtime)))
+		v.mtime = edit->inode->v.mtime;
+	v.ctime = MAX(v.ctime, edit->inode->v.ctime);
+	inode_values_attr(edit->inode, &v, ret);
+	pthread_mutex_unlock(&cache->lock);
+}
+
+void inode_edit_touch(struct change *change, struct inode_edit *edit)
+{
+	EDIT(edit, ctime, MAX(change->now, edit->v.ctime + 1));
+}
+
+/* ---- to the disk ---- */
+
+/* One statement for each set of columns that has come up. */
+struct inode_sql {
+	struct inode_sql *next;
+	uint32_t set;
+	char text[];
+};
+
+static const char *update_sql(struct cache *cache, uint32_t set)
+{
+	struct inode_sql *sql;
+	struct buf buf;
+	bool first = true;
+
+	for (sql = cache->inode_sql; sql; sql = sql->next) {
+		if (sql->set == set)
+			return sql->text;
+	}
+	buf_init(&buf, 0);
+	(void)buf_printf(&buf, "UPDATE inode SET ");	/* errors stick */
+	for (unsigned i = 0; i < COLUMNS; i++) {
+		if (!(set & (1u << i)))
+			continue;
+		(void)buf_printf(&buf, "%s%s", first ? "" : ", ", column_names[i]);
+		first = false;
+	}
+	(void)buf_printf(&buf, " WHERE ino = ?");
+	sql = buf_error(&buf) ? NULL : malloc(sizeof(*sql) + buf.len + 1);
+	if (sql) {
+		sql->set = set;
+		memcpy(sql->text, buf.data, buf.len);
+		sql->text[buf.len] = '\0';
+		sql->next = cache->inode_sql;
+		cache->inode_sql = sql;
+	}
+	buf_release(&buf);
+	return sql ? sql->text : NULL;
+}
+
+void inode_sql_release(struct cache *cache)
+{
+	while (cache->inode_sql) {
+		struct inode_sql *sql = cache->inode_sql;
+
+		cache->inode_sql = sql->next;
+		free(sql);
+	}
+}
+
+/* An empty map is NULL. */
+static int bind_map(sqlite3_stmt *stmt, int i, const struct extent_map *map, struct buf *buf)
+{
+	int err;
+
+	if (!map->n)
+		return 0;
+	buf_reset(buf);
+	err = extent_encode(buf, map);
+	if (err)
+		return err;
+	return db_errno(sqlite3_bind_blob64(stmt, i, buf->data, buf->len, SQLITE_TRANSIENT));
+}
+
+static int bind_maps(sqlite3_stmt *stmt, int *i, const struct inode_edit *edit)
+{
+	struct buf buf;
+	int err;
+
+	buf_init(&buf, 0);
+	err = bind_map(stmt, (*i)++, &edit->present, &buf);
+	if (!err)
+		err = bind_map(stmt, (*i)++, &edit->dirty, &buf);
+	if (!err)
+		err = bind_map(stmt, (*i)++, &edit->dirty_next, &buf);
+	buf_release(&buf);
+	return err;
+}
+
+static int bind_edit(sqlite3_stmt *stmt, const struct inode_edit *edit, uint32_t set)
+{
+	int i = 1, rc = SQLITE_OK, err;
+
+	for (unsigned field = 0; field < COLUMN_MAPS && rc == SQLITE_OK; field++) {
+		if (!(set & (1u << field)))
+			continue;
+		rc = sqlite3_bind_int64(stmt, i++, field_value(&edit->v, field));
+		if (field == FIELD_oid && rc == SQLITE_OK)
+			rc = sqlite3_bind_int64(stmt, i++, edit->v.oid.number);
+	}
+	if (rc == SQLITE_OK && edit->has_maps) {
+		err = bind_maps(stmt, &i, edit);
+		if (err)
+			return err;
+	}
+	if (rc == SQLITE_OK && edit->target)
+		rc = sqlite3_bind_blob(stmt, i++, edit->target, strlen(edit->target), SQLITE_STATIC);
+	if (rc == SQLITE_OK && edit->set_verifier)
+		rc = sqlite3_bind_blob(stmt, i++, edit->verifier, sizeof(edit->verifier), SQLITE_STATIC);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_bind_int64(stmt, i, edit->inode->ino);
+	return db_errno(rc);
+}
+
+static int edit_flush(struct change *change, struct inode_edit *edit)
+{
+	struct db *db = writer_db(change->cache);
+	uint32_t set = edit->set;
+	sqlite3_stmt *stmt;
+	const char *sql;
+	int err, rc;
+
+	if (edit->is_removed)
+		return db_run(db, "DELETE FROM inode WHERE ino = ?1", "i", (int64_t)edit->inode->ino);
+	set |= edit->has_maps ? 1u << COLUMN_MAPS : 0;
+	set |= edit->target ? 1u << COLUMN_TARGET : 0;
+	set |= edit->set_verifier ? 1u << COLUMN_VERIFIER : 0;
+	if (!set)
+		return 0;
+	sql = update_sql(change->cache, set);
+	if (!sql)
+		return -ENOMEM;
+	err = db_prepare(db, sql, &stmt);
+	if (!err)
+		err = bind_edit(stmt, edit, set);
+	if (err)
+		return err;
+	rc = sqlite3_step(stmt);
+	err = db_error(db, rc);
+	(void)sqlite3_reset(stmt);	/* repeats the error of the step */
+	return err;
+}
+
+int inode_edits_flush(struct change *change)
+{
+	struct inode_edit *edit;
+	int err;
+
+	list_each(edit, &change->edits, node) {
+		err = edit_flush(change, edit);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* ---- into memory ---- */
+
+static void map_swap(struct extent_map *a, struct extent_map *b)
+{
+	struct extent_map c = *a;
+
+	*a = *b;
+	*b = c;
+}
+
+static void edit_apply(struct cache *cache, struct inode_edit *edit)
+{
+	struct inode *inode = edit->inode;
+
+	inode->pins++;
+	inode->edit = NULL;
+	inode->is_gone = edit->is_removed;
+	if (edit->v.gen != inode->v.gen || edit->is_removed) {
+		object_leave(cache, inode);
+		inode->used = 0;
+	}
+	if (edit->has_maps && (edit->v.gen != inode->v.gen || edit->v.size != inode->v.size)) {
+		/* The content as a whole changed, not by writing: what was synced stays so. */
+		inode->synced_gen += inode->synced_gen == inode->write_gen;
+		inode->write_gen++;
+		inode->used = 0;
+	}
+	for (unsigned field = 0; field < COLUMN_MAPS; field++) {
+		if (edit->set & (1u << field))
+			field_apply(&inode->v, &edit->v, field);
+	}
+	if (edit->has_maps) {
+		map_swap(&inode->present, &edit->present);
+		map_swap(&inode->dirty, &edit->dirty);
+		map_swap(&inode->dirty_next, &edit->dirty_next);
+	}
+	if (edit->target) {
+		free(inode->target);
+		inode->target = edit->target;
+		edit->target = NULL;
+	}
+	if (edit->set_verifier) {
+		memcpy(inode->verifier, edit->verifier, sizeof(inode->verifier));
+		inode->has_verifier = true;
+	}
+	if (edit->is_committed) {
+		inode->has_uncommitted = false;
+		inode->last_commit_us = clock_us();
+	}
+	if (!inode->v.is_dirty || edit->is_removed) {
+		list_del(&inode->quiet);
+	} else if (!list_is_linked(&inode->quiet)) {
+		inode->last_write_us = clock_us();
+		list_append(&cache->written, &inode->quiet);
+		syncer_poke(cache);
+	}
+	if (edit->cuts) {
+		inode->cut_gen++;
+		inode->cut_pending = true;
+	} else if (edit->holds) {
+		inode_hold_end(cache, inode);
+	}
+}
+
+void inode_edits_apply(struct change *change)
+{
+	struct inode_edit *edit;
+
+	list_each(edit, &change->edits, node)
+		edit_apply(change->cache, edit);
+}
+
+void inode_edits_release(struct change *change, bool is_applied)
+{
+	struct cache *cache = change->cache;
+	struct inode_edit *edit, *next;
+
+	list_each_safe(edit, next, &change->edits, node) {
+		struct inode *inode = edit->inode;
+
+		if (is_applied) {
+			inode->pins--;
+			inode->cut_pending &= !edit->cuts;
+		} else {
+			inode->edit = NULL;
+		}
+		if (edit->holds && (edit->cuts || !is_applied))
+			inode_hold_end(cache, inode);
+		list_del(&edit->node);
+		inode_put(cache, inode);
+		extent_release(&edit->present);
+		extent_release(&edit->dirty);
+		extent_release(&edit->dirty_next);
+		free(edit->target);
+		free(edit);
+	}
+}
+
+void inode_edits_committed(struct change *change)
+{
+	struct cache *cache = change->cache;
+	struct inode_edit *edit;
+	int err;
+
+	list_each(edit, &change->edits, node) {
+		uint64_t ino = edit->inode->ino;
+
+		if (edit->old_gen && (edit->is_removed || edit->v.gen != edit->old_gen))
+			object_unlink(cache, ino, edit->old_gen);
+		if (edit->is_removed && edit->v.gen && edit->v.gen != edit->old_gen)
+			object_unlink(cache, ino, edit->v.gen);
+		if (!edit->cuts || edit->is_removed)
+			continue;
+		err = object_cut(cache, ino, edit->v.gen, edit->v.size);
+		if (err)
+			cache_fail(cache, "a content file could not be cut", err);
+	}
+}
+
+/* The inode as its row has it, and on top of that what was written and not committed yet. */
+static int inode_reload(struct cache *cache, struct inode *inode)
+{
+	struct extent_map present = { 0 }, dirty = { 0 }, dirty_next = { 0 };
+	struct inode_values was = inode->v;
+	int got, err = 0;
+
+	map_swap(&present, &inode->present);
+	map_swap(&dirty, &inode->dirty);
+	map_swap(&dirty_next, &inode->dirty_next);
+	got = inode_load(cache, inode);
+	object_leave(cache, inode);
+	inode->used = 0;
+	inode->is_gone = !got;
+	if (got > 0 && inode->v.is_dirty && inode->v.gen == was.gen) {
+		err = extent_union(&inode->present, &present);
+		if (!err)
+			err = extent_union(&inode->dirty, &dirty);
+		if (!err)
+			err = extent_union(&inode->dirty_next, &dirty_next);
+		inode->v.size = MAX(inode->v.size, was.size);
+		inode->v.mtime = MAX(inode->v.mtime, was.mtime);
+		inode->v.ctime = MAX(inode->v.ctime, was.ctime);
+		inode->has_uncommitted = true;
+	}
+	extent_release(&present);
+	extent_release(&dirty);
+	extent_release(&dirty_next);
+	if (got > 0 && inode->v.is_dirty && !list_is_linked(&inode->quiet))
+		list_append(&cache->written, &inode->quiet);
+	else if (got <= 0 || !inode->v.is_dirty)
+		list_del(&inode->quiet);
+	return MIN(got, 0) ? got : err;
+}
+
+void inode_edits_revert(struct change *change)
+{
+	struct cache *cache = change->cache;
+	struct inode_edit *edit;
+	int err;
+
+	list_each(edit, &change->edits, node) {
+		err = inode_reload(cache, edit->inode);
+		if (err)
+			cache_fail_locked(cache, "what a failed transaction left in memory could not be undone", err);
+	}
+	inode_edits_release(change, true);
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cache/object.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "base/fault.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "cache/internal.h"
+
+#define NAME_ROOM 48
+
+static void object_name(uint64_t ino, uint32_t gen, char ret_name[NAME_ROOM])
+{
+	(void)snprintf(ret_name, NAME_ROOM, "%02x/%" PRIu64 ".%" PRIu32, (unsigned)(ino % 256), ino, gen);
+}
+
+static void object_close(struct cache *cache, struct object *object)
+{
+	assert(!object->refs);
+	list_del(&object->lru);
+	if (object->inode)
+		object->inode->object = NULL;
+	cache->n_objects_open--;
+	(void)close(object->fd);	/* what must last has been synced */
+	free(object);
+}
+
+static int object_open(struct cache *cache, uint64_t ino, uint32_t gen, bool may_make, bool *ret_is_new)
+{
+	char name[NAME_ROOM];
+	int fd;
+
+	object_name(ino, gen, name);
+	*ret_is_new = false;
+	fd = openat(cache->objects_dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && errno == ENOENT && may_make) {
+		*ret_is_new = true;
+		fd = openat(cache->objects_dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_CREAT, 0600);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+struct object *object_get(struct cache *cache, struct inode *inode, bool may_make, int *ret_err)
+{
+	struct object *object = inode->object;
+	bool is_new;
+	int fd;
+
+	if (object) {
+		if (!object->refs++)
+			list_del(&object->lru);
+		return object;
+	}
+	if (!inode->v.gen) {
+		*ret_err = -ENOENT;
+		return NULL;
+	}
+	while (cache->n_objects_open >= OBJECTS_OPEN_MAX && !list_is_empty(&cache->object_lru))
+		object_close(cache, list_first(&cache->object_lru, struct object, lru));
+	object = calloc(1, sizeof(*object));
+	if (!object) {
+		*ret_err = -ENOMEM;
+		return NULL;
+	}
+	fd = object_open(cache, inode->ino, inode->v.gen, may_make, &is_new);
+	if (fd < 0) {
+		*ret_err = fd;
+		free(object);
+		return NULL;
+	}
+	*object = (struct object){
+		.inode = inode, .ino = inode->ino, .gen = inode->v.gen, .refs = 1, .fd = fd, .is_new = is_new,
+	};
+	inode->object = object;
+	cache->n_objects_open++;
+	return object;
+}
+
+void object_put(struct cache *cache, struct object *object)
+{
+	if (!object)
+		return;
+	assert(object->refs > 0);
+	if (--object->refs)
+		return;
+	if (object->inode)
+		list_append(&cache->object_lru, &object->lru);
+	else
+		object_close(cache, object);
+}
+
+void object_leave(struct cache *cache, struct inode *inode)
+{
+	struct object *object = inode->object;
+
+	if (!object)
+		return;
+	inode->object = NULL;
+	object->inode = NULL;
+	if (!object->refs)
+		object_close(cache, object);
+}
+
+int object_read(struct object *object, void *data, size_t len, uint64_t offset)
+{
+	ssize_t got = fs_pread_full(object->fd, data, len, offset);
+
+	if (got < 0)
+		return got;
+	memset((char *)data + got, 0, len - got);
+	return 0;
+}
+
+int object_sync(struct cache *cache, struct object *object)
+{
+	AUTO_CLOSE int dirfd = -1;
+	char dir[8];
+
+	if (FAULT("object.sync"))
+		return -EIO;
+	if (cache->no_sync)
+		return 0;
+	if (fdatasync(object->fd) < 0)
+		return -EIO;
+	if (!__atomic_exchange_n(&object->is_new, false, __ATOMIC_ACQ_REL))
+		return 0;
+	(void)snprintf(dir, sizeof(dir), "%02x", (unsigned)(object->ino % 256));
+	dirfd = openat(cache->objects_dirfd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return dirfd < 0 || fsync(dirfd) < 0 ? -EIO : 0;
+}
+
+int object_sync_inode(struct cache *cache, struct inode *inode)
+{
+	struct object *object;
+	uint64_t write_gen;
+	int err = 0;
+
+	pthread_mutex_lock(&cache->lock);
+	write_gen = inode->write_gen;
+	object = object_get(cache, inode, false, &err);
+	if (object) {
+		pthread_mutex_unlock(&cache->lock);
+		err = object_sync(cache, object);
+		pthread_mutex_lock(&cache->lock);
+		object_put(cache, object);
+	} else if (err == -ENOENT) {
+		err = 0;	/* nothing was ever put into it */
+	}
+	if (!err)
+		inode->synced_gen = MAX(inode->synced_gen, write_gen);
+	else
+		cache_fail_locked(cache, "a content file could not be synced", err);
+	pthread_mutex_unlock(&cache->lock);
+	return err;
+}
+
+void object_unlink(struct cache *cache, uint64_t ino, uint32_t gen)
+{
+	char name[NAME_ROOM];
+
+	object_name(ino, gen, name);
+	/* What stays behind is removed at the next start. */
+	if (unlinkat(cache->objects_dirfd, name, 0) < 0 && errno != ENOENT)
+		log_warn("cache: content file %s/objects/%s cannot be removed, it takes up room until the next start: %s",
+			 cache->dir, name, strerror(errno));
+}
+
+int object_cut(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size)
+{
+	AUTO_CLOSE int fd = -1;
+	struct stat st;
+	bool is_new;
+
+	fd = object_open(cache, ino, gen, false, &is_new);
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((uint64_t)st.st_size <= size)
+		return 0;
+	if (FAULT("object.cut"))
+		return -EIO;
+	return ftruncate(fd, size) < 0 ? -errno : 0;
+}
+
+uint64_t object_used(const struct object *object)
+{
+	struct stat st;
+
+	return fstat(object->fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
+static int each_in(struct cache *cache, unsigned index,
+		   int (*fn)(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used), void *arg)
+{
+	struct dirent *entry;
+	char name[8];
+	int fd, err = 0;
+	DIR *dir;
+
+	(void)snprintf(name, sizeof(name), "%02x", index);
+	fd = openat(cache->objects_dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	dir = fdopendir(fd);
+	if (!dir) {
+		err = -errno;
+		(void)close(fd);
+		return err;
+	}
+	while (!err && (entry = readdir(dir))) {
+		struct stat st;
+		uint64_t ino;
+		uint32_t gen;
+		int end = 0;
+
+		if (sscanf(entry->d_name, "%" SCNu64 ".%" SCNu32 "%n", &ino, &gen, &end) != 2 || entry->d_name[end])
+			continue;
+		/* It may have been removed since it was read. */
+		if (fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			err = fn(arg, ino, gen, st.st_size, (uint64_t)st.st_blocks * 512);
+	}
+	(void)closedir(dir);
+	return err;
+}
+
+int object_each(struct cache *cache, int (*fn)(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used),
+		void *arg)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < 256 && !err; i++)
+		err = each_in(cache, i, fn, arg);
+	return err;
+}
+
+int object_make_dirs(int objects_dirfd)
+{
+	for (unsigned i = 0; i < 256; i++) {
+		char name[8];
+
+		(void)snprintf(name, sizeof(name), "%02x", i);
+		if (mkdirat(objects_dirfd, name, 0700) < 0 && errno != EEXIST)
+			return -errno;
+	}
+	return fsync(objects_dirfd) < 0 ? -errno : 0;
+}
+
+void object_cache_release(struct cache *cache)
+{
+	while (!list_is_empty(&cache->object_lru))
+		object_close(cache, list_first(&cache->object_lru, struct object, lru));
+}
