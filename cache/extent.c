@@ -28,6 +28,11 @@ static int map_reserve(struct extent_map *map, uint32_t n)
 	return 0;
 }
 
+int extent_reserve(struct extent_map *map, uint32_t more)
+{
+	return map_reserve(map, map->n + more);
+}
+
 /* Index of the first range that ends at or after 'at' (with_touch) or strictly after it. */
 static uint32_t map_find(const struct extent_map *map, uint64_t at, bool with_touch)
 {

@@ -27,6 +27,8 @@ struct extent_map {
 };
 
 void extent_release(struct extent_map *map);
+/* Room for so many ranges more: that many extent_add() will not fail. */
+int extent_reserve(struct extent_map *map, uint32_t more);
 int extent_add(struct extent_map *map, uint64_t start, uint64_t end);
 int extent_remove(struct extent_map *map, uint64_t start, uint64_t end);
 int extent_union(struct extent_map *map, const struct extent_map *more);

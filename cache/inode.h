@@ -57,6 +57,7 @@ struct inode {
 	uint32_t pins;			/* changed by a transaction that has not committed */
 	uint64_t ino;
 	bool is_gone;			/* removed; only references are left */
+	bool is_noted;			/* is_dirty is committed: content may be written */
 	struct inode_values v;
 	struct extent_map present, dirty, dirty_next;
 	struct object *object;		/* open content file, counted, or NULL */

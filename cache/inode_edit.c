@@ -532,6 +532,7 @@ static void edit_apply(struct cache *cache, struct inode_edit *edit)
 		inode->last_commit_us = clock_us();
 	}
 	if (!inode->v.is_dirty || edit->is_removed) {
+		inode->is_noted = false;
 		list_del(&inode->quiet);
 	} else if (!list_is_linked(&inode->quiet)) {
 		inode->last_write_us = clock_us();
@@ -564,6 +565,7 @@ void inode_edits_release(struct change *change, bool is_applied)
 
 		if (is_applied) {
 			inode->pins--;
+			inode->is_noted = inode->v.is_dirty && (inode->is_noted || !inode->pins);
 			inode->cut_pending &= !edit->cuts;
 		} else {
 			inode->edit = NULL;

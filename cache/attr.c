@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Operations on attributes: getattr, setattr, access, readlink, fsstat. */
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include "cache/access.h"
+#include "cache/cache.h"
+#include "cache/internal.h"
+#include "cache/op.h"
+#include "cache/record.h"
+#include "cache/setattr.h"
+
+#define FILES_UNLIMITED (1ull << 40)	/* where the file system below does not count */
+
+/* ---- from memory ---- */
+
+static int getattr_again(struct cache_op *op)
+{
+	struct cache *cache = op->priv.cache;
+	struct inode *inode;
+	int err = 0;
+
+	pthread_mutex_lock(&cache->lock);
+	inode = inode_get(cache, op->priv.num[0], &err);
+	if (inode)
+		op_result_now(op, inode);
+	inode_put(cache, inode);
+	pthread_mutex_unlock(&cache->lock);
+	return err;
+}
+
+int cache_getattr(struct cache *cache, struct cache_op *op, uint64_t ino)
+{
+	op_begin(cache, op, getattr_again);
+	op->priv.num[0] = ino;
+	return getattr_again(op);
+}
+
+static int access_again(struct cache_op *op)
+{
+	struct cache *cache = op->priv.cache;
+	struct inode *inode;
+	int err = 0;
+
+	pthread_mutex_lock(&cache->lock);
+	inode = inode_get(cache, op->priv.num[0], &err);
+	if (inode) {
+		op->access = access_bits(&op->cred, &inode->v, op->priv.num[2]);
+		op_result_now(op, inode);
+	}
+	inode_put(cache, inode);
+	pthread_mutex_unlock(&cache->lock);
+	return err;
+}
+
+int cache_access(struct cache *cache, struct cache_op *op, uint64_t ino, uint32_t want)
+{
+	op_begin(cache, op, access_again);
+	op->priv.num[0] = ino;
+	op->priv.num[2] = want;
+	return access_again(op);
+}
+
+static int readlink_again(struct cache_op *op)
+{
+	struct cache *cache = op->priv.cache;
+	struct inode *inode;
+	int err = 0;
+
+	pthread_mutex_lock(&cache->lock);
+	inode = inode_get(cache, op->priv.num[0], &err);
+	if (inode) {
+		op_result_now(op, inode);
+		if (inode->v.type != TYPE_LNK) {
+			err = -EINVAL;
+		} else if (inode->target) {
+			op->count = MIN(strlen(inode->target), (size_t)CACHE_TARGET_MAX);
+			memcpy(op->priv.extra, inode->target, op->count);
+		}
+	}
+	inode_put(cache, inode);
+	pthread_mutex_unlock(&cache->lock);
+	return err;
+}
+
+int cache_readlink(struct cache *cache, struct cache_op *op, uint64_t ino, char *text)
+{
+	op_begin(cache, op, readlink_again);
+	op->priv.num[0] = ino;
+	op->priv.extra = text;
+	return readlink_again(op);
+}
+
+int cache_fsstat(struct cache *cache, struct cache_fsstat *ret)
+{
+	struct statvfs st;
+
+	if (fstatvfs(cache->dirfd, &st) < 0)
+		return -errno;
+	*ret = (struct cache_fsstat){
+		.total_bytes = (uint64_t)st.f_blocks * st.f_frsize,
+		.free_bytes = (uint64_t)st.f_bfree * st.f_frsize,
+		.avail_bytes = (uint64_t)st.f_bavail * st.f_frsize,
+		.total_files = st.f_files ? st.f_files : FILES_UNLIMITED,
+		.free_files = st.f_files ? st.f_ffree : FILES_UNLIMITED,
+		.avail_files = st.f_files ? st.f_favail : FILES_UNLIMITED,
+	};
+	return 0;
+}
+
+/* ---- setattr ---- */
+
+static int64_t ns_of(struct timespec t)
+{
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static struct kml_time time_of(int64_t ns)
+{
+	struct timespec t = { ns / 1000000000, ns % 1000000000 };
+
+	if (t.tv_nsec < 0) {
+		t.tv_sec--;
+		t.tv_nsec += 1000000000;
+	}
+	return (struct kml_time){ t.tv_sec, t.tv_nsec };
+}
+
+static int log_setattr(struct change *change, struct inode_edit *edit, unsigned set)
+{
+	struct kml_record record = { 0 };
+	struct kml_setattr *setattr = &record.body.kml_body_u.setattr;
+	uint64_t seq;
+	int err;
+
+	record.body.op = KML_SETATTR;
+	setattr->oid = edit->v.oid;
+	setattr->mode = edit->v.mode;
+	setattr->uid = edit->v.uid;
+	setattr->gid = edit->v.gid;
+	setattr->atime = time_of(edit->v.atime);
+	setattr->mtime = time_of(edit->v.mtime);
+	setattr->attr_base = edit->v.attr_version;
+	setattr->set |= set & SET_MODE ? KML_SET_MODE : 0;
+	setattr->set |= set & SET_UID ? KML_SET_UID : 0;
+	setattr->set |= set & SET_GID ? KML_SET_GID : 0;
+	setattr->set |= set & SET_ATIME ? KML_SET_ATIME : 0;
+	setattr->set |= set & SET_MTIME ? KML_SET_MTIME : 0;
+	if (!setattr->set || !edit->v.links_up)
+		return 0;
+	err = cml_append(change, edit->inode->ino, &record, &seq);
+	if (!err)
+		EDIT(edit, attr_seq, seq);
+	return err;
+}
+
+static int set_size(struct change *change, struct inode_edit *edit, uint64_t size)
+{
+	int err;
+
+	err = inode_edit_size(edit, size);
+	if (err)
+		return err;
+	/* All that was written goes into the row with it: nothing is left for a COMMIT. */
+	edit->is_committed = true;
+	EDIT(edit, mtime, edit->v.mtime);
+	return cml_append_store(change, edit);
+}
+
+static int check_size(const struct inode_edit *edit, const struct attr_change *wanted)
+{
+	if (!(wanted->set & SET_SIZE))
+		return 0;
+	if (edit->v.type != TYPE_REG)
+		return edit->v.type == TYPE_DIR ? -EISDIR : -EINVAL;
+	return wanted->size > CACHE_SIZE_MAX ? -EFBIG : 0;
+}
+
+int setattr_edit(struct change *change, struct inode_edit *edit, struct attr_change *wanted)
+{
+	bool new_size;
+	int err;
+
+	err = check_size(edit, wanted);
+	if (!err)
+		err = access_setattr(&change->op->cred, &edit->v, wanted);
+	if (!err && wanted->set & SET_SIZE)
+		err = EDIT_MAPS(edit);	/* from here on nothing is written to it */
+	if (err)
+		return err;
+
+	new_size = wanted->set & SET_SIZE && wanted->size != edit->v.size;
+	if (wanted->set & SET_SIZE && !(wanted->set & SET_MTIME)) {
+		/* A store carries its own mtime; with the size as it was there is none. */
+		if (new_size)
+			EDIT(edit, mtime, change->now);
+		else
+			wanted->set |= SET_MTIME_NOW;
+	}
+	if (wanted->set & SET_MODE)
+		EDIT(edit, mode, wanted->mode & 07777);
+	if (wanted->set & SET_UID)
+		EDIT(edit, uid, wanted->uid);
+	if (wanted->set & SET_GID)
+		EDIT(edit, gid, wanted->gid);
+	if (wanted->set & (SET_ATIME | SET_ATIME_NOW))
+		EDIT(edit, atime, wanted->set & SET_ATIME ? ns_of(wanted->atime) : change->now);
+	if (wanted->set & (SET_MTIME | SET_MTIME_NOW))
+		EDIT(edit, mtime, wanted->set & SET_MTIME ? ns_of(wanted->mtime) : change->now);
+	wanted->set |= wanted->set & SET_ATIME_NOW ? SET_ATIME : 0;
+	wanted->set |= wanted->set & SET_MTIME_NOW ? SET_MTIME : 0;
+	inode_edit_touch(change, edit);
+	err = log_setattr(change, edit, wanted->set);
+	if (!err && new_size)
+		err = set_size(change, edit, wanted->size);
+	return err;
+}
+
+static int setattr_run(struct change *change)
+{
+	struct cache_op *op = change->op;
+	struct attr_change wanted = *(const struct attr_change *)op->priv.args[0];
+	const struct timespec *guard = op->priv.args[1];
+	struct inode_edit *edit;
+	int err;
+
+	edit = inode_edit(change, op->priv.num[0], &err);
+	if (!edit)
+		return err;
+	op_wcc_before(op, 0, edit);
+	if (guard && (guard->tv_sec != op->wcc[0].before.ctime.tv_sec ||
+		      guard->tv_nsec != op->wcc[0].before.ctime.tv_nsec))
+		return -ECANCELED;
+	err = setattr_edit(change, edit, &wanted);
+	if (err)
+		return err;
+	op_wcc_after(op, 0, edit);
+	op_result(op, edit);
+	return 0;
+}
+
+static int setattr_again(struct cache_op *op)
+{
+	return op_submit(op, setattr_run);
+}
+
+int cache_setattr(struct cache *cache, struct cache_op *op, uint64_t ino, const struct attr_change *change,
+		  const struct timespec *guard)
+{
+	op_begin(cache, op, setattr_again);
+	op->priv.num[0] = ino;
+	op->priv.args[0] = change;
+	op->priv.args[1] = guard;
+	return setattr_again(op);
+}

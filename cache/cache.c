@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Opening, closing, the error state, and facts about a cache. */
+#include "cache/cache.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "cache/checkpoint.h"
+#include "cache/cml.h"
+#include "cache/db.h"
+#include "cache/dentry.h"
+#include "cache/internal.h"
+#include "cache/meta.h"
+#include "cache/object.h"
+#include "cache/park.h"
+#include "cache/recover.h"
+#include "cache/schema.h"
+#include "cache/syncer.h"
+#include "cache/writer.h"
+
+#define INODES_MAX 65536	/* in memory, about 0.5 KiB each */
+#define FIRST_COOKIE 3		/* 1 and 2 are "." and ".." */
+
+/* ---- time ---- */
+
+int64_t cache_now_ns(void)
+{
+	struct timespec now = clock_wall();
+
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int cache_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+	int err;
+
+	err = -pthread_condattr_init(&attr);
+	if (err)
+		return err;
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);	/* a clock that exists */
+	err = -pthread_cond_init(cond, &attr);
+	(void)pthread_condattr_destroy(&attr);
+	return err;
+}
+
+void cache_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t at_us)
+{
+	uint64_t now_us = clock_us(), wait_us;
+	struct timespec until;
+
+	if (at_us == CLOCK_NEVER) {
+		pthread_cond_wait(cond, lock);
+		return;
+	}
+	if (at_us <= now_us)
+		return;
+	wait_us = at_us - now_us;
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);	/* a clock that exists */
+	until.tv_sec += wait_us / US_PER_S;
+	until.tv_nsec += wait_us % US_PER_S * 1000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	(void)pthread_cond_timedwait(cond, lock, &until);	/* the caller looks why it woke */
+}
+
+/* ---- the error state ---- */
+
+static void new_write_verifier(struct cache *cache)
+{
+	uint8_t was[sizeof(cache->write_verifier)];
+
+	memcpy(was, cache->write_verifier, sizeof(was));
+	if (getrandom(cache->write_verifier, sizeof(was), 0) == sizeof(was) &&
+	    memcmp(was, cache->write_verifier, sizeof(was)) != 0)
+		return;
+	for (size_t i = 0; i < sizeof(was); i++)	/* any other value will do */
+		cache->write_verifier[i] = was[i] + 1;
+}
+
+void cache_fail_locked(struct cache *cache, const char *what, int err)
+{
+	if (cache->is_failed)
+		return;
+	cache->is_failed = true;
+	new_write_verifier(cache);
+	(void)snprintf(cache->failure, sizeof(cache->failure),
+		       "%s (%s): nothing can be changed until the disk under %s is looked after and the daemon "
+		       "restarted", what, strerror(-err), cache->dir);
+	log_error("cache: %s", cache->failure);
+}
+
+void cache_fail(struct cache *cache, const char *what, int err)
+{
+	pthread_mutex_lock(&cache->lock);
+	cache_fail_locked(cache, what, err);
+	pthread_mutex_unlock(&cache->lock);
+}
+
+/* ---- opening ---- */
+
+static void say(char **ret_why, const char *dir, const char *what, int err)
+{
+	if (!ret_why || *ret_why)
+		return;
+	if (asprintf(ret_why, "%s: %s: %s", dir, what, strerror(-err)) < 0)
+		*ret_why = NULL;	/* no memory for a sentence: the error says enough */
+}
+
+static int open_dirs(struct cache *cache, char **ret_why)
+{
+	int err;
+
+	err = fs_mkdir_p(cache->dir, 0700);
+	if (!err || err == -EEXIST) {
+		cache->dirfd = open(cache->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		err = cache->dirfd < 0 ? -errno : 0;
+	}
+	if (!err) {
+		cache->lock_fd = openat(cache->dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		err = cache->lock_fd < 0 ? -errno : 0;
+	}
+	if (err) {
+		say(ret_why, cache->dir, "the cache directory cannot be used", err);
+		return err;
+	}
+	if (flock(cache->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		err = errno == EWOULDBLOCK ? -EBUSY : -errno;
+		say(ret_why, cache->dir, "another daemon is using this cache", err);
+		return err;
+	}
+	if (mkdirat(cache->dirfd, "objects", 0700) < 0 && errno != EEXIST)
+		err = -errno;
+	if (!err) {
+		cache->objects_dirfd = openat(cache->dirfd, "objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		err = cache->objects_dirfd < 0 ? -errno : object_make_dirs(cache->objects_dirfd);
+	}
+	if (err)
+		say(ret_why, cache->dir, "the directory for content cannot be made", err);
+	return err;
+}
+
+static int random_bytes(void *data, size_t len)
+{
+	return getrandom(data, len, 0) == (ssize_t)len ? 0 : -EIO;
+}
+
+/* The first values, and the root, whose true attributes come with the first contact. */
+static int make_identity(struct cache *cache)
+{
+	int64_t now = cache_now_ns();
+	uint64_t client_id = 0;
+	uint8_t key[32];
+	uint32_t tree_id;
+	int err;
+
+	do {
+		err = random_bytes(&client_id, sizeof(client_id));
+	} while (!err && !client_id);
+	if (!err)
+		err = random_bytes(&tree_id, sizeof(tree_id));
+	if (!err)
+		err = random_bytes(key, sizeof(key));
+	if (!err)
+		err = meta_put_int(cache->write_db, "tree_id", tree_id);
+	if (!err)
+		err = meta_put_blob(cache->write_db, "handle_key", key, sizeof(key));
+	if (!err)
+		err = meta_put_int(cache->write_db, "next_oid", 1);
+	if (!err)
+		err = meta_put_int(cache->write_db, "next_cookie", FIRST_COOKIE);
+	if (!err)
+		err = db_run(cache->write_db,
+			     "INSERT INTO inode (ino, oid_origin, oid_number, type, mode, uid, gid, major, minor, nlink,"
+			     " links_up, parent, size, atime, mtime, ctime, data_version, attr_version, data_seq,"
+			     " attr_seq, is_stale, is_listed, listed_at, is_dirty, gen, keep_size) VALUES"
+			     " (2, 0, 1, ?1, 493, 0, 0, 0, 0, 2, 1, 2, 0, ?2, ?2, ?2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+			     "ii", (int64_t)TYPE_DIR, now);
+	/* Last: what has it has all. */
+	if (!err)
+		err = meta_put_int(cache->write_db, "client_id", (int64_t)client_id);
+	return err;
+}
+
+static int load_identity(struct cache *cache, bool starts_empty)
+{
+	int64_t value = 0;
+	int got;
+
+	got = meta_get_int(cache->write_db, "client_id", &value);
+	if (got < 0)
+		return got;
+	if (!got) {
+		got = db_exec(cache->write_db, "BEGIN IMMEDIATE");
+		if (!got)
+			got = make_identity(cache);
+		if (!got)
+			got = db_exec(cache->write_db, "COMMIT");
+		if (got)
+			return got;
+	}
+#define LOAD(key, field) \
+	do { \
+		value = 0; \
+		got = meta_get_int(cache->write_db, key, &value); \
+		if (got < 0) \
+			return got; \
+		cache->field = value; \
+	} while (0)
+	LOAD("client_id", client_id);
+	LOAD("tree_id", tree_id);
+	LOAD("next_oid", next_oid);
+	LOAD("next_cookie", next_cookie);
+	LOAD("position", position);
+	LOAD("is_offline", is_offline);
+#undef LOAD
+	if (!cache->client_id || !cache->next_oid || cache->next_cookie < FIRST_COOKIE)
+		return -EUCLEAN;
+	got = meta_get_blob(cache->write_db, "handle_key", cache->handle_key, sizeof(cache->handle_key));
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	got = meta_get_text(cache->write_db, "upstream_id", cache->upstream_id, sizeof(cache->upstream_id));
+	if (got < 0)
+		return got;
+	if (!got && starts_empty)
+		return db_exec(cache->write_db, "UPDATE inode SET is_listed = 1 WHERE ino = 2");
+	return 0;
+}
+
+static int open_database(struct cache *cache, const char *path, bool starts_empty, char **ret_why)
+{
+	bool is_new;
+	int err;
+
+	err = db_open(path, DB_WRITER, true, &cache->write_db);
+	if (err) {
+		say(ret_why, path, "the database cannot be opened", err);
+		return err;
+	}
+	err = schema_open(cache->write_db, path, &is_new, ret_why);
+	if (!err && cache->no_sync)
+		err = db_exec(cache->write_db, "PRAGMA synchronous = OFF");
+	if (!err)
+		err = load_identity(cache, starts_empty);
+	if (!err)
+		err = db_open(path, DB_READER, false, &cache->read_db);
+	if (!err && is_new)
+		log_info("cache: a new cache has been made: dir=%s", cache->dir);
+	if (err)
+		say(ret_why, path, "the database cannot be used", err);
+	return err;
+}
+
+/* The threads, and what a crash left. */
+static int start(struct cache *cache, const char *path)
+{
+	int err;
+
+	err = writer_start(cache);
+	if (!err)
+		err = checkpoint_start(cache, path);
+	if (!err)
+		err = syncer_start(cache);
+	if (!err)
+		err = park_start(cache);
+	if (!err)
+		err = cml_open(cache);
+	if (!err)
+		err = apply_open(cache);
+	return err ? err : recover_cache(cache);
+}
+
+static struct cache *cache_new(const struct cache_config *config)
+{
+	struct cache *cache = calloc(1, sizeof(*cache));
+
+	if (!cache)
+		return NULL;
+	cache->dirfd = cache->objects_dirfd = cache->lock_fd = -1;
+	cache->durability = config->durability;
+	cache->no_sync = config->no_sync;
+	cache->max_inodes = INODES_MAX;
+	list_init(&cache->inode_lru);
+	list_init(&cache->dentry_lru);
+	list_init(&cache->object_lru);
+	list_init(&cache->written);
+	cache->dir = strdup(config->dir);
+	if (!cache->dir || hash_init(&cache->inodes))
+		goto no_inodes;
+	if (hash_init(&cache->dentries))
+		goto no_dentries;
+	if (cache_cond_init(&cache->content_idle))
+		goto no_cond;
+	(void)pthread_mutex_init(&cache->lock, NULL);	/* cannot fail with default attributes */
+	new_write_verifier(cache);
+	return cache;
+
+no_cond:
+	hash_release(&cache->dentries);
+no_dentries:
+	hash_release(&cache->inodes);
+no_inodes:
+	free(cache->dir);
+	free(cache);
+	return NULL;
+}
+
+static void cache_free(struct cache *cache)
+{
+	park_stop(cache);
+	syncer_stop(cache);
+	apply_close(cache);
+	cml_close(cache);
+	writer_stop(cache);
+	checkpoint_stop(cache);
+	object_cache_release(cache);
+	name_cache_release(cache);
+	inode_cache_release(cache);
+	inode_sql_release(cache);
+	db_close(cache->read_db);
+	db_close(cache->write_db);
+	mem_close_fd(&cache->objects_dirfd);
+	mem_close_fd(&cache->dirfd);
+	mem_close_fd(&cache->lock_fd);	/* last: until here the cache is ours */
+	pthread_cond_destroy(&cache->content_idle);
+	pthread_mutex_destroy(&cache->lock);
+	free(cache->dir);
+	free(cache);
+}
+
+int cache_open(const struct cache_config *config, struct cache **ret_cache, char **ret_why)
+{
+	AUTO_FREE char *path = NULL;
+	struct cache *cache;
+	int err;
+
+	if (ret_why)
+		*ret_why = NULL;
+	cache = cache_new(config);
+	if (!cache)
+		return -ENOMEM;
+	if (asprintf(&path, "%s/cache.db", config->dir) < 0) {
+		path = NULL;
+		err = -ENOMEM;
+		goto fail;
+	}
+	err = open_dirs(cache, ret_why);
+	if (!err)
+		err = open_database(cache, path, config->starts_empty, ret_why);
+	if (err)
+		goto fail;
+	err = start(cache, path);
+	if (err) {
+		say(ret_why, config->dir, "the cache cannot be recovered", err);
+		goto fail;
+	}
+	*ret_cache = cache;
+	return 0;
+fail:
+	cache_free(cache);
+	return err;
+}
+
+void cache_close(struct cache *cache)
+{
+	int err;
+
+	if (!cache)
+		return;
+	err = cml_flush(cache);
+	if (err)
+		log_warn("cache: what was written last is logged at the next start only: dir=%s: %s", cache->dir,
+			 strerror(-err));
+	cache_free(cache);
+}
+
+void cache_set_fetcher(struct cache *cache, const struct fetcher *fetcher, void *arg)
+{
+	cache->fetcher = fetcher;
+	cache->fetcher_arg = arg;
+}
+
+/* ---- facts ---- */
+
+uint64_t cache_root(const struct cache *cache)
+{
+	(void)cache;
+	return CACHE_ROOT;
+}
+
+uint32_t cache_tree_id(const struct cache *cache)
+{
+	return cache->tree_id;
+}
+
+void cache_handle_key(const struct cache *cache, uint8_t ret_key[32])
+{
+	memcpy(ret_key, cache->handle_key, sizeof(cache->handle_key));
+}
+
+void cache_write_verifier(struct cache *cache, uint8_t ret_verifier[8])
+{
+	pthread_mutex_lock(&cache->lock);
+	memcpy(ret_verifier, cache->write_verifier, sizeof(cache->write_verifier));
+	pthread_mutex_unlock(&cache->lock);
+}
+
+struct usage {
+	uint64_t objects, bytes;
+};
+
+static int count_object(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used)
+{
+	struct usage *usage = arg;
+
+	(void)ino;
+	(void)gen;
+	(void)size;
+	usage->objects++;
+	usage->bytes += used;
+	return 0;
+}
+
+void cache_status(struct cache *cache, struct cache_status *ret)
+{
+	struct usage usage = { 0 };
+	sqlite3_stmt *stmt;
+
+	*ret = (struct cache_status){ 0 };
+	cml_totals(cache, &ret->cml);
+	(void)object_each(cache, count_object, &usage);	/* as far as it can be read */
+	ret->objects = usage.objects;
+	ret->content_bytes = usage.bytes;
+	pthread_mutex_lock(&cache->lock);
+	ret->position = cache->position;
+	memcpy(ret->upstream_id, cache->upstream_id, sizeof(ret->upstream_id));
+	ret->is_failed = cache->is_failed;
+	memcpy(ret->failure, cache->failure, sizeof(ret->failure));
+	if (db_query(cache->read_db, &stmt, "SELECT count(*) FROM inode", "") > 0) {
+		ret->inodes = sqlite3_column_int64(stmt, 0);
+		db_done(stmt);
+	}
+	pthread_mutex_unlock(&cache->lock);
+}

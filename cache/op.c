@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cache/op.h"
+
+#include <errno.h>
+#include <string.h>
+#include "cache/internal.h"
+#include "cache/park.h"
+
+void op_begin(struct cache *cache, struct cache_op *op, int (*again)(struct cache_op *op))
+{
+	op->err = 0;
+	op->ino = 0;
+	op->has_attr = false;
+	memset(op->wcc, 0, sizeof(op->wcc));
+	op->count = 0;
+	op->is_eof = false;
+	op->access = 0;
+	op->committed = UNSTABLE;
+	memset(&op->priv, 0, sizeof(op->priv));
+	op->priv.cache = cache;
+	op->priv.again = again;
+}
+
+static void finish_job(struct loop_job *job)
+{
+	struct cache_op *op = container_of(job, struct cache_op, priv.job);
+
+	op->done(op);
+}
+
+void cache_op_finish(struct cache_op *op, int err)
+{
+	op->err = err;
+	op->priv.job.run = finish_job;
+	loop_post(op->loop, &op->priv.job);
+}
+
+static void again_job(struct loop_job *job)
+{
+	struct cache_op *op = container_of(job, struct cache_op, priv.job);
+	int got = op->priv.again(op);
+
+	if (got == CACHE_WAITS)
+		return;
+	op->err = got;
+	op->done(op);
+}
+
+void cache_op_again(struct cache_op *op)
+{
+	op->priv.job.run = again_job;
+	loop_post(op->loop, &op->priv.job);
+}
+
+static void pre_from(struct pre_attr *pre, const struct attr *attr)
+{
+	*pre = (struct pre_attr){ true, attr->size, attr->mtime, attr->ctime };
+}
+
+void op_wcc_before(struct cache_op *op, int i, const struct inode_edit *edit)
+{
+	struct attr attr;
+
+	inode_edit_attr(edit, &attr);
+	pre_from(&op->wcc[i].before, &attr);
+}
+
+void op_wcc_after(struct cache_op *op, int i, const struct inode_edit *edit)
+{
+	inode_edit_attr(edit, &op->wcc[i].after);
+	op->wcc[i].has_after = true;
+}
+
+void op_result(struct cache_op *op, const struct inode_edit *edit)
+{
+	op->ino = edit->inode->ino;
+	inode_edit_attr(edit, &op->attr);
+	op->has_attr = true;
+}
+
+void op_wcc_now(struct cache_op *op, int i, const struct inode *inode, bool with_before)
+{
+	inode_attr(inode, &op->wcc[i].after);
+	op->wcc[i].has_after = true;
+	if (with_before)
+		pre_from(&op->wcc[i].before, &op->wcc[i].after);
+}
+
+void op_result_now(struct cache_op *op, const struct inode *inode)
+{
+	op->ino = inode->ino;
+	inode_attr(inode, &op->attr);
+	op->has_attr = true;
+}
+
+/* wcc as things stand; before: nothing has changed since. */
+static void fill_wcc(struct cache_op *op, bool with_before)
+{
+	struct cache *cache = op->priv.cache;
+
+	for (int i = 0; i < 2; i++) {
+		struct inode *inode;
+		int err;
+
+		op->wcc[i] = (struct wcc){ 0 };
+		if (!op->priv.num[i])
+			continue;
+		pthread_mutex_lock(&cache->lock);
+		inode = inode_get(cache, op->priv.num[i], &err);
+		if (inode)
+			op_wcc_now(op, i, inode, with_before);
+		inode_put(cache, inode);
+		pthread_mutex_unlock(&cache->lock);
+	}
+}
+
+int op_refuse(struct cache_op *op, int err)
+{
+	fill_wcc(op, true);
+	return err;
+}
+
+/* The call was carried out before: its result, with attributes as they are now. */
+static void fill_result(struct cache_op *op)
+{
+	struct cache *cache = op->priv.cache;
+	struct inode *inode;
+	int err;
+
+	fill_wcc(op, false);
+	if (!op->ino)
+		return;
+	pthread_mutex_lock(&cache->lock);
+	inode = inode_get(cache, op->ino, &err);
+	if (inode)
+		op_result_now(op, inode);
+	inode_put(cache, inode);
+	pthread_mutex_unlock(&cache->lock);
+}
+
+static void submit_done(struct change *change, int err)
+{
+	struct cache_op *op = change->op;
+	bool was_done_before = change->was_done_before;
+
+	free(change);
+	if (err == -ERESTART) {
+		cache_op_again(op);
+		return;
+	}
+	if (err)
+		fill_wcc(op, true);
+	else if (was_done_before)
+		fill_result(op);
+	cache_op_finish(op, err);
+}
+
+int op_submit(struct cache_op *op, int (*run)(struct change *change))
+{
+	struct change *change = calloc(1, sizeof(*change));
+
+	if (!change)
+		return op_refuse(op, -ENOMEM);
+	change->run = run;
+	change->done = submit_done;
+	change->op = op;
+	writer_submit(op->priv.cache, change);
+	return CACHE_WAITS;
+}
+
+int op_check_name(struct slice name)
+{
+	const char *text = name.data;
+
+	if (!name.len || memchr(text, '/', name.len) || memchr(text, '\0', name.len))
+		return -EINVAL;
+	if (name.len > CACHE_NAME_MAX)
+		return -ENAMETOOLONG;
+	if (text[0] == '.' && (name.len == 1 || (name.len == 2 && text[1] == '.')))
+		return -EEXIST;
+	return 0;
+}
+
+struct inode *op_get_dir(struct cache_op *op, uint64_t dir, int *ret)
+{
+	struct cache *cache = op->priv.cache;
+	struct inode *inode = inode_get(cache, dir, ret);
+
+	if (!inode)
+		return NULL;
+	if (inode->v.type != TYPE_DIR)
+		*ret = -ENOTDIR;
+	else if (!inode->v.is_listed)
+		*ret = park_listing(cache, op, inode);
+	else
+		return inode;
+	inode_put(cache, inode);
+	return NULL;
+}

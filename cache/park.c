@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cache/park.h"
+
+#include <errno.h>
+#include "base/clock.h"
+#include "base/thread.h"
+#include "cache/internal.h"
+
+#define CHUNK (1ull << 20)		/* content is asked for in pieces of this size, at multiples of it */
+#define WHOLE_MAX (4 * CHUNK)		/* a file up to this size is asked for as a whole */
+#define AHEAD_CHUNKS 4			/* so far ahead of somebody who reads on */
+
+enum wait_kind { FOR_LISTING, FOR_CONTENT };
+
+/* What has been asked of the fetcher and not answered. */
+struct wish {
+	struct list node;
+	enum wait_kind kind;
+	uint64_t ino, version, offset, len;	/* a listing: only ino */
+};
+
+/* Who waits: op->priv.num[2], num[3] are the range that a reader wants. */
+struct wait {
+	struct list node;
+	enum wait_kind kind;
+	uint64_t ino;
+	struct list ops;
+};
+
+struct park {
+	struct cache *cache;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	/* under lock */
+	struct list wishes, waits;
+	bool is_stopping;
+};
+
+static struct wait *wait_find(struct park *park, enum wait_kind kind, uint64_t ino)
+{
+	struct wait *wait;
+
+	list_each(wait, &park->waits, node) {
+		if (wait->kind == kind && wait->ino == ino)
+			return wait;
+	}
+	return NULL;
+}
+
+static int wait_add(struct park *park, enum wait_kind kind, uint64_t ino, struct cache_op *op)
+{
+	struct wait *wait = wait_find(park, kind, ino);
+
+	if (park->is_stopping)
+		return -EIO;
+	if (!wait) {
+		wait = calloc(1, sizeof(*wait));
+		if (!wait)
+			return -ENOMEM;
+		wait->kind = kind;
+		wait->ino = ino;
+		list_init(&wait->ops);
+		list_append(&park->waits, &wait->node);
+	}
+	list_append(&wait->ops, &op->priv.node);
+	pthread_cond_signal(&park->wake);	/* its deadline may be the nearest */
+	return CACHE_WAITS;
+}
+
+static void wait_free_if_empty(struct wait *wait)
+{
+	if (!list_is_empty(&wait->ops))
+		return;
+	list_del(&wait->node);
+	free(wait);
+}
+
+static struct wish *wish_find(struct park *park, enum wait_kind kind, uint64_t ino, uint64_t version, uint64_t at)
+{
+	struct wish *wish;
+
+	list_each(wish, &park->wishes, node) {
+		if (wish->kind != kind || wish->ino != ino)
+			continue;
+		if (kind == FOR_LISTING || (wish->version == version && at >= wish->offset &&
+					    at - wish->offset < wish->len))
+			return wish;
+	}
+	return NULL;
+}
+
+static int wish_add(struct park *park, enum wait_kind kind, uint64_t ino, uint64_t version, uint64_t offset,
+		    uint64_t len)
+{
+	struct wish *wish = malloc(sizeof(*wish));
+
+	if (!wish)
+		return -ENOMEM;
+	*wish = (struct wish){ .kind = kind, .ino = ino, .version = version, .offset = offset, .len = len };
+	list_append(&park->wishes, &wish->node);
+	return 0;
+}
+
+static bool has_link(struct cache *cache)
+{
+	return cache->fetcher && cache->fetcher->has_link(cache->fetcher_arg);
+}
+
+int park_listing(struct cache *cache, struct cache_op *op, const struct inode *dir)
+{
+	struct park *park = cache->park;
+	int got = CACHE_WAITS;
+
+	if (!has_link(cache))
+		return -EIO;
+	pthread_mutex_lock(&park->lock);
+	if (!wish_find(park, FOR_LISTING, dir->ino, 0, 0)) {
+		got = wish_add(park, FOR_LISTING, dir->ino, 0, 0, 0);
+		if (!got)
+			cache->fetcher->list(cache->fetcher_arg, dir->ino, &dir->v.oid);
+	}
+	if (got >= 0)
+		got = wait_add(park, FOR_LISTING, dir->ino, op);
+	pthread_mutex_unlock(&park->lock);
+	return got;
+}
+
+/* Ask for what is missing of [start, end), chunk by chunk, but for what has been asked for. */
+static int ask_content(struct cache *cache, const struct inode *inode, uint64_t start, uint64_t end)
+{
+	struct park *park = cache->park;
+	struct extent gap;
+
+	while (extent_first_gap(&inode->present, start, end, &gap)) {
+		uint64_t chunk = gap.start / CHUNK * CHUNK, chunk_end = MIN(chunk + CHUNK, inode->v.size);
+		struct wish *wish = wish_find(park, FOR_CONTENT, inode->ino, inode->v.data_version, gap.start);
+		int err;
+
+		if (wish) {
+			start = wish->offset + wish->len;
+			continue;
+		}
+		if (inode->v.size <= WHOLE_MAX)
+			chunk_end = inode->v.size;
+		/* The front of a chunk may be here: then its rest is enough. */
+		err = wish_add(park, FOR_CONTENT, inode->ino, inode->v.data_version, gap.start,
+			       chunk_end - gap.start);
+		if (err)
+			return err;
+		cache->fetcher->data(cache->fetcher_arg, inode->ino, &inode->v.oid, inode->v.data_version, gap.start,
+				     chunk_end - gap.start);
+		start = chunk_end;
+	}
+	return 0;
+}
+
+int park_content(struct cache *cache, struct cache_op *op, const struct inode *inode, uint64_t offset, uint64_t end)
+{
+	struct park *park = cache->park;
+	uint64_t ahead = end;
+	struct extent gap;
+	int got;
+
+	if (!has_link(cache) || !inode->v.data_version)
+		return -EIO;
+	if (inode->v.size <= WHOLE_MAX) {
+		offset = 0;
+		ahead = end = inode->v.size;
+	} else if (!offset || !extent_first_gap(&inode->present, offset - 1, offset, &gap)) {
+		/* What stands before is here: this looks like reading on. */
+		ahead = MIN((end / CHUNK + AHEAD_CHUNKS) * CHUNK, inode->v.size);
+	}
+	pthread_mutex_lock(&park->lock);
+	got = ask_content(cache, inode, offset, MAX(end, ahead));
+	if (!got)
+		got = wait_add(park, FOR_CONTENT, inode->ino, op);
+	pthread_mutex_unlock(&park->lock);
+	return got;
+}
+
+/* ---- waking ---- */
+
+/* End, or begin anew (err 0), those of the wait that want something in [start, end). */
+static void wait_wake(struct wait *wait, uint64_t start, uint64_t end, int err)
+{
+	struct cache_op *op, *next;
+
+	list_each_safe(op, next, &wait->ops, priv.node) {
+		if (wait->kind == FOR_CONTENT && err &&
+		    (op->priv.num[2] >= end || op->priv.num[2] + op->priv.num[3] <= start))
+			continue;
+		list_del(&op->priv.node);
+		if (err)
+			cache_op_finish(op, err);
+		else
+			cache_op_again(op);
+	}
+	wait_free_if_empty(wait);
+}
+
+void park_wake_listing(struct cache *cache, uint64_t dir, int err)
+{
+	struct park *park = cache->park;
+	struct wait *wait;
+	struct wish *wish;
+
+	pthread_mutex_lock(&park->lock);
+	wish = wish_find(park, FOR_LISTING, dir, 0, 0);
+	if (wish) {
+		list_del(&wish->node);
+		free(wish);
+	}
+	wait = wait_find(park, FOR_LISTING, dir);
+	if (wait)
+		wait_wake(wait, 0, UINT64_MAX, err ? -EIO : 0);
+	pthread_mutex_unlock(&park->lock);
+}
+
+void park_wake_content(struct cache *cache, uint64_t ino, int err)
+{
+	struct park *park = cache->park;
+	struct wait *wait;
+
+	pthread_mutex_lock(&park->lock);
+	wait = wait_find(park, FOR_CONTENT, ino);
+	if (wait)
+		wait_wake(wait, 0, UINT64_MAX, err ? -EIO : 0);
+	pthread_mutex_unlock(&park->lock);
+}
+
+void park_content_done(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset, int err)
+{
+	struct park *park = cache->park;
+	uint64_t start = offset, end = offset;
+	struct wait *wait;
+	struct wish *wish;
+
+	pthread_mutex_lock(&park->lock);
+	wish = wish_find(park, FOR_CONTENT, ino, version, offset);
+	if (wish) {
+		start = wish->offset;
+		end = start + wish->len;
+		list_del(&wish->node);
+		free(wish);
+	}
+	wait = wait_find(park, FOR_CONTENT, ino);
+	if (wait && err != -ESTALE)
+		wait_wake(wait, start, end, err ? -EIO : 0);
+	pthread_mutex_unlock(&park->lock);
+}
+
+static void wake_all(struct park *park)
+{
+	struct wait *wait, *next;
+
+	list_each_safe(wait, next, &park->waits, node)
+		wait_wake(wait, 0, UINT64_MAX, -EIO);
+}
+
+void cache_link_lost(struct cache *cache)
+{
+	struct park *park = cache->park;
+
+	pthread_mutex_lock(&park->lock);
+	wake_all(park);
+	pthread_mutex_unlock(&park->lock);
+}
+
+/* ---- deadlines ---- */
+
+/* Ends what is late; gives the nearest deadline of the rest. */
+static uint64_t end_late(struct park *park, uint64_t now_us)
+{
+	uint64_t nearest = CLOCK_NEVER;
+	struct wait *wait, *next_wait;
+	struct cache_op *op, *next;
+
+	list_each_safe(wait, next_wait, &park->waits, node) {
+		list_each_safe(op, next, &wait->ops, priv.node) {
+			if (op->deadline_us > now_us) {
+				nearest = MIN(nearest, op->deadline_us);
+				continue;
+			}
+			list_del(&op->priv.node);
+			cache_op_finish(op, -EIO);
+		}
+		wait_free_if_empty(wait);
+	}
+	return nearest;
+}
+
+static void *park_run(void *arg)
+{
+	struct park *park = arg;
+
+	pthread_mutex_lock(&park->lock);
+	while (!park->is_stopping) {
+		uint64_t nearest_us = end_late(park, clock_us());
+
+		cache_cond_wait(&park->wake, &park->lock, nearest_us);
+	}
+	pthread_mutex_unlock(&park->lock);
+	return NULL;
+}
+
+int park_start(struct cache *cache)
+{
+	struct park *park;
+	int err;
+
+	park = calloc(1, sizeof(*park));
+	if (!park)
+		return -ENOMEM;
+	park->cache = cache;
+	list_init(&park->wishes);
+	list_init(&park->waits);
+	err = cache_cond_init(&park->wake);
+	if (err) {
+		free(park);
+		return err;
+	}
+	(void)pthread_mutex_init(&park->lock, NULL);	/* cannot fail with default attributes */
+	err = thread_start(&park->thread, "izo-park", park_run, park);
+	if (err) {
+		pthread_mutex_destroy(&park->lock);
+		pthread_cond_destroy(&park->wake);
+		free(park);
+		return err;
+	}
+	cache->park = park;
+	return 0;
+}
+
+void park_stop(struct cache *cache)
+{
+	struct park *park = cache->park;
+	struct wish *wish, *next;
+
+	if (!park)
+		return;
+	pthread_mutex_lock(&park->lock);
+	park->is_stopping = true;
+	wake_all(park);
+	pthread_cond_signal(&park->wake);
+	pthread_mutex_unlock(&park->lock);
+	pthread_join(park->thread, NULL);
+	list_each_safe(wish, next, &park->wishes, node)
+		free(wish);
+	pthread_mutex_destroy(&park->lock);
+	pthread_cond_destroy(&park->wake);
+	free(park);
+	cache->park = NULL;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * park: operations that wait for the network, and what has been asked of it.
+ *
+ * A listing, or a range of content, is asked for once, however many wait.  Waits end when it has come
+ * (park_wake_*, park_content_done in internal.h: the operation begins anew), when it cannot come or the link is gone
+ * (-EIO), or at the operation's deadline (-EIO).
+ *
+ * Lock order: cache->lock before park's own.
+ */
+#ifndef CACHE_PARK_H
+#define CACHE_PARK_H
+
+#include <stdint.h>
+#include "cache/cache.h"
+#include "cache/inode.h"
+
+int park_start(struct cache *cache);
+/* Ends what waits with -EIO. */
+void park_stop(struct cache *cache);
+
+/* Under cache->lock, so that what is missing cannot come before the operation waits for it.  CACHE_WAITS, or -EIO, -ENOMEM. */
+int park_listing(struct cache *cache, struct cache_op *op, const struct inode *dir);
+/* gap: the first part of [offset, end) that is missing. */
+int park_content(struct cache *cache, struct cache_op *op, const struct inode *inode, uint64_t offset, uint64_t end);
+
+#endif

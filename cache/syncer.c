@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cache/syncer.h"
+
+#include <assert.h>
+#include <errno.h>
+#include "base/log.h"
+#include "base/thread.h"
+#include "cache/cml.h"
+#include "cache/internal.h"
+#include "cache/object.h"
+#include "cache/op.h"
+#include "cache/record.h"
+
+#define THREADS 4			/* fdatasyncs at once: a file system does them in one go */
+#define LOOK_EVERY_US (250 * US_PER_MS)	/* for files that have become quiet */
+#define QUIET_AT_ONCE 256
+
+/* Somebody who waits for several commits. */
+struct flush {
+	pthread_mutex_t lock;
+	pthread_cond_t over;
+	unsigned under_way;
+	int err;			/* the first one */
+};
+
+struct commit {
+	struct change change;
+	struct list node;		/* in the queue */
+	uint64_t ino;
+	struct cache_op *op;		/* may be NULL */
+	struct flush *flush;		/* may be NULL */
+	bool is_quiet;			/* nobody writes to it any more: is_dirty ends */
+};
+
+struct syncer {
+	struct cache *cache;
+	pthread_t threads[THREADS];
+	unsigned n_threads;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	/* under lock */
+	struct list queue;
+	bool is_stopping;
+	bool has_written;		/* cache->written may have something */
+	bool has_looker;		/* a thread waits for the next look at it */
+};
+
+/* ---- the change ---- */
+
+static int commit_run(struct change *change)
+{
+	struct commit *commit = change->arg;
+	struct inode_edit *edit;
+	bool is_hot, has_new;
+	int err;
+
+	edit = inode_edit(change, commit->ino, &err);
+	if (!edit)
+		return err;
+	err = EDIT_MAPS(edit);
+	if (err)
+		return err;
+	/* Held now: nobody else changes these. */
+	has_new = edit->inode->has_uncommitted;
+	is_hot = edit->inode->last_commit_us && clock_us() - edit->inode->last_commit_us < QUIET_US;
+	if (has_new) {
+		EDIT(edit, size, edit->v.size);
+		EDIT(edit, mtime, edit->v.mtime);
+		EDIT(edit, ctime, edit->v.ctime);
+		err = cml_append_store(change, edit);
+		if (err)
+			return err;
+		edit->is_committed = true;
+	}
+	/*
+	 * The note that it is being written to costs a transaction each time.  A file that is committed again and again
+	 * keeps it, until it is quiet.
+	 */
+	if (edit->v.is_dirty && (commit->is_quiet || !is_hot))
+		EDIT(edit, is_dirty, false);
+	return 0;
+}
+
+static void commit_answer(struct commit *commit, int err)
+{
+	struct cache *cache = commit->change.cache;
+	struct cache_op *op = commit->op;
+	struct inode *inode;
+	int ignored;
+
+	pthread_mutex_lock(&cache->lock);
+	inode = inode_get(cache, commit->ino, &ignored);
+	if (inode) {
+		op_wcc_now(op, 0, inode, false);
+		op_result_now(op, inode);
+	}
+	inode_put(cache, inode);
+	pthread_mutex_unlock(&cache->lock);
+	cache_op_finish(op, err);
+}
+
+static void commit_done(struct change *change, int err)
+{
+	struct commit *commit = change->arg;
+	struct flush *flush = commit->flush;
+
+	if (commit->op)
+		commit_answer(commit, err);
+	if (flush) {
+		pthread_mutex_lock(&flush->lock);
+		if (err && err != -ESTALE && !flush->err)
+			flush->err = err;
+		if (!--flush->under_way)
+			pthread_cond_signal(&flush->over);
+		pthread_mutex_unlock(&flush->lock);
+	}
+	free(commit);
+}
+
+static struct commit *commit_new(struct cache *cache, uint64_t ino)
+{
+	struct commit *commit = calloc(1, sizeof(*commit));
+
+	if (!commit)
+		return NULL;
+	commit->ino = ino;
+	/* No op in the change: a commit is nobody's call to be remembered. */
+	commit->change = (struct change){ .run = commit_run, .done = commit_done, .arg = commit, .cache = cache };
+	return commit;
+}
+
+static void queue_commit(struct syncer *syncer, struct commit *commit)
+{
+	pthread_mutex_lock(&syncer->lock);
+	assert(!syncer->is_stopping);
+	list_append(&syncer->queue, &commit->node);
+	pthread_cond_signal(&syncer->wake);
+	pthread_mutex_unlock(&syncer->lock);
+}
+
+int syncer_commit(struct cache *cache, uint64_t ino, bool is_synced, struct cache_op *op)
+{
+	struct commit *commit = commit_new(cache, ino);
+
+	if (!commit)
+		return -ENOMEM;
+	commit->op = op;
+	if (is_synced && !cache->no_sync)
+		queue_commit(cache->syncer, commit);
+	else
+		writer_submit(cache, &commit->change);
+	return 0;
+}
+
+/* ---- the threads ---- */
+
+static void sync_content(struct cache *cache, struct commit *commit)
+{
+	struct inode *inode;
+	int err;
+
+	pthread_mutex_lock(&cache->lock);
+	inode = inode_get(cache, commit->ino, &err);
+	pthread_mutex_unlock(&cache->lock);
+	if (!inode)
+		return;		/* the change will say that it is gone */
+	/* A failure has put the cache into its error state: the change fails. */
+	(void)object_sync_inode(cache, inode);
+	pthread_mutex_lock(&cache->lock);
+	inode_put(cache, inode);
+	pthread_mutex_unlock(&cache->lock);
+}
+
+/* Begin commits for files that nobody has written to for long.  Gives false when none are left to look after. */
+static bool commit_quiet(struct cache *cache)
+{
+	uint64_t now_us = clock_us();
+	struct inode *inode, *next;
+	struct list found;
+	unsigned n = 0;
+	bool has_more;
+
+	list_init(&found);
+	pthread_mutex_lock(&cache->lock);
+	list_each_safe(inode, next, &cache->written, quiet) {
+		struct commit *commit;
+
+		if (inode->last_write_us + QUIET_US > now_us || n++ >= QUIET_AT_ONCE)
+			break;
+		/* Once more after another QUIET_US, should this one fail. */
+		inode->last_write_us = now_us;
+		list_del(&inode->quiet);
+		list_append(&cache->written, &inode->quiet);
+		commit = commit_new(cache, inode->ino);
+		if (!commit)
+			break;
+		commit->is_quiet = true;
+		list_append(&found, &commit->node);
+	}
+	has_more = !list_is_empty(&cache->written);
+	pthread_mutex_unlock(&cache->lock);
+	while (!list_is_empty(&found)) {
+		struct commit *commit = list_first(&found, struct commit, node);
+
+		list_del(&commit->node);
+		queue_commit(cache->syncer, commit);
+	}
+	return has_more;
+}
+
+static void *syncer_run(void *arg)
+{
+	struct syncer *syncer = arg;
+	struct cache *cache = syncer->cache;
+	struct commit *commit;
+
+	pthread_mutex_lock(&syncer->lock);
+	for (;;) {
+		commit = list_first(&syncer->queue, struct commit, node);
+		if (commit) {
+			list_del(&commit->node);
+			pthread_mutex_unlock(&syncer->lock);
+			sync_content(cache, commit);
+			writer_submit(cache, &commit->change);
+			pthread_mutex_lock(&syncer->lock);
+			continue;
+		}
+		if (syncer->is_stopping)
+			break;
+		if (!syncer->has_written || syncer->has_looker) {
+			cache_cond_wait(&syncer->wake, &syncer->lock, CLOCK_NEVER);
+			continue;
+		}
+		/* This thread looks, the others wait for work. */
+		syncer->has_looker = true;
+		cache_cond_wait(&syncer->wake, &syncer->lock, clock_us() + LOOK_EVERY_US);
+		syncer->has_looker = false;
+		if (!list_is_empty(&syncer->queue) || syncer->is_stopping)
+			continue;
+		syncer->has_written = false;
+		pthread_mutex_unlock(&syncer->lock);
+		bool has_more = commit_quiet(cache);
+		pthread_mutex_lock(&syncer->lock);
+		syncer->has_written |= has_more;
+	}
+	pthread_mutex_unlock(&syncer->lock);
+	return NULL;
+}
+
+void syncer_poke(struct cache *cache)
+{
+	struct syncer *syncer = cache->syncer;
+
+	if (!syncer)
+		return;
+	pthread_mutex_lock(&syncer->lock);
+	if (!syncer->has_written) {
+		syncer->has_written = true;
+		pthread_cond_signal(&syncer->wake);
+	}
+	pthread_mutex_unlock(&syncer->lock);
+}
+
+int syncer_start(struct cache *cache)
+{
+	struct syncer *syncer;
+	int err;
+
+	syncer = calloc(1, sizeof(*syncer));
+	if (!syncer)
+		return -ENOMEM;
+	syncer->cache = cache;
+	list_init(&syncer->queue);
+	err = cache_cond_init(&syncer->wake);
+	if (err) {
+		free(syncer);
+		return err;
+	}
+	(void)pthread_mutex_init(&syncer->lock, NULL);	/* cannot fail with default attributes */
+	cache->syncer = syncer;
+	for (unsigned i = 0; i < THREADS; i++) {
+		err = thread_start(&syncer->threads[i], "izo-sync", syncer_run, syncer);
+		if (err) {
+			syncer_stop(cache);
+			return err;
+		}
+		syncer->n_threads++;
+	}
+	return 0;
+}
+
+void syncer_stop(struct cache *cache)
+{
+	struct syncer *syncer = cache->syncer;
+
+	if (!syncer)
+		return;
+	pthread_mutex_lock(&syncer->lock);
+	syncer->is_stopping = true;
+	pthread_cond_broadcast(&syncer->wake);
+	pthread_mutex_unlock(&syncer->lock);
+	for (unsigned i = 0; i < syncer->n_threads; i++)
+		pthread_join(syncer->threads[i], NULL);
+	pthread_mutex_destroy(&syncer->lock);
+	pthread_cond_destroy(&syncer->wake);
+	free(syncer);
+	pthread_mutex_lock(&cache->lock);
+	cache->syncer = NULL;
+	pthread_mutex_unlock(&cache->lock);
+}
+
+/* ---- cml_flush ---- */
+
+int cml_flush(struct cache *cache)
+{
+	struct flush flush = { .under_way = 1 };
+	struct inode *inode;
+	struct list found;
+
+	list_init(&found);
+	pthread_mutex_lock(&cache->lock);
+	list_each(inode, &cache->written, quiet) {
+		struct commit *commit;
+
+		/* One that is not uncommitted but pinned is in a transaction that is not over: wait for it. */
+		if (!inode->has_uncommitted && !inode->pins && !inode->n_writing)
+			continue;
+		commit = commit_new(cache, inode->ino);
+		if (!commit) {
+			flush.err = -ENOMEM;
+			break;
+		}
+		commit->flush = &flush;
+		list_append(&found, &commit->node);
+		flush.under_way++;
+	}
+	pthread_mutex_unlock(&cache->lock);
+
+	(void)pthread_mutex_init(&flush.lock, NULL);	/* cannot fail with default attributes */
+	(void)pthread_cond_init(&flush.over, NULL);
+	while (!list_is_empty(&found)) {
+		struct commit *commit = list_first(&found, struct commit, node);
+
+		list_del(&commit->node);
+		queue_commit(cache->syncer, commit);
+	}
+	pthread_mutex_lock(&flush.lock);
+	flush.under_way--;
+	while (flush.under_way)
+		pthread_cond_wait(&flush.over, &flush.lock);
+	pthread_mutex_unlock(&flush.lock);
+	pthread_mutex_destroy(&flush.lock);
+	pthread_cond_destroy(&flush.over);
+	return flush.err;
+}
