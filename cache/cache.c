@@ -376,7 +376,7 @@ void cache_close(struct cache *cache)
 
 	if (!cache)
 		return;
-	err = cml_flush(cache);
+	err = syncer_flush(cache);
 	if (err)
 		log_warn("cache: what was written last is logged at the next start only: dir=%s: %s", cache->dir,
 			 strerror(-err));

@@ -309,9 +309,9 @@ void syncer_stop(struct cache *cache)
 	pthread_mutex_unlock(&cache->lock);
 }
 
-/* ---- cml_flush ---- */
+/* ---- all that was written ---- */
 
-int cml_flush(struct cache *cache)
+static int flush_written(struct cache *cache, bool is_quiet)
 {
 	struct flush flush = { .under_way = 1 };
 	struct inode *inode;
@@ -323,7 +323,7 @@ int cml_flush(struct cache *cache)
 		struct commit *commit;
 
 		/* One that is not uncommitted but pinned is in a transaction that is not over: wait for it. */
-		if (!inode->has_uncommitted && !inode->pins && !inode->n_writing)
+		if (!is_quiet && !inode->has_uncommitted && !inode->pins && !inode->n_writing)
 			continue;
 		commit = commit_new(cache, inode->ino);
 		if (!commit) {
@@ -331,6 +331,7 @@ int cml_flush(struct cache *cache)
 			break;
 		}
 		commit->flush = &flush;
+		commit->is_quiet = is_quiet;
 		list_append(&found, &commit->node);
 		flush.under_way++;
 	}
@@ -352,4 +353,14 @@ int cml_flush(struct cache *cache)
 	pthread_mutex_destroy(&flush.lock);
 	pthread_cond_destroy(&flush.over);
 	return flush.err;
+}
+
+int cml_flush(struct cache *cache)
+{
+	return flush_written(cache, false);
+}
+
+int syncer_flush(struct cache *cache)
+{
+	return flush_written(cache, true);
 }

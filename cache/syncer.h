@@ -28,4 +28,7 @@ void syncer_stop(struct cache *cache);
  */
 int syncer_commit(struct cache *cache, uint64_t ino, bool is_synced, struct cache_op *op);
 
+/* As cml_flush(), for good: nobody writes any more, so no file keeps its is_dirty. */
+int syncer_flush(struct cache *cache);
+
 #endif
