@@ -107,6 +107,8 @@ struct inode_edit {
 	/* inode.c's */
 	struct change *change;
 	uint32_t old_gen;
+	uint64_t was_size;		/* when the edit was put into the inode */
+	int64_t was_mtime;
 	bool holds, cuts;
 };
 

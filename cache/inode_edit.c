@@ -498,6 +498,8 @@ static void edit_apply(struct cache *cache, struct inode_edit *edit)
 
 	inode->pins++;
 	inode->edit = NULL;
+	edit->was_size = inode->v.size;
+	edit->was_mtime = inode->v.mtime;
 	inode->is_gone = edit->is_removed;
 	if (edit->v.gen != inode->v.gen || edit->is_removed) {
 		object_leave(cache, inode);
@@ -624,6 +626,7 @@ static int inode_reload(struct cache *cache, struct inode *inode)
 		if (!err)
 			err = extent_union(&inode->dirty_next, &dirty_next);
 		inode->v.size = MAX(inode->v.size, was.size);
+		extent_cut(&inode->present, inode->v.size);
 		inode->v.mtime = MAX(inode->v.mtime, was.mtime);
 		inode->v.ctime = MAX(inode->v.ctime, was.ctime);
 		inode->has_uncommitted = true;
@@ -645,6 +648,13 @@ void inode_edits_revert(struct change *change)
 	int err;
 
 	list_each(edit, &change->edits, node) {
+		struct inode_values *v = &edit->inode->v;
+
+		/* What a WRITE has made of these since is kept. */
+		if (edit->set & (1u << FIELD_size) && v->size == edit->v.size)
+			v->size = edit->was_size;
+		if (edit->set & (1u << FIELD_mtime) && v->mtime == edit->v.mtime)
+			v->mtime = edit->was_mtime;
 		err = inode_reload(cache, edit->inode);
 		if (err)
 			cache_fail_locked(cache, "what a failed transaction left in memory could not be undone", err);

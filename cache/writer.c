@@ -265,8 +265,8 @@ static void group_finish(struct cache *cache, struct list *done)
 
 static void group_run(struct cache *cache, struct writer *w, struct list *group, struct list *later)
 {
+	sqlite3_int64 rows = sqlite3_total_changes64(db_handle(cache->write_db));
 	struct change *change;
-	bool has_changes = false;
 	struct list done;
 	int err;
 
@@ -290,12 +290,11 @@ static void group_run(struct cache *cache, struct writer *w, struct list *group,
 			list_append(later, &change->node);
 			continue;
 		}
-		if (!change->err && !change->was_done_before)
-			has_changes = true;
 		list_append(&done, &change->node);
 	}
 
-	if (!err && has_changes)
+	/* Where no row has changed, there is nothing to wait for the disk for. */
+	if (!err && sqlite3_total_changes64(db_handle(cache->write_db)) != rows)
 		err = group_commit(cache, w);
 	else if (!err)
 		err = db_run(cache->write_db, "ROLLBACK", "");
