@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SQLite's codes, statements, formats that are refused, the lock, and values that last as long as the cache. */
+#include "tests/unit/cache_fixture.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include "cache/internal.h"
+#include "cache/writer.h"
+
+static const struct {
+	int rc, want;
+} code_cases[] = {
+	{ SQLITE_OK, 0 }, { SQLITE_ROW, 0 }, { SQLITE_DONE, 0 }, { SQLITE_FULL, -ENOSPC }, { SQLITE_NOMEM, -ENOMEM },
+	{ SQLITE_IOERR_NOMEM, -EIO }, { SQLITE_IOERR, -EIO }, { SQLITE_IOERR_FSYNC, -EIO }, { SQLITE_BUSY, -EBUSY },
+	{ SQLITE_LOCKED, -EBUSY }, { SQLITE_BUSY_SNAPSHOT, -EBUSY }, { SQLITE_CONSTRAINT_UNIQUE, -EEXIST },
+	{ SQLITE_CORRUPT, -EUCLEAN }, { SQLITE_CORRUPT_INDEX, -EUCLEAN }, { SQLITE_NOTADB, -EUCLEAN },
+	{ SQLITE_TOOBIG, -EFBIG }, { SQLITE_ERROR, -EIO }, { SQLITE_MISUSE, -EIO }, { SQLITE_READONLY, -EIO },
+	{ SQLITE_CANTOPEN, -EIO }, { SQLITE_PROTOCOL, -EIO }, { SQLITE_SCHEMA, -EIO }, { SQLITE_INTERRUPT, -EIO },
+};
+
+static void codes(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(code_cases); i++)
+		assert_int_equal(db_errno(code_cases[i].rc), code_cases[i].want);
+	/* Whatever else there is or will be: an error, never 0. */
+	for (int rc = 1; rc < 100; rc++)
+		assert_true(db_errno(rc) < 0);
+}
+
+static void statements(void **state)
+{
+	static const char get[] = "SELECT value FROM meta WHERE key = ?1";
+	struct fixture *f = *state;
+	sqlite3_stmt *stmt, *again;
+	struct db *db;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/cache.db", f->dir);
+	assert_int_equal(db_open("/nowhere/cache.db", DB_WRITER, true, &db), -ENOENT);
+	assert_int_equal(db_open(path, DB_WRITER, false, &db), 0);
+	assert_int_equal(db_run(db, "INSERT INTO meta VALUES (?1, ?2)", "ti", "k", (int64_t)-7), 0);
+	assert_int_equal(db_run(db, "INSERT INTO meta VALUES (?1, ?2)", "tb", "k", text("v")), -EEXIST);
+	assert_int_equal(db_query(db, &stmt, get, "t", "k"), 1);
+	assert_int_equal(sqlite3_column_int64(stmt, 0), -7);
+	assert_int_equal(db_next(stmt), 0);
+	assert_int_equal(db_query(db, &again, get, "t", "none"), 0);
+	assert_int_equal(db_prepare(db, get, &again), 0);
+	assert_ptr_equal(stmt, again);
+	assert_int_equal(db_run(db, "nonsense", ""), -EIO);
+	db_close(db);
+	/* A reader cannot write. */
+	assert_int_equal(db_open(path, DB_READER, false, &db), 0);
+	assert_true(db_run(db, "DELETE FROM meta", "") < 0);
+	db_close(db);
+}
+
+static void exec_sql(struct fixture *f, const char *sql)
+{
+	char path[128];
+	sqlite3 *db;
+
+	snprintf(path, sizeof(path), "%s/cache.db", f->dir);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static void assert_refused(struct fixture *f, int err, const char *word)
+{
+	struct cache *cache;
+	char *why = NULL;
+
+	assert_int_equal(cache_open(&f->config, &cache, &why), err);
+	assert_non_null(why);
+	if (!strstr(why, word))
+		fail_msg("%s", why);
+	free(why);
+}
+
+static void refused_formats(void **state)
+{
+	struct fixture *f = *state;
+	char path[128];
+	int fd;
+
+	f_close(f);
+	exec_sql(f, "PRAGMA user_version = 2");
+	assert_refused(f, -EPROTO, "newer");
+	exec_sql(f, "PRAGMA user_version = 1; PRAGMA application_id = 5");
+	assert_refused(f, -EUCLEAN, "not the database of an izo cache");
+	exec_sql(f, "PRAGMA application_id = 0x697a6f63; ALTER TABLE name RENAME TO eman");
+	assert_refused(f, -EUCLEAN, "table name is missing");
+	exec_sql(f, "ALTER TABLE eman RENAME TO name; DELETE FROM meta WHERE key = 'handle_key'");
+	assert_refused(f, -EUCLEAN, "");
+	snprintf(path, sizeof(path), "%s/cache.db", f->dir);
+	fd = open(path, O_WRONLY);
+	assert_int_equal(pwrite(fd, "this is no database", 19, 0), 19);
+	close(fd);
+	assert_refused(f, -EUCLEAN, "cache.db");
+}
+
+static void one_daemon(void **state)
+{
+	struct fixture *f = *state;
+	char *why = NULL;
+
+	assert_refused(f, -EBUSY, "another daemon");
+	assert_int_equal(cml_mark_offline(f->dir, true, &why), -EBUSY);
+	assert_non_null(why);
+	free(why);
+	assert_false(cml_is_offline(f->cache));
+}
+
+static void offline_is_sticky(void **state)
+{
+	struct fixture *f = *state;
+	char *why = NULL;
+
+	assert_int_equal(cml_set_offline(f->cache, true), 0);
+	assert_true(cml_is_offline(f->cache));
+	f_reopen(f);
+	assert_true(cml_is_offline(f->cache));
+	f_close(f);
+	assert_int_equal(cml_mark_offline(f->dir, false, NULL), 0);
+	f_open(f);
+	assert_false(cml_is_offline(f->cache));
+	assert_int_equal(cml_mark_offline("/nowhere", true, &why), -ENOENT);
+	assert_non_null(why);
+	free(why);
+}
+
+static void identity(void **state)
+{
+	struct fixture *f = *state, other;
+	uint8_t key[32], again[32];
+	uint64_t client = cml_client_id(f->cache);
+	uint32_t tree = cache_tree_id(f->cache);
+	struct stat st;
+
+	cache_handle_key(f->cache, key);
+	assert_true(client != 0);
+	f_reopen(f);
+	cache_handle_key(f->cache, again);
+	assert_memory_equal(key, again, 32);
+	assert_true(cml_client_id(f->cache) == client);
+	assert_int_equal(cache_tree_id(f->cache), tree);
+	f_init(&other);
+	f_open(&other);
+	assert_true(cml_client_id(other.cache) != client);
+	f_close(&other);
+	f_remove_dir(&other);
+	/* Root's alone. */
+	assert_int_equal(stat(f->dir, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+}
+
+/* Without starts_empty the root is there, and what is in it is not known. */
+static void new_cache_knows_nothing(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	f_init(&f);
+	f.config.starts_empty = false;
+	f_open(&f);
+	assert_int_equal(f_getattr(&f, ROOT), 0);
+	assert_int_equal(f.op.attr.type, TYPE_DIR);
+	assert_int_equal(f_lookup(&f, ROOT, "x"), -EIO);
+	f_close(&f);
+	f_remove_dir(&f);
+}
+
+static void facts(void **state)
+{
+	struct fixture *f = *state;
+	struct cache_status status;
+	struct cache_fsstat st;
+
+	made(f, ROOT, "a", "content");
+	assert_int_equal(cache_fsstat(f->cache, &st), 0);
+	assert_true(st.total_bytes >= st.free_bytes && st.free_bytes >= st.avail_bytes && st.total_files > 0);
+	cache_status(f->cache, &status);
+	assert_int_equal(status.inodes, 2);
+	assert_int_equal(status.objects, 1);
+	assert_true(status.content_bytes > 0);
+	assert_false(status.is_failed);
+	assert_string_equal(status.upstream_id, "");
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, f_setup, f_teardown)
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(codes), T(statements), T(refused_formats), T(one_daemon), T(offline_is_sticky), T(identity),
+		cmocka_unit_test(new_cache_knows_nothing), T(facts),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Group commit: what shares a transaction, what does not harm the others, and when things are told. */
+#include "tests/unit/cache_fixture.h"
+
+#include <pthread.h>
+#include "cache/dentry.h"
+#include "cache/internal.h"
+#include "cache/record.h"
+#include "cache/writer.h"
+
+/* A change that waits until it is let go, so that others gather behind it. */
+struct gate {
+	pthread_mutex_t lock;
+	pthread_cond_t opened;
+	bool is_open, is_reached;
+};
+
+static struct gate gate = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, false };
+
+static int gate_run(struct change *change)
+{
+	(void)change;
+	pthread_mutex_lock(&gate.lock);
+	gate.is_reached = true;
+	pthread_cond_broadcast(&gate.opened);
+	while (!gate.is_open)
+		pthread_cond_wait(&gate.opened, &gate.lock);
+	pthread_mutex_unlock(&gate.lock);
+	return 0;
+}
+
+static void gate_done(struct change *change, int err)
+{
+	(void)change;
+	(void)err;
+}
+
+static void gate_close(struct fixture *f, struct change *change)
+{
+	gate.is_open = gate.is_reached = false;
+	*change = (struct change){ .run = gate_run, .done = gate_done };
+	writer_submit(f->cache, change);
+	pthread_mutex_lock(&gate.lock);
+	while (!gate.is_reached)
+		pthread_cond_wait(&gate.opened, &gate.lock);
+	pthread_mutex_unlock(&gate.lock);
+}
+
+static void gate_open(void)
+{
+	pthread_mutex_lock(&gate.lock);
+	gate.is_open = true;
+	pthread_cond_broadcast(&gate.opened);
+	pthread_mutex_unlock(&gate.lock);
+}
+
+/* ---- changes that tell what became of them ---- */
+
+#define MANY 42
+
+struct probe {
+	struct change change;
+	struct fixture *f;
+	unsigned index;
+	int fails;		/* what run() gives */
+	unsigned runs, order;
+	uint64_t ino;
+	int64_t now;
+	int err;
+	bool is_done;
+};
+
+static pthread_mutex_t probe_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t probe_over = PTHREAD_COND_INITIALIZER;
+static unsigned probes_done, probes_after;
+static int64_t names_when_told;
+
+static void probe_after(struct cache *cache, void *arg)
+{
+	(void)cache;
+	(void)arg;
+	probes_after++;
+}
+
+static int probe_run(struct change *change)
+{
+	struct probe *probe = change->arg;
+	struct inode_values v = { .type = TYPE_FIFO, .mode = 0644, .nlink = 1, .links_up = 1 };
+	struct inode_edit *edit;
+	char name[16];
+	int err;
+
+	probe->runs++;
+	probe->now = change->now;
+	edit = inode_make(change, &v, &err);
+	if (!edit)
+		return err;
+	probe->ino = edit->inode->ino;
+	snprintf(name, sizeof(name), "p%u", probe->index);
+	err = name_bind(change, ROOT, text(name), probe->ino, 0);
+	if (!err)
+		err = writer_after_commit(change, probe_after, NULL);
+	return err ? err : probe->fails;
+}
+
+static void probe_done(struct change *change, int err)
+{
+	struct probe *probe = change->arg;
+
+	/* What another connection sees is what has been committed. */
+	if (!probes_done)
+		names_when_told = query(probe->f, "SELECT count(*) FROM name");
+	pthread_mutex_lock(&probe_lock);
+	probe->err = err;
+	probe->is_done = true;
+	probe->order = probes_done++;
+	pthread_cond_signal(&probe_over);
+	pthread_mutex_unlock(&probe_lock);
+}
+
+static void probe_submit(struct fixture *f, struct probe *probe, unsigned index, int fails)
+{
+	*probe = (struct probe){ .change = { .run = probe_run, .done = probe_done }, .f = f, .index = index,
+				 .fails = fails };
+	probe->change.arg = probe;
+	writer_submit(f->cache, &probe->change);
+}
+
+static void probes_wait(unsigned n)
+{
+	pthread_mutex_lock(&probe_lock);
+	while (probes_done < n)
+		pthread_cond_wait(&probe_over, &probe_lock);
+	pthread_mutex_unlock(&probe_lock);
+}
+
+/* All that waits goes into one transaction, in order; one that fails takes nothing of the others with it. */
+static void group(void **state)
+{
+	static struct probe probes[MANY];
+	struct fixture *f = *state;
+	struct change closed;
+	char name[16];
+
+	probes_done = probes_after = 0;
+	gate_close(f, &closed);
+	for (unsigned i = 0; i < MANY; i++)
+		probe_submit(f, &probes[i], i, i % 7 == 3 ? -EXDEV : 0);
+	gate_open();
+	probes_wait(MANY);
+	assert_int_equal(names_when_told, MANY - MANY / 7);
+	assert_int_equal(probes_after, MANY - MANY / 7);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(probes[i].err, probes[i].fails);
+		assert_int_equal(probes[i].order, i);
+		assert_int_equal(probes[i].runs, 1);
+		if (i)
+			assert_true(probes[i].now > probes[i - 1].now);
+		snprintf(name, sizeof(name), "p%u", i);
+		assert_int_equal(f_lookup(f, ROOT, name), probes[i].fails ? -ENOENT : 0);
+	}
+}
+
+/* ---- one that has to wait for another of its transaction ---- */
+
+struct resize {
+	struct change change;
+	uint64_t ino, size;
+	unsigned runs;
+	int err;
+};
+
+static int resize_run(struct change *change)
+{
+	struct resize *resize = change->arg;
+	struct inode_edit *edit;
+	int err;
+
+	resize->runs++;
+	edit = inode_edit(change, resize->ino, &err);
+	if (!edit)
+		return err;
+	err = EDIT_MAPS(edit);
+	return err ? err : inode_edit_size(edit, resize->size);
+}
+
+static void resize_done(struct change *change, int err)
+{
+	struct resize *resize = change->arg;
+
+	pthread_mutex_lock(&probe_lock);
+	resize->err = err;
+	probes_done++;
+	pthread_cond_signal(&probe_over);
+	pthread_mutex_unlock(&probe_lock);
+}
+
+/*
+ * Cut and grown within one group: the bytes between must be zeros, so the file has to be cut on the disk in
+ * between, which is after a commit.
+ */
+static void cut_and_grown(void **state)
+{
+	struct fixture *f = *state;
+	struct resize a = { .size = 2 }, b = { .size = 8 };
+	uint64_t ino = made(f, ROOT, "a", "01234567");
+	struct change closed;
+	char got[8];
+
+	probes_done = 0;
+	a.ino = b.ino = ino;
+	a.change = (struct change){ .run = resize_run, .done = resize_done, .arg = &a };
+	b.change = (struct change){ .run = resize_run, .done = resize_done, .arg = &b };
+	gate_close(f, &closed);
+	writer_submit(f->cache, &a.change);
+	writer_submit(f->cache, &b.change);
+	gate_open();
+	probes_wait(2);
+	assert_int_equal(a.err, 0);
+	assert_int_equal(b.err, 0);
+	assert_int_equal(a.runs, 1);
+	assert_int_equal(b.runs, 2);
+	assert_int_equal(f_read(f, ino, 0, got, 8), 0);
+	assert_int_equal(f->op.count, 8);
+	assert_memory_equal(got, "01\0\0\0\0\0\0", 8);
+}
+
+/* ---- rolled back ---- */
+
+static int half_run(struct change *change)
+{
+	struct inode_edit *edit;
+	struct kml_record record = { .body.op = KML_RMDIR };
+	uint64_t ino = *(uint64_t *)change->arg, seq;
+	int err;
+
+	record.body.kml_body_u.unlink.name = (kml_name){ .kml_name_val = (char *)"a", .kml_name_len = 1 };
+	edit = inode_edit(change, ino, &err);
+	assert_non_null(edit);
+	EDIT(edit, mode, 0777);
+	assert_int_equal(cml_append(change, ino, &record, &seq), 0);
+	assert_int_equal(name_unbind(change, ROOT, text("a"), seq), 0);
+	assert_int_equal(name_bind(change, ROOT, text("b"), ino, seq), 0);
+	inode_drop(edit);
+	return -EXDEV;
+}
+
+static void rolled_back(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t ino = made(f, ROOT, "a", "content");
+	int64_t records = query(f, "SELECT count(*) FROM cml");
+
+	assert_int_equal(writer_call(f->cache, half_run, &ino), -EXDEV);
+	assert_int_equal(found(f, ROOT, "a"), ino);
+	assert_int_equal(f_lookup(f, ROOT, "b"), -ENOENT);
+	assert_int_equal(f_getattr(f, ino), 0);
+	assert_int_equal(f->op.attr.mode, 0644);
+	assert_content(f, ino, "content");
+	assert_int_equal(query(f, "SELECT count(*) FROM cml"), records);
+}
+
+/* ---- inside one change ---- */
+
+static int own_view_run(struct change *change)
+{
+	struct cache *cache = change->cache;
+	struct inode_edit *edit, *again;
+	struct inode_values v = { .type = TYPE_DIR, .mode = 0755, .nlink = 2, .parent = ROOT, .is_listed = true };
+	struct kml_oid oid;
+	struct name_info info;
+	int err;
+
+	assert_true(writer_is_self(cache));
+	assert_ptr_equal(writer_current(cache), change);
+	edit = inode_make(change, &v, &err);
+	assert_non_null(edit);
+	assert_true(edit->v.oid.origin == cml_client_id(cache));
+	again = inode_edit(change, edit->inode->ino, &err);
+	assert_ptr_equal(edit, again);
+	assert_int_equal(inode_find_oid(cache, &edit->v.oid), edit->inode->ino);
+	assert_int_equal(inode_new_oid(change, &oid), 0);
+	assert_true(oid.number == edit->v.oid.number + 1);
+	assert_int_equal(name_bind(change, ROOT, text("new"), edit->inode->ino, 5), 0);
+	pthread_mutex_lock(&cache->lock);
+	assert_int_equal(name_get(cache, ROOT, text("new"), &info), 1);
+	pthread_mutex_unlock(&cache->lock);
+	assert_int_equal(info.seq, 5);
+	assert_int_equal(name_any_in(cache, ROOT), 1);
+	assert_int_equal(name_count_of(cache, edit->inode->ino), 1);
+	assert_int_equal(name_unbind(change, ROOT, text("new"), 6), 0);
+	pthread_mutex_lock(&cache->lock);
+	assert_int_equal(name_get(cache, ROOT, text("new"), &info), 1);
+	pthread_mutex_unlock(&cache->lock);
+	assert_int_equal(info.ino, 0);
+	assert_int_equal(name_any_in(cache, ROOT), 0);
+	assert_int_equal(name_retire(change, ROOT, text("new"), 5), 0);
+	assert_int_equal(name_retire(change, ROOT, text("new"), 6), 0);
+	pthread_mutex_lock(&cache->lock);
+	assert_int_equal(name_get(cache, ROOT, text("new"), &info), 0);
+	pthread_mutex_unlock(&cache->lock);
+	inode_drop(edit);
+	assert_null(inode_edit(change, edit->inode->ino, &err));
+	assert_int_equal(err, -ESTALE);
+	return 0;
+}
+
+static void a_change_sees_itself(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(writer_call(f->cache, own_view_run, NULL), 0);
+	assert_int_equal(query(f, "SELECT count(*) FROM inode"), 1);
+	assert_int_equal(query(f, "SELECT count(*) FROM name"), 0);
+	/* The number is not given out again. */
+	assert_true(made(f, ROOT, "a", NULL) > 3);
+}
+
+/* ---- async ---- */
+
+static void async_is_committed_too(void **state)
+{
+	struct fixture f;
+	uint64_t ino;
+
+	(void)state;
+	f_init(&f);
+	f.config.durability = DURABILITY_ASYNC;
+	f.config.no_sync = false;
+	f_open(&f);
+	ino = made(&f, ROOT, "a", "content");
+	assert_int_equal(f_write_as(&f, ino, 0, "CONTENT", 7, FILE_SYNC), 0);
+	assert_int_equal(query(&f, "SELECT count(*) FROM name"), 1);
+	clock_advance(2 * US_PER_S);
+	made(&f, ROOT, "b", NULL);
+	f_reopen(&f);
+	assert_content(&f, ino, "CONTENT");
+	f_close(&f);
+	f_remove_dir(&f);
+}
+
+/* ---- memory is bounded ---- */
+
+static void evicted_and_read_again(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t inos[300];
+	char name[16];
+
+	f->cache->max_inodes = 20;
+	for (unsigned i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "n%u", i);
+		inos[i] = made(f, ROOT, name, name);
+	}
+	/* Those that are noted as being written to stay until they are quiet. */
+	assert_int_equal(cml_flush(f->cache), 0);
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < 300; i++) {
+			snprintf(name, sizeof(name), "n%u", i);
+			assert_int_equal(found(f, ROOT, name), inos[i]);
+			assert_content(f, inos[i], name);
+		}
+	}
+	assert_true(f->cache->n_inodes < 60);
+	assert_true(f->cache->n_dentries < 120);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, f_setup, f_teardown)
+	const struct CMUnitTest tests[] = {
+		T(group), T(cut_and_grown), T(rolled_back), T(a_change_sees_itself),
+		cmocka_unit_test(async_is_committed_too), T(evicted_and_read_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
