@@ -21,11 +21,13 @@
 #include "cache/object.h"
 #include "cache/park.h"
 #include "cache/recover.h"
+#include "cache/reserve.h"
 #include "cache/schema.h"
 #include "cache/syncer.h"
 #include "cache/writer.h"
 
 #define INODES_MAX 65536	/* in memory, about 0.5 KiB each */
+#define USAGE_AGE_US (5 * US_PER_S)
 #define FIRST_COOKIE 3		/* 1 and 2 are "." and ".." */
 
 /* ---- time ---- */
@@ -328,6 +330,7 @@ static void cache_free(struct cache *cache)
 	inode_sql_release(cache);
 	db_close(cache->read_db);
 	db_close(cache->write_db);
+	reserve_close(cache);
 	mem_close_fd(&cache->objects_dirfd);
 	mem_close_fd(&cache->dirfd);
 	mem_close_fd(&cache->lock_fd);	/* last: until here the cache is ours */
@@ -354,6 +357,8 @@ int cache_open(const struct cache_config *config, struct cache **ret_cache, char
 		goto fail;
 	}
 	err = open_dirs(cache, ret_why);
+	if (!err)
+		err = reserve_open(cache);
 	if (!err)
 		err = open_database(cache, path, config->starts_empty, ret_why);
 	if (err)
@@ -430,16 +435,35 @@ static int count_object(void *arg, uint64_t ino, uint32_t gen, uint64_t size, ui
 	return 0;
 }
 
-void cache_status(struct cache *cache, struct cache_status *ret)
+/* Looking at every content file takes its time: the figures may be USAGE_AGE_US old. */
+static void count_usage(struct cache *cache, struct cache_status *ret)
 {
 	struct usage usage = { 0 };
+	bool is_new;
+
+	pthread_mutex_lock(&cache->lock);
+	is_new = cache->usage_until_us > clock_us();
+	pthread_mutex_unlock(&cache->lock);
+	if (!is_new)
+		(void)object_each(cache, count_object, &usage);	/* as far as it can be read */
+	pthread_mutex_lock(&cache->lock);
+	if (!is_new) {
+		cache->usage_objects = usage.objects;
+		cache->usage_bytes = usage.bytes;
+		cache->usage_until_us = clock_us() + USAGE_AGE_US;
+	}
+	ret->objects = cache->usage_objects;
+	ret->content_bytes = cache->usage_bytes;
+	pthread_mutex_unlock(&cache->lock);
+}
+
+void cache_status(struct cache *cache, struct cache_status *ret)
+{
 	sqlite3_stmt *stmt;
 
 	*ret = (struct cache_status){ 0 };
 	cml_totals(cache, &ret->cml);
-	(void)object_each(cache, count_object, &usage);	/* as far as it can be read */
-	ret->objects = usage.objects;
-	ret->content_bytes = usage.bytes;
+	count_usage(cache, ret);
 	pthread_mutex_lock(&cache->lock);
 	ret->position = cache->position;
 	memcpy(ret->upstream_id, cache->upstream_id, sizeof(ret->upstream_id));

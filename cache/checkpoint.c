@@ -19,6 +19,8 @@ struct checkpoint {
 static void *checkpoint_run(void *arg)
 {
 	struct checkpoint *checkpoint = arg;
+	struct log_gate gate = { 0 };
+	unsigned held;
 
 	pthread_mutex_lock(&checkpoint->lock);
 	while (!checkpoint->is_stopping) {
@@ -33,7 +35,7 @@ static void *checkpoint_run(void *arg)
 		rc = sqlite3_wal_checkpoint_v2(db_handle(checkpoint->db), "main", SQLITE_CHECKPOINT_PASSIVE, &all,
 					       &done);
 		/* Nothing is lost when it fails: the log keeps what it has, and grows. */
-		if (rc != SQLITE_OK && rc != SQLITE_BUSY)
+		if (rc != SQLITE_OK && rc != SQLITE_BUSY && log_gate_open(&gate, 60, &held))
 			log_warn("cache: the database's log cannot be moved into it, trying again later: %s",
 				 db_message(checkpoint->db));
 		log_debug(LOG_CACHE, "checkpoint: pages=%d of=%d", done, all);

@@ -20,6 +20,7 @@
 #include "cache/op.h"
 #include "cache/park.h"
 #include "cache/record.h"
+#include "cache/reserve.h"
 #include "cache/syncer.h"
 
 /* Arguments: num[0] inode, num[2] offset, num[3] length, num[4] stability, priv.extra data or buffer. */
@@ -176,6 +177,8 @@ static int write_check(struct cache *cache, const struct cache_op *op, const str
 
 	if (cache->is_failed)
 		return -EIO;
+	if (reserve_is_tight(cache))
+		return -ENOSPC;
 	err = regular(inode);
 	if (!err)
 		err = access_write(&op->cred, &inode->v);

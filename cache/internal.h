@@ -18,6 +18,7 @@ struct park;
 struct cml;
 struct apply;
 struct checkpoint;
+struct reserve;
 
 struct cache {
 	/* constant after open */
@@ -36,6 +37,7 @@ struct cache {
 	struct cml *cml;		/* cml.c's state */
 	struct apply *apply;		/* apply.c's and listing.c's state */
 	struct checkpoint *checkpoint;
+	struct reserve *reserve;	/* room for the database on a full disk */
 	const struct fetcher *fetcher;
 	void *fetcher_arg;
 
@@ -49,6 +51,7 @@ struct cache {
 	uint8_t write_verifier[8];
 	uint64_t position;
 	char upstream_id[40];
+	uint64_t usage_objects, usage_bytes, usage_until_us;	/* of cache_status() */
 	bool is_offline;
 	bool is_failed;			/* error state: changes get -EIO */
 	char failure[256];

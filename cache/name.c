@@ -11,6 +11,7 @@
 #include "cache/op.h"
 #include "cache/park.h"
 #include "cache/record.h"
+#include "cache/reserve.h"
 #include "cache/setattr.h"
 
 /*
@@ -277,7 +278,7 @@ static int make_again(struct cache_op *op)
 	inode_put(cache, dir);
 	pthread_mutex_unlock(&cache->lock);
 	if (dir)
-		return op_submit(op, make_run);
+		return reserve_is_tight(cache) ? op_refuse(op, -ENOSPC) : op_submit(op, make_run);
 	return got == CACHE_WAITS ? got : op_refuse(op, got);
 }
 

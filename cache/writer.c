@@ -21,6 +21,7 @@
 #include "cache/db.h"
 #include "cache/dentry.h"
 #include "cache/internal.h"
+#include "cache/reserve.h"
 
 #define GROUP_MAX 1000			/* changes in one transaction: bounds how long the first one waits */
 #define WAL_SYNC_AFTER_US US_PER_S	/* DURABILITY_ASYNC: a commit is on the disk so much later */
@@ -148,6 +149,7 @@ static int change_run(struct cache *cache, struct writer *w, struct change *chan
 
 	change->now = MAX(cache_now_ns(), w->last_now + 1);
 	w->last_now = change->now;
+	change->was_done_before = false;
 	got = token_find(cache, change);
 	if (got) {
 		change->was_done_before = got > 0;
@@ -263,6 +265,15 @@ static void group_finish(struct cache *cache, struct list *done)
 	}
 }
 
+static bool group_make_room(struct cache *cache)
+{
+	if (!reserve_give_up(cache))
+		return false;
+	/* Then the log begins anew and needs no more room.  As far as it works. */
+	(void)sqlite3_wal_checkpoint_v2(db_handle(cache->write_db), "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	return true;
+}
+
 static void group_run(struct cache *cache, struct writer *w, struct list *group, struct list *later)
 {
 	sqlite3_int64 rows = sqlite3_total_changes64(db_handle(cache->write_db));
@@ -300,10 +311,15 @@ static void group_run(struct cache *cache, struct writer *w, struct list *group,
 		err = db_run(cache->write_db, "ROLLBACK", "");
 	if (err) {
 		group_revert(cache, &done, err);
+		/* Nobody has been told anything: with room made, all of it can be done anew. */
+		if (err == -ENOSPC && group_make_room(cache)) {
+			list_splice(&done, later);
+			list_splice(later, &done);
+			return;
+		}
 		err = err == -ENOSPC ? err : -EIO;
 		list_each(change, &done, node)
 			change->err = change->err ? change->err : err;
-		checkpoint_poke(cache, CHECKPOINT_PAGES);	/* a log begun anew needs no new room */
 	} else {
 		(void)FAULT("writer.committed");	/* only to be killed at */
 	}
