@@ -70,9 +70,11 @@ int access_change_dir(const struct cred *cred, const struct inode_values *dir)
 	return access_check(cred, dir, WANT_WRITE | WANT_EXEC);
 }
 
-int access_sticky(const struct cred *cred, const struct inode_values *dir, const struct inode_values *v)
+int access_sticky(const struct cred *cred, const struct inode_values *dir,
+		  const struct inode_values *v)
 {
-	if (!(dir->mode & S_ISVTX) || cred->uid == 0 || cred->uid == dir->uid || cred->uid == v->uid)
+	if (!(dir->mode & S_ISVTX) || cred->uid == 0 || cred->uid == dir->uid ||
+	    cred->uid == v->uid)
 		return 0;
 	return -EPERM;
 }
@@ -88,19 +90,21 @@ bool access_write_kills_suid(const struct cred *cred, const struct inode_values 
 	return cred->uid != 0 && v->type == TYPE_REG && access_without_suid(v->mode) != v->mode;
 }
 
-static int check_owner(const struct cred *cred, const struct inode_values *v, const struct attr_change *change)
+static int check_owner(const struct cred *cred, const struct inode_values *v,
+		       const struct attr_change *change)
 {
 	if (cred->uid == 0)
 		return 0;
 	if (change->set & SET_UID && (change->uid != v->uid || cred->uid != v->uid))
 		return -EPERM;
-	if (change->set & SET_GID && (cred->uid != v->uid ||
-				      (change->gid != v->gid && !access_in_group(cred, change->gid))))
+	if (change->set & SET_GID &&
+	    (cred->uid != v->uid || (change->gid != v->gid && !access_in_group(cred, change->gid))))
 		return -EPERM;
 	return 0;
 }
 
-int access_setattr(const struct cred *cred, const struct inode_values *v, struct attr_change *change)
+int access_setattr(const struct cred *cred, const struct inode_values *v,
+		   struct attr_change *change)
 {
 	bool is_owner = cred->uid == 0 || cred->uid == v->uid;
 	uint32_t mode, gid;
@@ -124,12 +128,16 @@ int access_setattr(const struct cred *cred, const struct inode_values *v, struct
 
 	mode = change->set & SET_MODE ? change->mode & 07777 : v->mode;
 	gid = change->set & SET_GID ? change->gid : v->gid;
-	/* A program's rights are those its owner and group gave it: when these or its bytes change, they end. */
+	/*
+	 * A program's rights are those its owner and group gave it: when these or its bytes change,
+	 * they end.
+	 */
 	if (v->type != TYPE_DIR && !(change->set & SET_MODE) && change->set & (SET_UID | SET_GID))
 		mode = access_without_suid(mode);
 	if (change->set & SET_SIZE && !(change->set & SET_MODE) && access_write_kills_suid(cred, v))
 		mode = access_without_suid(mode);
-	if (change->set & SET_MODE && v->type != TYPE_DIR && cred->uid != 0 && !access_in_group(cred, gid))
+	if (change->set & SET_MODE && v->type != TYPE_DIR && cred->uid != 0 &&
+	    !access_in_group(cred, gid))
 		mode &= ~(uint32_t)S_ISGID;
 	if (change->set & SET_MODE || mode != v->mode) {
 		change->set |= SET_MODE;
@@ -143,8 +151,9 @@ static int64_t ns_of(struct timespec t)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-int access_new(const struct cred *cred, const struct inode_values *dir, const struct attr_change *change,
-	       uint32_t mode_default, int64_t now, struct inode_values *v)
+int access_new(const struct cred *cred, const struct inode_values *dir,
+	       const struct attr_change *change, uint32_t mode_default, int64_t now,
+	       struct inode_values *v)
 {
 	unsigned set = change ? change->set : 0;
 

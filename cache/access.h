@@ -18,8 +18,8 @@ bool access_in_group(const struct cred *cred, uint32_t gid);
 /* want: of enum access_want, all of them. */
 int access_check(const struct cred *cred, const struct inode_values *v, unsigned want);
 /*
- * Reading and writing content.  NFS has no open: the owner may always, for the file may have been made read-only with it
- * open; and whoever may execute it may read it.
+ * Reading and writing content.  NFS has no open: the owner may always, for the file may have been
+ * made read-only with it open; and whoever may execute it may read it.
  */
 int access_read(const struct cred *cred, const struct inode_values *v);
 int access_write(const struct cred *cred, const struct inode_values *v);
@@ -29,22 +29,26 @@ uint32_t access_bits(const struct cred *cred, const struct inode_values *v, uint
 /* May names be added to or removed from the directory? */
 int access_change_dir(const struct cred *cred, const struct inode_values *dir);
 /* May this name's object be removed or renamed, as far as a sticky directory goes? */
-int access_sticky(const struct cred *cred, const struct inode_values *dir, const struct inode_values *v);
+int access_sticky(const struct cred *cred, const struct inode_values *dir,
+		  const struct inode_values *v);
 /*
- * May the change be made?  And what it does besides: mode bits that a file loses are put into change->mode
- * (and SET_MODE), fields that would stay the same are kept.
+ * May the change be made?  And what it does besides: mode bits that a file loses are put into
+ * change->mode (and SET_MODE), fields that would stay the same are kept.
  */
-int access_setattr(const struct cred *cred, const struct inode_values *v, struct attr_change *change);
+int access_setattr(const struct cred *cred, const struct inode_values *v,
+		   struct attr_change *change);
 /* The mode without suid, and without sgid where group may execute. */
 uint32_t access_without_suid(uint32_t mode);
 /* Does writing by this one take suid and sgid away? */
 bool access_write_kills_suid(const struct cred *cred, const struct inode_values *v);
 
 /*
- * Owner, group, mode and times of a new object.  v->type is set; mode_default when change gives none.
+ * Owner, group, mode and times of a new object.  v->type is set; mode_default when change gives
+ * none.
  * -EPERM: it is to belong to somebody else and the caller is not root.
  */
-int access_new(const struct cred *cred, const struct inode_values *dir, const struct attr_change *change,
-	       uint32_t mode_default, int64_t now, struct inode_values *v);
+int access_new(const struct cred *cred, const struct inode_values *dir,
+	       const struct attr_change *change, uint32_t mode_default, int64_t now,
+	       struct inode_values *v);
 
 #endif

@@ -244,8 +244,8 @@ static int setattr_again(struct cache_op *op)
 	return op_submit(op, setattr_run);
 }
 
-int cache_setattr(struct cache *cache, struct cache_op *op, uint64_t ino, const struct attr_change *change,
-		  const struct timespec *guard)
+int cache_setattr(struct cache *cache, struct cache_op *op, uint64_t ino,
+		  const struct attr_change *change, const struct timespec *guard)
 {
 	op_begin(cache, op, setattr_again);
 	op->priv.num[0] = ino;

@@ -96,8 +96,8 @@ void cache_fail_locked(struct cache *cache, const char *what, int err)
 	cache->is_failed = true;
 	new_write_verifier(cache);
 	(void)snprintf(cache->failure, sizeof(cache->failure),
-		       "%s (%s): nothing can be changed until the disk under %s is looked after and the daemon "
-		       "restarted", what, strerror(-err), cache->dir);
+		       "%s (%s): nothing can be changed until the disk under %s is looked after "
+		       "and the daemon restarted", what, strerror(-err), cache->dir);
 	log_error("cache: %s", cache->failure);
 }
 
@@ -128,7 +128,8 @@ static int open_dirs(struct cache *cache, char **ret_why)
 		err = cache->dirfd < 0 ? -errno : 0;
 	}
 	if (!err) {
-		cache->lock_fd = openat(cache->dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		cache->lock_fd = openat(cache->dirfd, "lock",
+					O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 		err = cache->lock_fd < 0 ? -errno : 0;
 	}
 	if (err) {
@@ -143,7 +144,8 @@ static int open_dirs(struct cache *cache, char **ret_why)
 	if (mkdirat(cache->dirfd, "objects", 0700) < 0 && errno != EEXIST)
 		err = -errno;
 	if (!err) {
-		cache->objects_dirfd = openat(cache->dirfd, "objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		cache->objects_dirfd =
+			openat(cache->dirfd, "objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		err = cache->objects_dirfd < 0 ? -errno : object_make_dirs(cache->objects_dirfd);
 	}
 	if (err)
@@ -182,10 +184,12 @@ static int make_identity(struct cache *cache)
 		err = meta_put_int(cache->write_db, "next_cookie", FIRST_COOKIE);
 	if (!err)
 		err = db_run(cache->write_db,
-			     "INSERT INTO inode (ino, oid_origin, oid_number, type, mode, uid, gid, major, minor, nlink,"
-			     " links_up, parent, size, atime, mtime, ctime, data_version, attr_version, data_seq,"
-			     " attr_seq, is_stale, is_listed, listed_at, is_dirty, gen, keep_size) VALUES"
-			     " (2, 0, 1, ?1, 493, 0, 0, 0, 0, 2, 1, 2, 0, ?2, ?2, ?2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+			     "INSERT INTO inode (ino, oid_origin, oid_number, type, mode, uid, gid,"
+			     " major, minor, nlink, links_up, parent, size, atime, mtime, ctime,"
+			     " data_version, attr_version, data_seq, attr_seq, is_stale, is_listed,"
+			     " listed_at, is_dirty, gen, keep_size) VALUES"
+			     " (2, 0, 1, ?1, 493, 0, 0, 0, 0, 2, 1, 2, 0, ?2, ?2, ?2,"
+			     " 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
 			     "ii", (int64_t)TYPE_DIR, now);
 	/* Last: what has it has all. */
 	if (!err)
@@ -227,10 +231,12 @@ static int load_identity(struct cache *cache, bool starts_empty)
 #undef LOAD
 	if (!cache->client_id || !cache->next_oid || cache->next_cookie < FIRST_COOKIE)
 		return -EUCLEAN;
-	got = meta_get_blob(cache->write_db, "handle_key", cache->handle_key, sizeof(cache->handle_key));
+	got = meta_get_blob(cache->write_db, "handle_key", cache->handle_key,
+			    sizeof(cache->handle_key));
 	if (got <= 0)
 		return got ? got : -EUCLEAN;
-	got = meta_get_text(cache->write_db, "upstream_id", cache->upstream_id, sizeof(cache->upstream_id));
+	got = meta_get_text(cache->write_db, "upstream_id", cache->upstream_id,
+			    sizeof(cache->upstream_id));
 	if (got < 0)
 		return got;
 	if (!got && starts_empty)
@@ -383,8 +389,9 @@ void cache_close(struct cache *cache)
 		return;
 	err = syncer_flush(cache);
 	if (err)
-		log_warn("cache: what was written last is logged at the next start only: dir=%s: %s", cache->dir,
-			 strerror(-err));
+		log_warn(
+			"cache: what was written last is logged at the next start only: dir=%s: %s",
+			cache->dir, strerror(-err));
 	cache_free(cache);
 }
 

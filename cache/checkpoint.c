@@ -32,12 +32,14 @@ static void *checkpoint_run(void *arg)
 		}
 		checkpoint->is_wanted = false;
 		pthread_mutex_unlock(&checkpoint->lock);
-		rc = sqlite3_wal_checkpoint_v2(db_handle(checkpoint->db), "main", SQLITE_CHECKPOINT_PASSIVE, &all,
-					       &done);
+		rc = sqlite3_wal_checkpoint_v2(db_handle(checkpoint->db), "main",
+					       SQLITE_CHECKPOINT_PASSIVE, &all, &done);
 		/* Nothing is lost when it fails: the log keeps what it has, and grows. */
 		if (rc != SQLITE_OK && rc != SQLITE_BUSY && log_gate_open(&gate, 60, &held))
-			log_warn("cache: the database's log cannot be moved into it, trying again later: %s",
-				 db_message(checkpoint->db));
+			log_warn(
+				"cache: the database's log cannot be moved into it, trying again"
+				" later: %s",
+				db_message(checkpoint->db));
 		log_debug(LOG_CACHE, "checkpoint: pages=%d of=%d", done, all);
 		pthread_mutex_lock(&checkpoint->lock);
 	}
@@ -56,14 +58,18 @@ int checkpoint_start(struct cache *cache, const char *db_path)
 	err = db_open(db_path, DB_CHECKPOINTER, false, &checkpoint->db);
 	if (err)
 		goto no_db;
-	/* Its commits are none, but it must sync the log before the database takes from it, and the database after. */
-	err = db_exec(checkpoint->db, cache->no_sync ? "PRAGMA synchronous = OFF" : "PRAGMA synchronous = NORMAL");
+	/*
+	 * Its commits are none, but it must sync the log before the database takes from it, and the
+	 * database after.
+	 */
+	err = db_exec(checkpoint->db,
+		      cache->no_sync ? "PRAGMA synchronous = OFF" : "PRAGMA synchronous = NORMAL");
 	if (err)
 		goto no_cond;
 	err = cache_cond_init(&checkpoint->wake);
 	if (err)
 		goto no_cond;
-	(void)pthread_mutex_init(&checkpoint->lock, NULL);	/* cannot fail with default attributes */
+	(void)pthread_mutex_init(&checkpoint->lock, NULL); /* cannot fail with default attributes */
 	err = thread_start(&checkpoint->thread, "izo-checkpoint", checkpoint_run, checkpoint);
 	if (err)
 		goto no_thread;

@@ -2,9 +2,10 @@
 /*
  * checkpoint: moves what is in the write-ahead log into cache.db, beside the writer.
  *
- * SQLite's own way is to do that within a commit, which then takes many times as long.  Here a thread with a
- * connection of its own does it in passing; only a log that outgrows it (CHECKPOINT_PAGES_MAX) is dealt with by the writer, between
- * two transactions, for only then can the log be begun anew.
+ * SQLite's own way is to do that within a commit, which then takes many times as long.  Here a
+ * thread with a connection of its own does it in passing; only a log that outgrows it
+ * (CHECKPOINT_PAGES_MAX) is dealt with by the writer, between two transactions, for only then can
+ * the log be begun anew.
  *
  * Threads: checkpoint_poke() from the writer.
  */

@@ -2,9 +2,12 @@
 /*
  * Content: read, write, commit.
  *
- * (1) A byte of the object file changes only after the note that it may (is_dirty) has been committed.
- * (2) The maps say so before the WRITE is answered, and room for that is had before the first byte changes.
- * (3) A read takes bytes that 'present' covered before it began; when the file was cut meanwhile it begins anew.
+ * (1) A byte of the object file changes only after the note that it may (is_dirty) has been
+ *     committed.
+ * (2) The maps say so before the WRITE is answered, and room for that is had before the first byte
+ *     changes.
+ * (3) A read takes bytes that 'present' covered before it began; when the file was cut meanwhile it
+ *     begins anew.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +26,10 @@
 #include "cache/reserve.h"
 #include "cache/syncer.h"
 
-/* Arguments: num[0] inode, num[2] offset, num[3] length, num[4] stability, priv.extra data or buffer. */
+/*
+ * Arguments: num[0] inode, num[2] offset, num[3] length, num[4] stability, priv.extra data or
+ * buffer.
+ */
 
 static int regular(const struct inode *inode)
 {
@@ -35,7 +41,8 @@ static int regular(const struct inode *inode)
 /* ---- read ---- */
 
 /* Under the lock: what to read and from where; CACHE_WAITS when it has to be fetched. */
-static int read_ready(struct cache *cache, struct cache_op *op, struct inode *inode, struct object **ret_object)
+static int read_ready(struct cache *cache, struct cache_op *op, struct inode *inode,
+		      struct object **ret_object)
 {
 	uint64_t offset = op->priv.num[2], end = offset + op->priv.num[3];
 	struct extent gap;
@@ -61,7 +68,8 @@ static int read_ready(struct cache *cache, struct cache_op *op, struct inode *in
 	return 0;
 }
 
-static int read_once(struct cache *cache, struct cache_op *op, struct inode *inode, bool *ret_was_cut)
+static int read_once(struct cache *cache, struct cache_op *op, struct inode *inode,
+		     bool *ret_was_cut)
 {
 	struct object *object = NULL;
 	uint64_t cut_gen = inode->cut_gen;
@@ -98,7 +106,8 @@ static int read_again(struct cache_op *op)
 	return err;
 }
 
-int cache_read(struct cache *cache, struct cache_op *op, uint64_t ino, uint64_t offset, void *data, uint32_t len)
+int cache_read(struct cache *cache, struct cache_op *op, uint64_t ino, uint64_t offset, void *data,
+	       uint32_t len)
 {
 	op_begin(cache, op, read_again);
 	if (offset > (uint64_t)CACHE_SIZE_MAX - len)
@@ -187,8 +196,12 @@ static int write_check(struct cache *cache, const struct cache_op *op, const str
 	return err;
 }
 
-/* Under the lock.  0 and *ret_object: go on, n_writing is counted.  0 without: there is nothing to be written. */
-static int write_ready(struct cache *cache, struct cache_op *op, struct inode *inode, struct object **ret_object)
+/*
+ * Under the lock.  0 and *ret_object: go on, n_writing is counted.  0 without: there is nothing to
+ * be written.
+ */
+static int write_ready(struct cache *cache, struct cache_op *op, struct inode *inode,
+		       struct object **ret_object)
 {
 	uint32_t more = inode->n_writing + 1;
 	int err;
@@ -220,7 +233,8 @@ static int write_ready(struct cache *cache, struct cache_op *op, struct inode *i
 }
 
 /* Under the lock: the bytes are in the object file. */
-static void write_account(struct cache *cache, struct inode *inode, uint64_t start, uint64_t end, uint64_t used)
+static void write_account(struct cache *cache, struct inode *inode, uint64_t start, uint64_t end,
+			  uint64_t used)
 {
 	int64_t now = MAX(cache_now_ns(), inode->v.ctime + 1);
 	int err = 0;
@@ -241,22 +255,27 @@ static void write_account(struct cache *cache, struct inode *inode, uint64_t sta
 }
 
 /*
- * Some of the bytes may have been changed, none is answered for.  Where the file had bytes these are dirty now; what was absent
- * stays so; and what lies beyond the end must be zeros should the file grow.
+ * Some of the bytes may have been changed, none is answered for.  Where the file had bytes these
+ * are dirty now; what was absent stays so; and what lies beyond the end must be zeros should the
+ * file grow.
  */
-static void write_failed(struct cache *cache, struct inode *inode, struct object *object, uint64_t start, uint64_t end)
+static void write_failed(struct cache *cache, struct inode *inode, struct object *object,
+			 uint64_t start, uint64_t end)
 {
 	struct extent_map *dirty = inode_dirty_map(inode);
 	uint64_t size = inode->v.size, beyond = MAX(start, size);
 
 	for (uint32_t i = 0; i < inode->present.n; i++) {
-		uint64_t from = MAX(inode->present.v[i].start, start), to = MIN(inode->present.v[i].end, MIN(end, size));
+		uint64_t from = MAX(inode->present.v[i].start, start),
+			 to = MIN(inode->present.v[i].end, MIN(end, size));
 
 		if (from < to && extent_add(dirty, from, to) < 0)
-			cache_fail_locked(cache, "what was written in part could not be noted", -ENOMEM);
+			cache_fail_locked(cache, "what was written in part could not be noted",
+					  -ENOMEM);
 	}
 	inode->has_uncommitted = true;
-	if (end > beyond && fallocate(object->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, beyond, end - beyond) < 0)
+	if (end > beyond && fallocate(object->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				      beyond, end - beyond) < 0)
 		cache_fail_locked(cache, "what was written in part could not be undone", -errno);
 }
 
@@ -273,7 +292,8 @@ static int write_errno(int err)
 }
 
 /* Under the lock, which is let go for the bytes. */
-static int write_bytes(struct cache *cache, struct cache_op *op, struct inode *inode, struct object *object)
+static int write_bytes(struct cache *cache, struct cache_op *op, struct inode *inode,
+		       struct object *object)
 {
 	uint64_t start = op->priv.num[2], end = start + op->priv.num[3], used = 0;
 	int err;
@@ -337,8 +357,8 @@ static int write_again(struct cache_op *op)
 	return got ? got : write_finish(cache, op);
 }
 
-int cache_write(struct cache *cache, struct cache_op *op, uint64_t ino, uint64_t offset, const void *data,
-		uint32_t len, enum stability want)
+int cache_write(struct cache *cache, struct cache_op *op, uint64_t ino, uint64_t offset,
+		const void *data, uint32_t len, enum stability want)
 {
 	op_begin(cache, op, write_again);
 	op->priv.num[0] = ino;

@@ -59,7 +59,10 @@ int db_error(struct db *db, int rc)
 
 int db_open(const char *path, enum db_kind kind, bool may_make, struct db **ret_db)
 {
-	/* Every connection has one thread at a time: SQLite's own locking of it would be for nothing. */
+	/*
+	 * Every connection has one thread at a time: SQLite's own locking of it would be for
+	 * nothing.
+	 */
 	int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE;
 	struct db *db;
 	int rc, err;
@@ -76,7 +79,8 @@ int db_open(const char *path, enum db_kind kind, bool may_make, struct db **ret_
 		flags |= SQLITE_OPEN_CREATE;
 	rc = sqlite3_open_v2(path, &db->handle, flags, NULL);
 	if (rc != SQLITE_OK) {
-		err = (rc & 0xff) == SQLITE_CANTOPEN && access(path, F_OK) < 0 ? -ENOENT : db_errno(rc);
+		err = (rc & 0xff) == SQLITE_CANTOPEN && access(path, F_OK) < 0 ? -ENOENT
+									       : db_errno(rc);
 		goto fail;
 	}
 	(void)sqlite3_busy_timeout(db->handle, 10000);
@@ -185,7 +189,8 @@ static int bind_all(struct db *db, sqlite3_stmt *stmt, const char *types, va_lis
 			rc = sqlite3_bind_blob64(stmt, i, blob.data, blob.len, SQLITE_STATIC);
 			break;
 		case 't':
-			rc = sqlite3_bind_text(stmt, i, va_arg(args, const char *), -1, SQLITE_STATIC);
+			rc = sqlite3_bind_text(stmt, i, va_arg(args, const char *), -1,
+					       SQLITE_STATIC);
 			break;
 		default:
 			assert(!"unknown type of parameter");

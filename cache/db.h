@@ -2,11 +2,11 @@
 /*
  * db: connections to cache.db, their statements, and SQLite's codes as errnos.
  *
- * The writer thread has one connection, which alone writes; readers share another under cache->lock; the
- * checkpointer has a third.
+ * The writer thread has one connection, which alone writes; readers share another under
+ * cache->lock; the checkpointer has a third.
  *
- * Statements are prepared at first use and kept, in a table of the connection; the address of the SQL text is the
- * key, so it must be a string literal (or live as long as the connection).
+ * Statements are prepared at first use and kept, in a table of the connection; the address of the
+ * SQL text is the key, so it must be a string literal (or live as long as the connection).
  * Threads: a connection belongs to one thread at a time.
  */
 #ifndef CACHE_DB_H
@@ -19,7 +19,10 @@
 
 struct db;
 
-/* SQLite's result code (extended ones too) as -errno; 0 for SQLITE_OK, ROW, DONE.  FULL: -ENOSPC; the rest of trouble: -EIO. */
+/*
+ * SQLite's result code (extended ones too) as -errno; 0 for SQLITE_OK, ROW, DONE.  FULL: -ENOSPC;
+ * the rest of trouble: -EIO.
+ */
 int db_errno(int rc);
 /* As db_errno(), and an I/O error of a full disk is -ENOSPC too. */
 int db_error(struct db *db, int rc);
@@ -39,10 +42,14 @@ int db_sync_wal(struct db *db);
 /* The statement, reset and with nothing bound. */
 int db_prepare(struct db *db, const char *sql, sqlite3_stmt **ret_stmt);
 
-/* Bind in order: "i" int64_t, "b" struct slice (blob; data NULL: NULL), "t" const char *.  Then step to the end. */
+/*
+ * Bind in order: "i" int64_t, "b" struct slice (blob; data NULL: NULL), "t" const char *.  Then
+ * step to the end.
+ */
 int db_run(struct db *db, const char *sql, const char *types, ...);
 /*
- * As db_run, and stop at the first row: 1 with the statement in *ret_stmt (to read columns; then db_done()), 0: no row, or -errno.
+ * As db_run, and stop at the first row: 1 with the statement in *ret_stmt (to read columns; then
+ * db_done()), 0: no row, or -errno.
  * What was bound must live until then.
  */
 int db_query(struct db *db, sqlite3_stmt **ret_stmt, const char *sql, const char *types, ...);

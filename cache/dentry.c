@@ -67,10 +67,12 @@ static void dentry_shrink(struct cache *cache)
 
 static struct dentry *dentry_find(struct cache *cache, uint64_t dir, struct slice name)
 {
-	for (struct hash_node *n = hash_first(&cache->dentries, name_hash(dir, name)); n; n = hash_next(n)) {
+	for (struct hash_node *n = hash_first(&cache->dentries, name_hash(dir, name)); n;
+	     n = hash_next(n)) {
 		struct dentry *dentry = container_of(n, struct dentry, node);
 
-		if (dentry->dir != dir || dentry->len != name.len || memcmp(dentry->name, name.data, name.len))
+		if (dentry->dir != dir || dentry->len != name.len ||
+		    memcmp(dentry->name, name.data, name.len))
 			continue;
 		list_del(&dentry->lru);
 		list_append(&cache->dentry_lru, &dentry->lru);
@@ -104,10 +106,11 @@ static int dentry_read(struct cache *cache, struct dentry *dentry)
 	int got;
 
 	/*
-	 * The readers' connection, on the writer thread too: what the open transaction has touched is pinned in memory
-	 * and never gets here.
+	 * The readers' connection, on the writer thread too: what the open transaction has touched
+	 * is pinned in memory and never gets here.
 	 */
-	got = db_query(cache->read_db, &stmt, "SELECT ino, cookie, seq FROM name WHERE dir = ?1 AND name = ?2", "ib",
+	got = db_query(cache->read_db, &stmt,
+		       "SELECT ino, cookie, seq FROM name WHERE dir = ?1 AND name = ?2", "ib",
 		       (int64_t)dentry->dir, name);
 	if (got < 0)
 		return got == -ENOMEM ? got : -EIO;
@@ -124,7 +127,8 @@ static int dentry_read(struct cache *cache, struct dentry *dentry)
 }
 
 /* The dentry, its state known. */
-static int dentry_get(struct cache *cache, uint64_t dir, struct slice name, struct dentry **ret_dentry)
+static int dentry_get(struct cache *cache, uint64_t dir, struct slice name,
+		      struct dentry **ret_dentry)
 {
 	struct dentry *dentry;
 	int err;
@@ -171,7 +175,8 @@ int name_get(struct cache *cache, uint64_t dir, struct slice name, struct name_i
 /* ---- touching, on the writer thread ---- */
 
 /* The name as this change has it so far, to be changed. */
-static int name_touch(struct change *change, uint64_t dir, struct slice name, struct touch **ret_touch)
+static int name_touch(struct change *change, uint64_t dir, struct slice name,
+		      struct touch **ret_touch)
 {
 	struct cache *cache = change->cache;
 	struct dentry *dentry;
@@ -204,9 +209,12 @@ static int name_put(struct change *change, uint64_t dir, struct slice name, stru
 {
 	int err;
 
-	err = db_run(writer_db(change->cache),
-		     "INSERT OR REPLACE INTO name (dir, name, ino, cookie, seq) VALUES (?1, ?2, ?3, ?4, ?5)", "ibiii",
-		     (int64_t)dir, name, (int64_t)info.ino, (int64_t)info.cookie, (int64_t)info.seq);
+	err = db_run(
+		writer_db(change->cache),
+		"INSERT OR REPLACE INTO name (dir, name, ino, cookie, seq) VALUES (?1, ?2, ?3, ?4,"
+		" ?5)",
+		"ibiii", (int64_t)dir, name, (int64_t)info.ino, (int64_t)info.cookie,
+		(int64_t)info.seq);
 	if (err)
 		return err;
 	touch->exists = true;
@@ -218,8 +226,8 @@ static int name_delete(struct change *change, uint64_t dir, struct slice name, s
 {
 	int err;
 
-	err = db_run(writer_db(change->cache), "DELETE FROM name WHERE dir = ?1 AND name = ?2", "ib", (int64_t)dir,
-		     name);
+	err = db_run(writer_db(change->cache), "DELETE FROM name WHERE dir = ?1 AND name = ?2",
+		     "ib", (int64_t)dir, name);
 	if (err)
 		return err;
 	touch->exists = false;
@@ -236,7 +244,10 @@ int name_bind(struct change *change, uint64_t dir, struct slice name, uint64_t i
 	err = name_touch(change, dir, name, &touch);
 	if (err)
 		return err;
-	/* A name that comes back is a new entry: a listing that had passed the old one must find it. */
+	/*
+	 * A name that comes back is a new entry: a listing that had passed the old one must find
+	 * it.
+	 */
 	if (touch->exists && touch->info.ino)
 		info.cookie = touch->info.cookie;
 	else
@@ -383,7 +394,8 @@ static int rows_read(struct db *db, const char *sql, uint64_t key, struct buf *b
 	return got;
 }
 
-static bool rows_next(const struct buf *buf, size_t *at, struct row *ret_row, struct slice *ret_name)
+static bool rows_next(const struct buf *buf, size_t *at, struct row *ret_row,
+		      struct slice *ret_name)
 {
 	if (*at >= buf->len)
 		return false;
@@ -400,7 +412,9 @@ static struct db *names_db(struct cache *cache)
 }
 
 int name_each_of(struct cache *cache, uint64_t ino,
-		 int (*fn)(void *arg, uint64_t dir, struct slice name, const struct name_info *info), void *arg)
+		 int (*fn)(void *arg, uint64_t dir, struct slice name,
+			   const struct name_info *info),
+		 void *arg)
 {
 	struct slice name;
 	struct row row;
@@ -409,7 +423,8 @@ int name_each_of(struct cache *cache, uint64_t ino,
 	int err;
 
 	buf_init(&buf, 0);
-	err = rows_read(names_db(cache), "SELECT dir, name, ino, cookie, seq FROM name WHERE ino = ?1 AND ino > 0",
+	err = rows_read(names_db(cache),
+			"SELECT dir, name, ino, cookie, seq FROM name WHERE ino = ?1 AND ino > 0",
 			ino, &buf);
 	while (!err && rows_next(&buf, &at, &row, &name))
 		err = fn(arg, row.dir, name, &row.info);
@@ -427,7 +442,8 @@ int name_each_in(struct cache *cache, uint64_t dir,
 	int err;
 
 	buf_init(&buf, 0);
-	err = rows_read(names_db(cache), "SELECT dir, name, ino, cookie, seq FROM name WHERE dir = ?1", dir, &buf);
+	err = rows_read(names_db(cache),
+			"SELECT dir, name, ino, cookie, seq FROM name WHERE dir = ?1", dir, &buf);
 	while (!err && rows_next(&buf, &at, &row, &name))
 		err = fn(arg, name, &row.info);
 	buf_release(&buf);
@@ -439,8 +455,8 @@ int name_any_in(struct cache *cache, uint64_t dir)
 	sqlite3_stmt *stmt;
 	int got;
 
-	got = db_query(names_db(cache), &stmt, "SELECT 1 FROM name WHERE dir = ?1 AND ino > 0 LIMIT 1", "i",
-		       (int64_t)dir);
+	got = db_query(names_db(cache), &stmt,
+		       "SELECT 1 FROM name WHERE dir = ?1 AND ino > 0 LIMIT 1", "i", (int64_t)dir);
 	if (got > 0)
 		db_done(stmt);
 	return got;
@@ -452,8 +468,8 @@ int64_t name_count_of(struct cache *cache, uint64_t ino)
 	int64_t n = 0;
 	int got;
 
-	got = db_query(names_db(cache), &stmt, "SELECT count(*) FROM name WHERE ino = ?1 AND ino > 0", "i",
-		       (int64_t)ino);
+	got = db_query(names_db(cache), &stmt,
+		       "SELECT count(*) FROM name WHERE ino = ?1 AND ino > 0", "i", (int64_t)ino);
 	if (got <= 0)
 		return got;
 	n = sqlite3_column_int64(stmt, 0);
@@ -471,8 +487,9 @@ void name_path(struct cache *cache, uint64_t ino, char *ret_path, uint64_t size)
 		struct slice name = { 0 };
 		sqlite3_stmt *stmt;
 
-		if (db_query(names_db(cache), &stmt, "SELECT dir, name FROM name WHERE ino = ?1 AND ino > 0 LIMIT 1",
-			     "i", (int64_t)ino) <= 0)
+		if (db_query(names_db(cache), &stmt,
+			     "SELECT dir, name FROM name WHERE ino = ?1 AND ino > 0 LIMIT 1", "i",
+			     (int64_t)ino) <= 0)
 			break;
 		ino = sqlite3_column_int64(stmt, 0);
 		name = db_column(stmt, 1);

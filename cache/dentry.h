@@ -26,21 +26,29 @@ int name_get(struct cache *cache, uint64_t dir, struct slice name, struct name_i
 
 /* ---- on the writer thread, inside a change; SQL at once, memory when the change is done ---- */
 
-/* Bind (dir, name) to ino with that seq; a row that is there keeps its cookie unless it was a tombstone. */
+/*
+ * Bind (dir, name) to ino with that seq; a row that is there keeps its cookie unless it was a
+ * tombstone.
+ */
 int name_bind(struct change *change, uint64_t dir, struct slice name, uint64_t ino, uint64_t seq);
 /* Take the name away: seq 0 deletes the row, else it becomes a tombstone with that seq. */
 int name_unbind(struct change *change, uint64_t dir, struct slice name, uint64_t seq);
 /* Set the mark only. */
 int name_mark(struct change *change, uint64_t dir, struct slice name, uint64_t seq);
 /*
- * Clear the marks that record seq left on names: bound names become clean, tombstones go.  (There is an index-free scan otherwise:
- * give the directory and name.)
+ * Clear the marks that record seq left on names: bound names become clean, tombstones go.  (There
+ * is an index-free scan otherwise: give the directory and name.)
  */
 int name_retire(struct change *change, uint64_t dir, struct slice name, uint64_t seq);
 
-/* Each name of an inode (not tombstones): fn gives 0 to go on.  On the writer thread.  name is valid during the call. */
+/*
+ * Each name of an inode (not tombstones): fn gives 0 to go on.  On the writer thread.  name is
+ * valid during the call.
+ */
 int name_each_of(struct cache *cache, uint64_t ino,
-		 int (*fn)(void *arg, uint64_t dir, struct slice name, const struct name_info *info), void *arg);
+		 int (*fn)(void *arg, uint64_t dir, struct slice name,
+			   const struct name_info *info),
+		 void *arg);
 /* Each name in a directory, tombstones too. */
 int name_each_in(struct cache *cache, uint64_t dir,
 		 int (*fn)(void *arg, struct slice name, const struct name_info *info), void *arg);
@@ -48,7 +56,10 @@ int name_each_in(struct cache *cache, uint64_t dir,
 int name_any_in(struct cache *cache, uint64_t dir);
 /* How many names an inode has here (not tombstones), or -errno. */
 int64_t name_count_of(struct cache *cache, uint64_t ino);
-/* The path of an inode from the tree's root, "/a/b" (first of its names), for people: into a buffer of PATH size, always terminated. */
+/*
+ * The path of an inode from the tree's root, "/a/b" (first of its names), for people: into a buffer
+ * of PATH size, always terminated.
+ */
 void name_path(struct cache *cache, uint64_t ino, char *ret_path, uint64_t size);
 
 /* ---- for the writer and cache.c; all under cache->lock ---- */
@@ -61,7 +72,9 @@ void names_release(struct change *change, bool is_applied);
 void names_revert(struct change *change);
 void name_cache_release(struct cache *cache);
 
-/* RFC: ".nfs" and 24 hex digits: the kernel client's unlinked-but-open files; local, never logged. */
+/*
+ * RFC: ".nfs" and 24 hex digits: the kernel client's unlinked-but-open files; local, never logged.
+ */
 bool name_is_local(struct slice name);
 
 #endif

@@ -2,8 +2,9 @@
 /*
  * Listing a directory.
  *
- * Names come from the readers' connection in the order of their cookies, some at a time, so that the lock is held
- * shortly; attributes from memory.  A name whose transaction has not committed yet is not seen: nobody has been told of it.
+ * Names come from the readers' connection in the order of their cookies, some at a time, so that
+ * the lock is held shortly; attributes from memory.  A name whose transaction has not committed yet
+ * is not seen: nobody has been told of it.
  */
 #include <errno.h>
 #include <string.h>
@@ -64,7 +65,9 @@ static bool entry_emit(struct listing *l, const struct entry *entry)
 /* "." or "..": 1 emitted, 0 did not fit. */
 static int emit_dots(struct listing *l, uint64_t cookie)
 {
-	struct entry entry = { .ino = cookie == 1 ? l->dir : l->parent, .cookie = cookie, .len = cookie };
+	struct entry entry = { .ino = cookie == 1 ? l->dir : l->parent,
+			       .cookie = cookie,
+			       .len = cookie };
 	int got;
 
 	memcpy(entry.name, "..", cookie);
@@ -76,18 +79,23 @@ static int emit_dots(struct listing *l, uint64_t cookie)
 	return entry_emit(l, &entry);
 }
 
-/* Up to AT_ONCE entries after the cookie.  *ret_read: rows seen, for some of which there may be no entry. */
-static int read_some(struct listing *l, uint64_t cookie, struct entry *entries, unsigned *ret_n, unsigned *ret_read,
-		     uint64_t *ret_cookie)
+/*
+ * Up to AT_ONCE entries after the cookie.  *ret_read: rows seen, for some of which there may be no
+ * entry.
+ */
+static int read_some(struct listing *l, uint64_t cookie, struct entry *entries, unsigned *ret_n,
+		     unsigned *ret_read, uint64_t *ret_cookie)
 {
 	unsigned n = 0, rows = 0;
 	sqlite3_stmt *stmt;
 	int got;
 
 	pthread_mutex_lock(&l->cache->lock);
-	got = db_query(l->cache->read_db, &stmt,
-		       "SELECT name, ino, cookie FROM name WHERE dir = ?1 AND cookie > ?2 AND ino > 0"
-		       " ORDER BY cookie LIMIT ?3", "iii", (int64_t)l->dir, (int64_t)cookie, (int64_t)AT_ONCE);
+	got = db_query(
+		l->cache->read_db, &stmt,
+		"SELECT name, ino, cookie FROM name WHERE dir = ?1 AND cookie > ?2 AND ino > 0"
+		" ORDER BY cookie LIMIT ?3",
+		"iii", (int64_t)l->dir, (int64_t)cookie, (int64_t)AT_ONCE);
 	while (got > 0) {
 		struct entry *entry = &entries[n];
 		struct slice name = db_column(stmt, 0);
@@ -135,7 +143,10 @@ static int list_from(struct listing *l, uint64_t cookie)
 	return 0;
 }
 
-/* Arguments: num[0] directory, num[2] cookie, num[3] attributes are wanted, args[0] emit, priv.extra its arg. */
+/*
+ * Arguments: num[0] directory, num[2] cookie, num[3] attributes are wanted, args[0] emit,
+ * priv.extra its arg.
+ */
 static int readdir_again(struct cache_op *op)
 {
 	struct cache *cache = op->priv.cache;
@@ -160,8 +171,9 @@ static int readdir_again(struct cache_op *op)
 	return list_from(&l, op->priv.num[2]);
 }
 
-int cache_readdir(struct cache *cache, struct cache_op *op, uint64_t dir, uint64_t cookie, bool want_attrs,
-		  bool (*emit)(void *arg, const struct cache_dirent *entry), void *arg)
+int cache_readdir(struct cache *cache, struct cache_op *op, uint64_t dir, uint64_t cookie,
+		  bool want_attrs, bool (*emit)(void *arg, const struct cache_dirent *entry),
+		  void *arg)
 {
 	op_begin(cache, op, readdir_again);
 	op->priv.num[0] = dir;

@@ -167,7 +167,8 @@ void extent_cut(struct extent_map *map, uint64_t size)
 		map->v[map->n - 1].end = size;
 }
 
-bool extent_first_gap(const struct extent_map *map, uint64_t start, uint64_t end, struct extent *ret_gap)
+bool extent_first_gap(const struct extent_map *map, uint64_t start, uint64_t end,
+		      struct extent *ret_gap)
 {
 	uint32_t i = map_find(map, start, false);
 

@@ -35,8 +35,12 @@ int extent_union(struct extent_map *map, const struct extent_map *more);
 int extent_copy(struct extent_map *to, const struct extent_map *from);	/* to: released first */
 /* Remove everything from 'size' on.  Cannot fail. */
 void extent_cut(struct extent_map *map, uint64_t size);
-/* Find the first part of [start, end) that is not held: true and the part, or false when all is held. */
-bool extent_first_gap(const struct extent_map *map, uint64_t start, uint64_t end, struct extent *ret_gap);
+/*
+ * Find the first part of [start, end) that is not held: true and the part, or false when all is
+ * held.
+ */
+bool extent_first_gap(const struct extent_map *map, uint64_t start, uint64_t end,
+		      struct extent *ret_gap);
 uint64_t extent_bytes(const struct extent_map *map);
 /* The blob of docs/DISK-FORMAT.md; -EUCLEAN when it is not one. */
 int extent_encode(struct buf *buf, const struct extent_map *map);

@@ -37,8 +37,8 @@ static void inode_forget(struct cache *cache, struct inode *inode)
 /* May what memory knows of it be read again from its row? */
 static bool inode_is_idle(const struct inode *inode)
 {
-	return !inode->refs && !inode->pins && !inode->n_writing && !inode->is_held && !inode->has_uncommitted &&
-	       !list_is_linked(&inode->quiet);
+	return !inode->refs && !inode->pins && !inode->n_writing && !inode->is_held &&
+	       !inode->has_uncommitted && !list_is_linked(&inode->quiet);
 }
 
 static void inode_shrink(struct cache *cache)
@@ -92,9 +92,10 @@ int inode_hash_add(struct cache *cache, uint64_t ino, struct inode **ret_inode)
 /* ---- loading ---- */
 
 static const char load_sql[] =
-	"SELECT oid_origin, oid_number, type, mode, uid, gid, major, minor, nlink, links_up, parent, size,"
-	" atime, mtime, ctime, data_version, attr_version, data_seq, attr_seq, is_stale, is_listed, listed_at,"
-	" is_dirty, gen, keep_size, present, dirty, dirty_next, target, verifier FROM inode WHERE ino = ?1";
+	"SELECT oid_origin, oid_number, type, mode, uid, gid, major, minor, nlink, links_up,"
+	" parent, size, atime, mtime, ctime, data_version, attr_version, data_seq, attr_seq,"
+	" is_stale, is_listed, listed_at, is_dirty, gen, keep_size,"
+	" present, dirty, dirty_next, target, verifier FROM inode WHERE ino = ?1";
 
 static void load_values(sqlite3_stmt *stmt, struct inode_values *v)
 {
@@ -251,8 +252,8 @@ uint64_t inode_find_oid(struct cache *cache, const struct kml_oid *oid)
 	sqlite3_stmt *stmt;
 	uint64_t ino;
 
-	if (db_query(db, &stmt, "SELECT ino FROM inode WHERE oid_origin = ?1 AND oid_number = ?2", "ii",
-		     (int64_t)oid->origin, (int64_t)oid->number) <= 0)
+	if (db_query(db, &stmt, "SELECT ino FROM inode WHERE oid_origin = ?1 AND oid_number = ?2",
+		     "ii", (int64_t)oid->origin, (int64_t)oid->number) <= 0)
 		return 0;
 	ino = sqlite3_column_int64(stmt, 0);
 	db_done(stmt);
@@ -291,8 +292,8 @@ void inode_values_attr(const struct inode *inode, const struct inode_values *v, 
 	else if (v->type != TYPE_REG)
 		ret->used = 0;
 	/*
-	 * Programs take a file with few blocks for one with holes, and one with none for nothing but holes.  So what is not
-	 * here counts in full.
+	 * Programs take a file with few blocks for one with holes, and one with none for nothing
+	 * but holes.  So what is not here counts in full.
 	 */
 	else if (inode->used && v->gen == inode->v.gen)
 		ret->used = inode->used;
@@ -307,8 +308,8 @@ void inode_attr(const struct inode *inode, struct attr *ret)
 
 bool inode_data_is_clean(const struct inode *inode)
 {
-	return !inode->v.data_seq && !inode->v.is_dirty && !inode->has_uncommitted && !inode->dirty.n &&
-	       !inode->dirty_next.n && !inode->n_writing;
+	return !inode->v.data_seq && !inode->v.is_dirty && !inode->has_uncommitted &&
+	       !inode->dirty.n && !inode->dirty_next.n && !inode->n_writing;
 }
 
 bool inode_attr_is_clean(const struct inode *inode)

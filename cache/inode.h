@@ -2,20 +2,22 @@
 /*
  * inode: objects in memory, and edits of them.
  *
- * Memory is a cache of table inode.  Everything here is under cache->lock.  All fields are changed by the writer
- * thread only, through edits, but for what a WRITE or a fetch changes directly on its own thread: size,
- * mtime, ctime, used, the maps, write_gen, last_write_us (WRITE only on a file whose is_dirty note is committed).
+ * Memory is a cache of table inode.  Everything here is under cache->lock.  All fields are changed
+ * by the writer thread only, through edits, but for what a WRITE or a fetch changes directly on its
+ * own thread: size, mtime, ctime, used, the maps, write_gen, last_write_us (WRITE only on a file
+ * whose is_dirty note is committed).
  *
  * An edit is how code that runs on the writer thread (writer.h) changes an inode:
  *
  *	struct inode_edit *e = inode_edit(change, ino, &err);
  *	EDIT(e, mode, 0644);			-- sets e->v.mode and remembers that it was set
  *	...
- * e->v are private values that start as the inode's; what was set is written to cache.db when the change
- * function returns 0, and put into the inode after that; when it fails nothing happens at all.  Asking twice for one inode in one
- * change gives the same edit.  The maps are edited in e->present, e->dirty, e->dirty_next after EDIT_MAPS(e) (which
- * copies them), and since a WRITE may add to the inode's maps meanwhile, only content code (data.c, object.c, apply.c, conflict.c, cml.c) does
- * that, under the rule written at EDIT_MAPS.
+ * e->v are private values that start as the inode's; what was set is written to cache.db when the
+ * change function returns 0, and put into the inode after that; when it fails nothing happens at
+ * all.  Asking twice for one inode in one change gives the same edit.  The maps are edited in
+ * e->present, e->dirty, e->dirty_next after EDIT_MAPS(e) (which copies them), and since a WRITE may
+ * add to the inode's maps meanwhile, only content code (data.c, object.c, apply.c, conflict.c,
+ * cml.c) does that, under the rule written at EDIT_MAPS.
  */
 #ifndef CACHE_INODE_H
 #define CACHE_INODE_H
@@ -69,24 +71,32 @@ struct inode {
 	uint64_t used;			/* bytes on disk when last seen; 0: unknown */
 	uint64_t write_gen;		/* goes up with each change of content */
 	uint64_t synced_gen;		/* write_gen up to which the object file was synced */
-	uint64_t cut_gen;		/* goes up when the object file gets shorter: a read across it starts again */
+	uint64_t cut_gen;		/* goes up when the object file gets shorter: reads begin anew */
 	uint64_t last_write_us, last_commit_us;
-	bool has_uncommitted;		/* written since the last COMMIT: size and maps on disk are older */
+	bool has_uncommitted;		/* since the last COMMIT: size and maps on disk are older */
 	struct list quiet;		/* in cache->written: is_dirty, waits for 5 s of quiet */
-	uint64_t taken_seq;		/* its STORE record in the replayer's hands (or found at start); 0: none */
+	/* Its STORE record in the replayer's hands (or found at start); 0: none. */
+	uint64_t taken_seq;
 	/*
-	 * Content held for a change (inode_edit_maps()): n_writing counts pwrites under way on other threads,
-	 * is_held keeps new ones off; those wait in 'held'.  cut_pending: until the object file has been cut.
+	 * Content held for a change (inode_edit_maps()): n_writing counts pwrites under way on
+	 * other threads, is_held keeps new ones off; those wait in 'held'.  cut_pending: until the
+	 * object file has been cut.
 	 */
 	uint32_t n_writing;
 	bool is_held, cut_pending;
 	struct list held;		/* cache_op.priv.node */
 };
 
-/* Find or load.  Under cache->lock.  NULL: *ret_err is -ESTALE (no such inode) or -EIO, -ENOMEM.  To be put. */
+/*
+ * Find or load.  Under cache->lock.  NULL: *ret_err is -ESTALE (no such inode) or -EIO, -ENOMEM.
+ * To be put.
+ */
 struct inode *inode_get(struct cache *cache, uint64_t ino, int *ret_err);
 void inode_put(struct cache *cache, struct inode *inode);
-/* ino of an oid, 0: not here.  Under cache->lock or on the writer thread (sees the open transaction then). */
+/*
+ * ino of an oid, 0: not here.  Under cache->lock or on the writer thread (sees the open transaction
+ * then).
+ */
 uint64_t inode_find_oid(struct cache *cache, const struct kml_oid *oid);
 void inode_attr(const struct inode *inode, struct attr *ret);
 
@@ -103,7 +113,8 @@ struct inode_edit {
 	bool set_verifier;
 	uint8_t verifier[8];
 	bool is_new, is_removed;
-	bool is_committed;		/* set by who puts all content into the row: has_uncommitted ends with it */
+	/* Set by who puts all content into the row: has_uncommitted ends with it. */
+	bool is_committed;
 	/* inode.c's */
 	struct change *change;
 	uint32_t old_gen;
@@ -114,11 +125,14 @@ struct inode_edit {
 
 /* NULL: *ret_err as inode_get().  e->inode stays referenced until the change is over. */
 struct inode_edit *inode_edit(struct change *change, uint64_t ino, int *ret_err);
-/* A new inode (row inserted at once so that it has its number: e->inode->ino).  v: all values; its oid {0,0}: a fresh one of this client's is taken. */
+/*
+ * A new inode (row inserted at once so that it has its number: e->inode->ino).  v: all values; its
+ * oid {0,0}: a fresh one of this client's is taken.
+ */
 struct inode_edit *inode_make(struct change *change, const struct inode_values *v, int *ret_err);
 /*
- * The object is gone: row deleted, object file unlinked after the commit, handles become stale.  (Where an edit sets gen, the object file of
- * the generation before is unlinked likewise.)
+ * The object is gone: row deleted, object file unlinked after the commit, handles become stale.
+ * (Where an edit sets gen, the object file of the generation before is unlinked likewise.)
  */
 void inode_drop(struct inode_edit *edit);
 /* A fresh oid of this client's. */
@@ -126,33 +140,40 @@ int inode_new_oid(struct change *change, struct kml_oid *ret_oid);
 
 /* One bit per field of inode_values, in order; EDIT's argument is the field's name. */
 enum inode_field {
-	FIELD_oid, FIELD_type, FIELD_mode, FIELD_uid, FIELD_gid, FIELD_major, FIELD_minor, FIELD_nlink,
-	FIELD_links_up, FIELD_parent, FIELD_size, FIELD_atime, FIELD_mtime, FIELD_ctime, FIELD_data_version,
-	FIELD_attr_version, FIELD_data_seq, FIELD_attr_seq, FIELD_is_stale, FIELD_is_listed, FIELD_is_dirty,
-	FIELD_listed_at, FIELD_gen, FIELD_keep_size,
+	FIELD_oid, FIELD_type, FIELD_mode, FIELD_uid, FIELD_gid, FIELD_major, FIELD_minor,
+	FIELD_nlink, FIELD_links_up, FIELD_parent, FIELD_size, FIELD_atime, FIELD_mtime, FIELD_ctime,
+	FIELD_data_version, FIELD_attr_version, FIELD_data_seq, FIELD_attr_seq, FIELD_is_stale,
+	FIELD_is_listed, FIELD_is_dirty, FIELD_listed_at, FIELD_gen, FIELD_keep_size, INODE_FIELDS,
 };
 #define EDIT(e, field, value) ((e)->v.field = (value), (e)->set |= 1u << FIELD_##field)
 
 /*
- * Edit the maps too: copies present, dirty, dirty_next of the inode into the edit; they replace the inode's when the change is done.
- * For that no WRITE and no fetch may touch them meanwhile: this takes the inode's content for the change
- * (writes and fetched ranges for it wait, briefly) until the change is done.  -ENOMEM.
+ * Edit the maps too: copies present, dirty, dirty_next of the inode into the edit; they replace the
+ * inode's when the change is done.
+ * For that no WRITE and no fetch may touch them meanwhile: this takes the inode's content for the
+ * change (writes and fetched ranges for it wait, briefly) until the change is done.  -ENOMEM.
  */
 int inode_edit_maps(struct inode_edit *edit);
 #define EDIT_MAPS(e) inode_edit_maps(e)
 /*
- * The maps in an edit never speak of bytes that are not on the disk: where writes came since the last sync of the object file
- * and durability is sync, inode_edit_maps() syncs it.  (Who pwrites much calls object_sync() before its change.)
- * It gives -EAGAIN (and sets wants_rerun) when an earlier change of this transaction makes the file shorter: run() passes that on.
+ * The maps in an edit never speak of bytes that are not on the disk: where writes came since the
+ * last sync of the object file and durability is sync, inode_edit_maps() syncs it.  (Who pwrites
+ * much calls object_sync() before its change.)
+ * It gives -EAGAIN (and sets wants_rerun) when an earlier change of this transaction makes the file
+ * shorter: run() passes that on.
  *
- * For code that pwrites on another thread (data.c, apply.c), under the lock: inode_write_begin() gives true, then pwrite without the
- * lock, then the maps are added to and inode_write_end() is called.  False: held; come again later (data.c queues
- * its operation in inode->held; on a thread that may wait: inode_write_wait()).
+ * For code that pwrites on another thread (data.c, apply.c), under the lock: inode_write_begin()
+ * gives true, then pwrite without the lock, then the maps are added to and inode_write_end() is
+ * called.  False: held; come again later (data.c queues its operation in inode->held; on a thread
+ * that may wait: inode_write_wait()).
  * A file whose content is written (not fetched) must have is_dirty committed before.
  */
 bool inode_write_begin(struct cache *cache, struct inode *inode);
 void inode_write_end(struct cache *cache, struct inode *inode, bool has_changed);
-/* As begin, but waits; the lock is let go meanwhile: look at the inode again.  Not on a loop or the writer thread. */
+/*
+ * As begin, but waits; the lock is let go meanwhile: look at the inode again.  Not on a loop or the
+ * writer thread.
+ */
 void inode_write_wait(struct cache *cache, struct inode *inode);
 /* New local content goes here: dirty, or dirty_next while the store is taken. */
 static inline struct extent_map *inode_dirty_map(struct inode *inode)
@@ -160,7 +181,10 @@ static inline struct extent_map *inode_dirty_map(struct inode *inode)
 	return inode->taken_seq ? &inode->dirty_next : &inode->dirty;
 }
 
-/* The size goes down to, or up from, in this edit: maps, keep_size; the object file is cut after the commit.  Needs EDIT_MAPS. */
+/*
+ * The size goes down to, or up from, in this edit: maps, keep_size; the object file is cut after
+ * the commit.  Needs EDIT_MAPS.
+ */
 int inode_edit_size(struct inode_edit *edit, uint64_t size);
 
 /* Attributes as they will be when the change is done.  Takes the lock. */
@@ -169,7 +193,8 @@ void inode_edit_attr(const struct inode_edit *edit, struct attr *ret);
 void inode_edit_touch(struct change *change, struct inode_edit *edit);
 
 /*
- * May apply change it?  Nothing of ours on its data (attributes) waits: no seq, no dirty bytes, no write under way.
+ * May apply change it?  Nothing of ours on its data (attributes) waits: no seq, no dirty bytes, no
+ * write under way.
  * Under the lock or on the writer thread with an edit.
  */
 bool inode_data_is_clean(const struct inode *inode);
@@ -185,14 +210,20 @@ void inode_edits_apply(struct change *change);
 void inode_edits_release(struct change *change, bool is_applied);
 /* After the commit, without the lock: remove and cut object files. */
 void inode_edits_committed(struct change *change);
-/* The transaction failed: make the touched inodes what the disk says, and drop the edits.  Under the lock. */
+/*
+ * The transaction failed: make the touched inodes what the disk says, and drop the edits.  Under
+ * the lock.
+ */
 void inode_edits_revert(struct change *change);
 void inode_cache_release(struct cache *cache);
 
 /* ---- between inode.c and inode_edit.c ---- */
 
 int inode_hash_add(struct cache *cache, uint64_t ino, struct inode **ret_inode);
-/* Fill in from the row: 1, 0: there is none, -errno.  What memory knows better than the row (write_gen, ...) stays. */
+/*
+ * Fill in from the row: 1, 0: there is none, -errno.  What memory knows better than the row
+ * (write_gen, ...) stays.
+ */
 int inode_load(struct cache *cache, struct inode *inode);
 void inode_hold_end(struct cache *cache, struct inode *inode);
 void inode_values_attr(const struct inode *inode, const struct inode_values *v, struct attr *ret);

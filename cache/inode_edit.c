@@ -11,71 +11,6 @@
 #include "cache/object.h"
 #include "cache/writer.h"
 
-/* What an UPDATE may set besides the fields of struct inode_values. */
-enum { COLUMN_MAPS = 24, COLUMN_TARGET, COLUMN_VERIFIER, COLUMNS };
-
-static const char *const column_names[COLUMNS] = {
-	[FIELD_oid] = "oid_origin = ?, oid_number = ?",
-	[FIELD_type] = "type = ?",
-	[FIELD_mode] = "mode = ?",
-	[FIELD_uid] = "uid = ?",
-	[FIELD_gid] = "gid = ?",
-	[FIELD_major] = "major = ?",
-	[FIELD_minor] = "minor = ?",
-	[FIELD_nlink] = "nlink = ?",
-	[FIELD_links_up] = "links_up = ?",
-	[FIELD_parent] = "parent = ?",
-	[FIELD_size] = "size = ?",
-	[FIELD_atime] = "atime = ?",
-	[FIELD_mtime] = "mtime = ?",
-	[FIELD_ctime] = "ctime = ?",
-	[FIELD_data_version] = "data_version = ?",
-	[FIELD_attr_version] = "attr_version = ?",
-	[FIELD_data_seq] = "data_seq = ?",
-	[FIELD_attr_seq] = "attr_seq = ?",
-	[FIELD_is_stale] = "is_stale = ?",
-	[FIELD_is_listed] = "is_listed = ?",
-	[FIELD_is_dirty] = "is_dirty = ?",
-	[FIELD_listed_at] = "listed_at = ?",
-	[FIELD_gen] = "gen = ?",
-	[FIELD_keep_size] = "keep_size = ?",
-	[COLUMN_MAPS] = "present = ?, dirty = ?, dirty_next = ?",
-	[COLUMN_TARGET] = "target = ?",
-	[COLUMN_VERIFIER] = "verifier = ?",
-};
-_Static_assert(FIELD_keep_size + 1 == COLUMN_MAPS, "a bit for each field");
-
-static int64_t field_value(const struct inode_values *v, unsigned field)
-{
-	switch ((enum inode_field)field) {
-	case FIELD_oid:		return v->oid.origin;	/* and the number, see bind_edit() */
-	case FIELD_type:	return v->type;
-	case FIELD_mode:	return v->mode;
-	case FIELD_uid:		return v->uid;
-	case FIELD_gid:		return v->gid;
-	case FIELD_major:	return v->major;
-	case FIELD_minor:	return v->minor;
-	case FIELD_nlink:	return v->nlink;
-	case FIELD_links_up:	return v->links_up;
-	case FIELD_parent:	return v->parent;
-	case FIELD_size:	return v->size;
-	case FIELD_atime:	return v->atime;
-	case FIELD_mtime:	return v->mtime;
-	case FIELD_ctime:	return v->ctime;
-	case FIELD_data_version: return v->data_version;
-	case FIELD_attr_version: return v->attr_version;
-	case FIELD_data_seq:	return v->data_seq;
-	case FIELD_attr_seq:	return v->attr_seq;
-	case FIELD_is_stale:	return v->is_stale;
-	case FIELD_is_listed:	return v->is_listed;
-	case FIELD_is_dirty:	return v->is_dirty;
-	case FIELD_listed_at:	return v->listed_at;
-	case FIELD_gen:		return v->gen;
-	case FIELD_keep_size:	return v->keep_size;
-	}
-	abort();
-}
-
 static void field_apply(struct inode_values *to, const struct inode_values *from, unsigned field)
 {
 	switch ((enum inode_field)field) {
@@ -104,6 +39,7 @@ static void field_apply(struct inode_values *to, const struct inode_values *from
 	case FIELD_listed_at:	to->listed_at = from->listed_at; break;
 	case FIELD_gen:		to->gen = from->gen; break;
 	case FIELD_keep_size:	to->keep_size = from->keep_size; break;
+	case INODE_FIELDS:	abort();
 	}
 }
 
@@ -127,7 +63,8 @@ static struct inode_edit *edit_new(struct change *change, struct inode *inode)
 static struct inode *inode_new_in(struct change *change, uint64_t ino)
 {
 	/* The inode that this change makes is gone for all others until it is done. */
-	for (struct hash_node *n = hash_first(&change->cache->inodes, hash_u64(ino)); n; n = hash_next(n)) {
+	for (struct hash_node *n = hash_first(&change->cache->inodes, hash_u64(ino)); n;
+	     n = hash_next(n)) {
 		struct inode *inode = container_of(n, struct inode, by_ino);
 
 		if (inode->ino == ino && inode->edit && inode->edit->is_new)
@@ -181,18 +118,21 @@ static int row_insert(struct change *change, const struct inode_values *v, uint6
 	struct db *db = writer_db(change->cache);
 	int err;
 
-	err = db_run(db,
-		     "INSERT INTO inode (oid_origin, oid_number, type, mode, uid, gid, major, minor, nlink, links_up,"
-		     " parent, size, atime, mtime, ctime, data_version, attr_version, data_seq, attr_seq, is_stale,"
-		     " is_listed, listed_at, is_dirty, gen, keep_size) VALUES"
-		     " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		     "iiiiiiiiiiiiiiiiiiiiiiiii",
-		     (int64_t)v->oid.origin, (int64_t)v->oid.number, (int64_t)v->type, (int64_t)v->mode,
-		     (int64_t)v->uid, (int64_t)v->gid, (int64_t)v->major, (int64_t)v->minor, (int64_t)v->nlink,
-		     (int64_t)v->links_up, (int64_t)v->parent, (int64_t)v->size, v->atime, v->mtime, v->ctime,
-		     (int64_t)v->data_version, (int64_t)v->attr_version, (int64_t)v->data_seq, (int64_t)v->attr_seq,
-		     (int64_t)v->is_stale, (int64_t)v->is_listed, (int64_t)v->listed_at, (int64_t)v->is_dirty,
-		     (int64_t)v->gen, (int64_t)v->keep_size);
+	err = db_run(
+		db,
+		"INSERT INTO inode (oid_origin, oid_number, type, mode, uid, gid, major, minor,"
+		" nlink, links_up, parent, size, atime, mtime, ctime, data_version, attr_version,"
+		" data_seq, attr_seq, is_stale, is_listed, listed_at, is_dirty, gen, keep_size)"
+		" VALUES"
+		" (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		"iiiiiiiiiiiiiiiiiiiiiiiii", (int64_t)v->oid.origin, (int64_t)v->oid.number,
+		(int64_t)v->type, (int64_t)v->mode, (int64_t)v->uid, (int64_t)v->gid,
+		(int64_t)v->major, (int64_t)v->minor, (int64_t)v->nlink, (int64_t)v->links_up,
+		(int64_t)v->parent, (int64_t)v->size, v->atime, v->mtime, v->ctime,
+		(int64_t)v->data_version, (int64_t)v->attr_version, (int64_t)v->data_seq,
+		(int64_t)v->attr_seq, (int64_t)v->is_stale, (int64_t)v->is_listed,
+		(int64_t)v->listed_at, (int64_t)v->is_dirty, (int64_t)v->gen,
+		(int64_t)v->keep_size);
 	if (!err)
 		*ret_ino = db_last_id(db);
 	return err;
@@ -255,7 +195,8 @@ static int content_hold(struct cache *cache, struct inode_edit *edit)
 	edit->holds = true;
 	while (inode->n_writing)
 		pthread_cond_wait(&cache->content_idle, &cache->lock);
-	if (cache->durability == DURABILITY_ASYNC || cache->no_sync || inode->synced_gen == inode->write_gen)
+	if (cache->durability == DURABILITY_ASYNC || cache->no_sync ||
+	    inode->synced_gen == inode->write_gen)
 		return 0;
 	pthread_mutex_unlock(&cache->lock);
 	int err = object_sync_inode(cache, inode);
@@ -336,152 +277,6 @@ void inode_edit_touch(struct change *change, struct inode_edit *edit)
 	EDIT(edit, ctime, MAX(change->now, edit->v.ctime + 1));
 }
 
-/* ---- to the disk ---- */
-
-/* One statement for each set of columns that has come up. */
-struct inode_sql {
-	struct inode_sql *next;
-	uint32_t set;
-	char text[];
-};
-
-static const char *update_sql(struct cache *cache, uint32_t set)
-{
-	struct inode_sql *sql;
-	struct buf buf;
-	bool first = true;
-
-	for (sql = cache->inode_sql; sql; sql = sql->next) {
-		if (sql->set == set)
-			return sql->text;
-	}
-	buf_init(&buf, 0);
-	(void)buf_printf(&buf, "UPDATE inode SET ");	/* errors stick */
-	for (unsigned i = 0; i < COLUMNS; i++) {
-		if (!(set & (1u << i)))
-			continue;
-		(void)buf_printf(&buf, "%s%s", first ? "" : ", ", column_names[i]);
-		first = false;
-	}
-	(void)buf_printf(&buf, " WHERE ino = ?");
-	sql = buf_error(&buf) ? NULL : malloc(sizeof(*sql) + buf.len + 1);
-	if (sql) {
-		sql->set = set;
-		memcpy(sql->text, buf.data, buf.len);
-		sql->text[buf.len] = '\0';
-		sql->next = cache->inode_sql;
-		cache->inode_sql = sql;
-	}
-	buf_release(&buf);
-	return sql ? sql->text : NULL;
-}
-
-void inode_sql_release(struct cache *cache)
-{
-	while (cache->inode_sql) {
-		struct inode_sql *sql = cache->inode_sql;
-
-		cache->inode_sql = sql->next;
-		free(sql);
-	}
-}
-
-/* An empty map is NULL. */
-static int bind_map(sqlite3_stmt *stmt, int i, const struct extent_map *map, struct buf *buf)
-{
-	int err;
-
-	if (!map->n)
-		return 0;
-	buf_reset(buf);
-	err = extent_encode(buf, map);
-	if (err)
-		return err;
-	return db_errno(sqlite3_bind_blob64(stmt, i, buf->data, buf->len, SQLITE_TRANSIENT));
-}
-
-static int bind_maps(sqlite3_stmt *stmt, int *i, const struct inode_edit *edit)
-{
-	struct buf buf;
-	int err;
-
-	buf_init(&buf, 0);
-	err = bind_map(stmt, (*i)++, &edit->present, &buf);
-	if (!err)
-		err = bind_map(stmt, (*i)++, &edit->dirty, &buf);
-	if (!err)
-		err = bind_map(stmt, (*i)++, &edit->dirty_next, &buf);
-	buf_release(&buf);
-	return err;
-}
-
-static int bind_edit(sqlite3_stmt *stmt, const struct inode_edit *edit, uint32_t set)
-{
-	int i = 1, rc = SQLITE_OK, err;
-
-	for (unsigned field = 0; field < COLUMN_MAPS && rc == SQLITE_OK; field++) {
-		if (!(set & (1u << field)))
-			continue;
-		rc = sqlite3_bind_int64(stmt, i++, field_value(&edit->v, field));
-		if (field == FIELD_oid && rc == SQLITE_OK)
-			rc = sqlite3_bind_int64(stmt, i++, edit->v.oid.number);
-	}
-	if (rc == SQLITE_OK && edit->has_maps) {
-		err = bind_maps(stmt, &i, edit);
-		if (err)
-			return err;
-	}
-	if (rc == SQLITE_OK && edit->target)
-		rc = sqlite3_bind_blob(stmt, i++, edit->target, strlen(edit->target), SQLITE_STATIC);
-	if (rc == SQLITE_OK && edit->set_verifier)
-		rc = sqlite3_bind_blob(stmt, i++, edit->verifier, sizeof(edit->verifier), SQLITE_STATIC);
-	if (rc == SQLITE_OK)
-		rc = sqlite3_bind_int64(stmt, i, edit->inode->ino);
-	return db_errno(rc);
-}
-
-static int edit_flush(struct change *change, struct inode_edit *edit)
-{
-	struct db *db = writer_db(change->cache);
-	uint32_t set = edit->set;
-	sqlite3_stmt *stmt;
-	const char *sql;
-	int err, rc;
-
-	if (edit->is_removed)
-		return db_run(db, "DELETE FROM inode WHERE ino = ?1", "i", (int64_t)edit->inode->ino);
-	set |= edit->has_maps ? 1u << COLUMN_MAPS : 0;
-	set |= edit->target ? 1u << COLUMN_TARGET : 0;
-	set |= edit->set_verifier ? 1u << COLUMN_VERIFIER : 0;
-	if (!set)
-		return 0;
-	sql = update_sql(change->cache, set);
-	if (!sql)
-		return -ENOMEM;
-	err = db_prepare(db, sql, &stmt);
-	if (!err)
-		err = bind_edit(stmt, edit, set);
-	if (err)
-		return err;
-	rc = sqlite3_step(stmt);
-	err = db_error(db, rc);
-	(void)sqlite3_reset(stmt);	/* repeats the error of the step */
-	return err;
-}
-
-int inode_edits_flush(struct change *change)
-{
-	struct inode_edit *edit;
-	int err;
-
-	list_each(edit, &change->edits, node) {
-		err = edit_flush(change, edit);
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
 /* ---- into memory ---- */
 
 static void map_swap(struct extent_map *a, struct extent_map *b)
@@ -511,7 +306,7 @@ static void edit_apply(struct cache *cache, struct inode_edit *edit)
 		inode->write_gen++;
 		inode->used = 0;
 	}
-	for (unsigned field = 0; field < COLUMN_MAPS; field++) {
+	for (unsigned field = 0; field < INODE_FIELDS; field++) {
 		if (edit->set & (1u << field))
 			field_apply(&inode->v, &edit->v, field);
 	}
@@ -657,7 +452,10 @@ void inode_edits_revert(struct change *change)
 			v->mtime = edit->was_mtime;
 		err = inode_reload(cache, edit->inode);
 		if (err)
-			cache_fail_locked(cache, "what a failed transaction left in memory could not be undone", err);
+			cache_fail_locked(
+				cache,
+				"what a failed transaction left in memory could not be undone",
+				err);
 	}
 	inode_edits_release(change, true);
 }

@@ -46,7 +46,7 @@ struct cache {
 	struct hash_table inodes, dentries;
 	struct list inode_lru, dentry_lru, object_lru;
 	uint64_t n_inodes, n_dentries, n_objects_open, max_inodes;
-	pthread_cond_t content_idle;	/* with lock: some n_writing fell to 0, or some is_held ended */
+	pthread_cond_t content_idle;	/* some n_writing fell to 0, or some is_held ended */
 	struct list written;		/* inode.quiet: files with is_dirty, by last_write_us */
 	uint8_t write_verifier[8];
 	uint64_t position;
@@ -68,31 +68,39 @@ int cache_cond_init(pthread_cond_t *cond);
 /* Wait until woken or clock_us() is at_us (CLOCK_NEVER: no limit); may wake up early. */
 void cache_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t at_us);
 
-/* The error state (DESIGN "When the disk fails"): reads go on, changes get -EIO, --status says so.  Any thread. */
+/*
+ * The error state (DESIGN "When the disk fails"): reads go on, changes get -EIO, --status says so.
+ * Any thread.
+ */
 void cache_fail(struct cache *cache, const char *what, int err);
 /* The same, under cache->lock. */
 void cache_fail_locked(struct cache *cache, const char *what, int err);
 
 /* End an operation that gave CACHE_WAITS: posts op->done to op->loop.  Any thread. */
 void cache_op_finish(struct cache_op *op, int err);
-/* Begin an operation anew: op->priv.again() on its loop, and done() if that does not wait again.  Any thread. */
+/*
+ * Begin an operation anew: op->priv.again() on its loop, and done() if that does not wait again.
+ * Any thread.
+ */
 void cache_op_again(struct cache_op *op);
 
 /* A file came into cache->written.  Under the lock. */
 void syncer_poke(struct cache *cache);
 
 /*
- * Run the parked operations that waited for this directory's listing, or for content of this file, again
- * (err 0), or end them with err.  Any thread, without the lock.
+ * Run the parked operations that waited for this directory's listing, or for content of this file,
+ * again (err 0), or end them with err.  Any thread, without the lock.
  */
 void park_wake_listing(struct cache *cache, uint64_t dir, int err);
 /* Some bytes came, or the object changed (err 0): look again, the wish goes on. */
 void park_wake_content(struct cache *cache, uint64_t ino, int err);
 /*
- * A fetcher->data() wish is over: to be called by apply_content_end() (in place of park_wake_content()).  Only then is the range asked for
- * again.  -ESTALE: that version is not to be had any more; whoever waits goes on waiting for another one until its deadline.
+ * A fetcher->data() wish is over: to be called by apply_content_end() (in place of
+ * park_wake_content()).  Only then is the range asked for again.  -ESTALE: that version is not to
+ * be had any more; whoever waits goes on waiting for another one until its deadline.
  */
-void park_content_done(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset, int err);
+void park_content_done(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset,
+		       int err);
 
 /* meta values, on the writer thread inside a change */
 int meta_set_int(struct change *change, const char *key, int64_t value);
@@ -101,8 +109,9 @@ int meta_set_text(struct change *change, const char *key, const char *value);
 int meta_get_int(struct db *db, const char *key, int64_t *ret_value);
 
 /*
- * cml.c's part of cache_open(), after recovery of the tables and with the writer running; nothing has been appended yet:
- * every record found counts as taken.  recover.c's STORE records come after it.
+ * cml.c's part of cache_open(), after recovery of the tables and with the writer running; nothing
+ * has been appended yet: every record found counts as taken.  recover.c's STORE records come after
+ * it.
  */
 int cml_open(struct cache *cache);
 void cml_close(struct cache *cache);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Table meta: single values that belong to the cache as a whole; and the user's "offline" among them. */
+/*
+ * Table meta: single values that belong to the cache as a whole; and the user's "offline" among
+ * them.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -141,7 +144,9 @@ static int mark_offline(const char *dir, const char *path, bool is_offline, char
 
 	err = db_open(path, DB_WRITER, false, &db);
 	if (err) {
-		say(ret_why, dir, err == -ENOENT ? "there is no cache here" : "the cache's database cannot be opened");
+		say(ret_why, dir,
+		    err == -ENOENT ? "there is no cache here"
+				   : "the cache's database cannot be opened");
 		return err;
 	}
 	err = schema_open(db, path, &is_new, ret_why);

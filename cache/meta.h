@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * meta: table meta by connection, for opening a cache; inside a change use meta_set_*() of internal.h.
+ * meta: table meta by connection, for opening a cache; inside a change use meta_set_*() of
+ * internal.h.
  *
  * The getters give 1, 0 when it is not set, or -errno; -EUCLEAN: not of the length it must have.
  */

@@ -15,8 +15,9 @@
 #include "cache/setattr.h"
 
 /*
- * Arguments in op->priv: num[0] directory, args[0] and num[2] name.  Of a make also: args[1] attr_change,
- * args[2] verifier or link text, num[3] enum create_how or length of the text, num[4] type, num[5] major << 32 | minor.
+ * Arguments in op->priv: num[0] directory, args[0] and num[2] name.  Of a make also: args[1]
+ * attr_change, args[2] verifier or link text, num[3] enum create_how or length of the text, num[4]
+ * type, num[5] major << 32 | minor.
  */
 
 static struct slice op_name(const struct cache_op *op)
@@ -62,7 +63,8 @@ static int lookup_in(struct cache *cache, struct cache_op *op, struct inode *dir
 	}
 	inode = inode_get(cache, info.ino, &got);
 	if (!inode)
-		return got == -ESTALE ? -ENOENT : got;	/* it went with a change that is not committed yet */
+		/* -ESTALE: it went with a change that is not committed yet. */
+		return got == -ESTALE ? -ENOENT : got;
 	op_result_now(op, inode);
 	inode_put(cache, inode);
 	return 0;
@@ -78,7 +80,8 @@ static int lookup_again(struct cache_op *op)
 	dir = inode_get(cache, op->priv.num[0], &got);
 	if (dir) {
 		got = lookup_in(cache, op, dir);
-		op_wcc_now(op, 0, dir, false);
+		if (got != CACHE_WAITS)
+			op_wcc_now(op, 0, dir, false);
 		inode_put(cache, dir);
 	}
 	pthread_mutex_unlock(&cache->lock);
@@ -115,7 +118,8 @@ static int create_existing(struct change *change, struct inode_edit *edit)
 	case CREATE_EXCLUSIVE:
 		/* The same verifier: it is this very call, sent again. */
 		if (edit->v.type != TYPE_REG || !edit->inode->has_verifier ||
-		    memcmp(edit->inode->verifier, op->priv.args[2], sizeof(edit->inode->verifier)) != 0)
+		    memcmp(edit->inode->verifier, op->priv.args[2],
+			   sizeof(edit->inode->verifier)) != 0)
 			return -EEXIST;
 		break;
 	case CREATE_UNCHECKED:
@@ -142,7 +146,10 @@ static uint32_t default_mode(const struct cache_op *op, enum file_type type)
 	case TYPE_LNK:
 		return 0777;
 	default:
-		/* After an exclusive create the client sets the mode; until then nobody else may look. */
+		/*
+		 * After an exclusive create the client sets the mode; until then nobody else may
+		 * look.
+		 */
 		return op->priv.num[3] == CREATE_EXCLUSIVE && type == TYPE_REG ? 0600 : 0644;
 	}
 }
@@ -155,7 +162,8 @@ static int make_values(struct change *change, const struct inode_edit *dir, stru
 	v->type = op->priv.num[4];
 	v->nlink = v->type == TYPE_DIR ? 2 : 1;
 	v->links_up = v->type != TYPE_DIR && name_is_local(op_name(op)) ? 0 : 1;
-	err = access_new(&op->cred, &dir->v, op->priv.args[1], default_mode(op, v->type), change->now, v);
+	err = access_new(&op->cred, &dir->v, op->priv.args[1], default_mode(op, v->type),
+			 change->now, v);
 	if (err)
 		return err;
 	switch (v->type) {
@@ -297,8 +305,8 @@ static int make_begin(struct cache *cache, struct cache_op *op, uint64_t dir, st
 	return err ? op_refuse(op, err) : 0;
 }
 
-int cache_create(struct cache *cache, struct cache_op *op, uint64_t dir, struct slice name, enum create_how how,
-		 const struct attr_change *change, const uint8_t *verifier)
+int cache_create(struct cache *cache, struct cache_op *op, uint64_t dir, struct slice name,
+		 enum create_how how, const struct attr_change *change, const uint8_t *verifier)
 {
 	int err = make_begin(cache, op, dir, name, TYPE_REG, change);
 
@@ -319,8 +327,8 @@ int cache_mkdir(struct cache *cache, struct cache_op *op, uint64_t dir, struct s
 	return err ? err : make_again(op);
 }
 
-int cache_symlink(struct cache *cache, struct cache_op *op, uint64_t dir, struct slice name, struct slice target,
-		  const struct attr_change *change)
+int cache_symlink(struct cache *cache, struct cache_op *op, uint64_t dir, struct slice name,
+		  struct slice target, const struct attr_change *change)
 {
 	int err = make_begin(cache, op, dir, name, TYPE_LNK, change);
 
@@ -335,8 +343,9 @@ int cache_symlink(struct cache *cache, struct cache_op *op, uint64_t dir, struct
 	return make_again(op);
 }
 
-int cache_mknod(struct cache *cache, struct cache_op *op, uint64_t dir, struct slice name, enum file_type type,
-		uint32_t major, uint32_t minor, const struct attr_change *change)
+int cache_mknod(struct cache *cache, struct cache_op *op, uint64_t dir, struct slice name,
+		enum file_type type, uint32_t major, uint32_t minor,
+		const struct attr_change *change)
 {
 	int err = make_begin(cache, op, dir, name, type, change);
 

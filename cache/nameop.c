@@ -24,7 +24,8 @@ int nameop_dir(struct change *change, uint64_t ino, struct inode_edit **ret_dir)
 	return 0;
 }
 
-int nameop_find(struct change *change, uint64_t dir, struct slice name, struct inode_edit **ret_edit)
+int nameop_find(struct change *change, uint64_t dir, struct slice name,
+		struct inode_edit **ret_edit)
 {
 	struct cache *cache = change->cache;
 	struct name_info info;
@@ -81,7 +82,8 @@ static kml_name name_of(struct slice name)
 
 static kml_target target_of(const char *text)
 {
-	return (kml_target){ .kml_target_val = (char *)text, .kml_target_len = text ? strlen(text) : 0 };
+	return (kml_target){ .kml_target_val = (char *)text,
+			     .kml_target_len = text ? strlen(text) : 0 };
 }
 
 static enum kml_op make_op(enum file_type type)
@@ -98,8 +100,8 @@ static enum kml_op make_op(enum file_type type)
 	}
 }
 
-int nameop_log_make(struct change *change, struct inode_edit *edit, const struct inode_edit *dir, struct slice name,
-		    uint64_t *ret_seq)
+int nameop_log_make(struct change *change, struct inode_edit *edit, const struct inode_edit *dir,
+		    struct slice name, uint64_t *ret_seq)
 {
 	const struct inode_values *v = &edit->v;
 	struct kml_record record = { 0 };
@@ -114,7 +116,8 @@ int nameop_log_make(struct change *change, struct inode_edit *edit, const struct
 	switch (record.body.op) {
 	case KML_SYMLINK:
 		record.body.kml_body_u.symlink.make = make;
-		record.body.kml_body_u.symlink.target = target_of(edit->target ? edit->target : edit->inode->target);
+		record.body.kml_body_u.symlink.target =
+			target_of(edit->target ? edit->target : edit->inode->target);
 		break;
 	case KML_MKNOD:
 		record.body.kml_body_u.mknod.make = make;
@@ -133,8 +136,8 @@ int nameop_log_make(struct change *change, struct inode_edit *edit, const struct
 	return 0;
 }
 
-int nameop_log_unlink(struct change *change, const struct inode_edit *edit, const struct inode_edit *dir,
-		      struct slice name, uint64_t *ret_seq)
+int nameop_log_unlink(struct change *change, const struct inode_edit *edit,
+		      const struct inode_edit *dir, struct slice name, uint64_t *ret_seq)
 {
 	struct kml_record record = { 0 };
 	struct kml_unlink *unlink = &record.body.kml_body_u.unlink;
@@ -148,8 +151,8 @@ int nameop_log_unlink(struct change *change, const struct inode_edit *edit, cons
 }
 
 /* A new object of what upstream has forgotten, or is about to: all of it is to be sent. */
-static int revive(struct change *change, struct inode_edit *edit, const struct inode_edit *dir, struct slice name,
-		  uint64_t *ret_seq)
+static int revive(struct change *change, struct inode_edit *edit, const struct inode_edit *dir,
+		  struct slice name, uint64_t *ret_seq)
 {
 	struct kml_oid oid;
 	struct extent gap;
@@ -183,8 +186,8 @@ static int revive(struct change *change, struct inode_edit *edit, const struct i
 	return err;
 }
 
-int nameop_log_link(struct change *change, struct inode_edit *edit, const struct inode_edit *dir, struct slice name,
-		    uint64_t *ret_seq)
+int nameop_log_link(struct change *change, struct inode_edit *edit, const struct inode_edit *dir,
+		    struct slice name, uint64_t *ret_seq)
 {
 	struct kml_record record = { 0 };
 	struct kml_link *link = &record.body.kml_body_u.link;

@@ -16,28 +16,33 @@ struct change;
 /* A directory whose names are here. */
 int nameop_dir(struct change *change, uint64_t ino, struct inode_edit **ret_dir);
 /* What a name stands for: 1, 0: nothing, -errno. */
-int nameop_find(struct change *change, uint64_t dir, struct slice name, struct inode_edit **ret_edit);
-/* Its times.  A change of local names only is not seen by upstream, so mtime, which is compared, stays. */
+int nameop_find(struct change *change, uint64_t dir, struct slice name,
+		struct inode_edit **ret_edit);
+/*
+ * Its times.  A change of local names only is not seen by upstream, so mtime, which is compared,
+ * stays.
+ */
 void nameop_dir_changed(struct change *change, struct inode_edit *dir, bool is_local);
 /* Nothing but an empty directory. */
 int nameop_check_empty(struct change *change, const struct inode_edit *dir);
 
 /* The record that makes this object under that name; marks the object. */
-int nameop_log_make(struct change *change, struct inode_edit *edit, const struct inode_edit *dir, struct slice name,
-		    uint64_t *ret_seq);
+int nameop_log_make(struct change *change, struct inode_edit *edit, const struct inode_edit *dir,
+		    struct slice name, uint64_t *ret_seq);
 /* The record that this name is gone (REMOVE, or RMDIR for a directory). */
-int nameop_log_unlink(struct change *change, const struct inode_edit *edit, const struct inode_edit *dir,
-		      struct slice name, uint64_t *ret_seq);
+int nameop_log_unlink(struct change *change, const struct inode_edit *edit,
+		      const struct inode_edit *dir, struct slice name, uint64_t *ret_seq);
 /*
- * An object is to have a name upstream once more (was_local names only so far, or not): LINK, or, when upstream knows it no longer, a new
- * object with all its content.  -EIO: that content is not all here.
+ * An object is to have a name upstream once more (was_local names only so far, or not): LINK, or,
+ * when upstream knows it no longer, a new object with all its content.  -EIO: that content is not
+ * all here.
  */
-int nameop_log_link(struct change *change, struct inode_edit *edit, const struct inode_edit *dir, struct slice name,
-		    uint64_t *ret_seq);
+int nameop_log_link(struct change *change, struct inode_edit *edit, const struct inode_edit *dir,
+		    struct slice name, uint64_t *ret_seq);
 
 /*
- * A name of the object has been unbound; is_local: upstream never knew it.  Drops what is unreachable now, and
- * records that nobody needs.
+ * A name of the object has been unbound; is_local: upstream never knew it.  Drops what is
+ * unreachable now, and records that nobody needs.
  */
 int nameop_lost_name(struct change *change, struct inode_edit *edit, bool is_local);
 

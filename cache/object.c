@@ -18,7 +18,8 @@
 
 static void object_name(uint64_t ino, uint32_t gen, char ret_name[NAME_ROOM])
 {
-	(void)snprintf(ret_name, NAME_ROOM, "%02x/%" PRIu64 ".%" PRIu32, (unsigned)(ino % 256), ino, gen);
+	(void)snprintf(ret_name, NAME_ROOM, "%02x/%" PRIu64 ".%" PRIu32, (unsigned)(ino % 256), ino,
+		       gen);
 }
 
 static void object_close(struct cache *cache, struct object *object)
@@ -32,7 +33,8 @@ static void object_close(struct cache *cache, struct object *object)
 	free(object);
 }
 
-static int object_open(struct cache *cache, uint64_t ino, uint32_t gen, bool may_make, bool *ret_is_new)
+static int object_open(struct cache *cache, uint64_t ino, uint32_t gen, bool may_make,
+		       bool *ret_is_new)
 {
 	char name[NAME_ROOM];
 	int fd;
@@ -42,7 +44,8 @@ static int object_open(struct cache *cache, uint64_t ino, uint32_t gen, bool may
 	fd = openat(cache->objects_dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 && errno == ENOENT && may_make) {
 		*ret_is_new = true;
-		fd = openat(cache->objects_dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_CREAT, 0600);
+		fd = openat(cache->objects_dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_CREAT,
+			    0600);
 	}
 	return fd < 0 ? -errno : fd;
 }
@@ -76,7 +79,12 @@ struct object *object_get(struct cache *cache, struct inode *inode, bool may_mak
 		return NULL;
 	}
 	*object = (struct object){
-		.inode = inode, .ino = inode->ino, .gen = inode->v.gen, .refs = 1, .fd = fd, .is_new = is_new,
+		.inode = inode,
+		.ino = inode->ino,
+		.gen = inode->v.gen,
+		.refs = 1,
+		.fd = fd,
+		.is_new = is_new,
 	};
 	inode->object = object;
 	cache->n_objects_open++;
@@ -168,8 +176,10 @@ void object_unlink(struct cache *cache, uint64_t ino, uint32_t gen)
 	object_name(ino, gen, name);
 	/* What stays behind is removed at the next start. */
 	if (unlinkat(cache->objects_dirfd, name, 0) < 0 && errno != ENOENT)
-		log_warn("cache: content file %s/objects/%s cannot be removed, it takes up room until the next start: %s",
-			 cache->dir, name, strerror(errno));
+		log_warn(
+			"cache: content file %s/objects/%s cannot be removed, it takes up room"
+			" until the next start: %s",
+			cache->dir, name, strerror(errno));
 }
 
 int object_cut(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size)
@@ -198,7 +208,8 @@ uint64_t object_used(const struct object *object)
 }
 
 static int each_in(struct cache *cache, unsigned index,
-		   int (*fn)(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used), void *arg)
+		   int (*fn)(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used),
+		   void *arg)
 {
 	struct dirent *entry;
 	char name[8];
@@ -221,7 +232,8 @@ static int each_in(struct cache *cache, unsigned index,
 		uint32_t gen;
 		int end = 0;
 
-		if (sscanf(entry->d_name, "%" SCNu64 ".%" SCNu32 "%n", &ino, &gen, &end) != 2 || entry->d_name[end])
+		if (sscanf(entry->d_name, "%" SCNu64 ".%" SCNu32 "%n", &ino, &gen, &end) != 2 ||
+		    entry->d_name[end])
 			continue;
 		/* It may have been removed since it was read. */
 		if (fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
@@ -231,7 +243,8 @@ static int each_in(struct cache *cache, unsigned index,
 	return err;
 }
 
-int object_each(struct cache *cache, int (*fn)(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used),
+int object_each(struct cache *cache,
+		int (*fn)(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used),
 		void *arg)
 {
 	int err = 0;

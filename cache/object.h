@@ -2,8 +2,8 @@
 /*
  * object: content files, objects/XX/INO.GEN, and their descriptors.
  *
- * An open one is counted; those that nobody uses stay open in a bounded LRU.  A file whose GEN the inode has left
- * lives on until its last user puts it.
+ * An open one is counted; those that nobody uses stay open in a bounded LRU.  A file whose GEN the
+ * inode has left lives on until its last user puts it.
  *
  * Threads: all calls under cache->lock unless said otherwise.  Errors: 0 or -errno.
  */
@@ -31,7 +31,8 @@ struct object {
 };
 
 /*
- * The content file of the inode's GEN, made when missing and may_make.  NULL: *ret_err; -ENOENT: GEN is 0 or there is none.
+ * The content file of the inode's GEN, made when missing and may_make.  NULL: *ret_err; -ENOENT:
+ * GEN is 0 or there is none.
  * To be put.  object->fd may then be used without the lock.
  */
 struct object *object_get(struct cache *cache, struct inode *inode, bool may_make, int *ret_err);
@@ -41,10 +42,14 @@ void object_leave(struct cache *cache, struct inode *inode);
 
 /* Without the lock.  len bytes at offset; beyond the file's end zeros. */
 int object_read(struct object *object, void *data, size_t len, uint64_t offset);
-/* Without the lock.  -EIO when the content could not be made durable: the caller calls cache_fail(). */
+/*
+ * Without the lock.  -EIO when the content could not be made durable: the caller calls
+ * cache_fail().
+ */
 int object_sync(struct cache *cache, struct object *object);
 /*
- * Sync the inode's content and note in synced_gen how far.  Takes the lock itself, lets it go meanwhile; any thread that may block.
+ * Sync the inode's content and note in synced_gen how far.  Takes the lock itself, lets it go
+ * meanwhile; any thread that may block.
  * A failure ends in the error state.
  */
 int object_sync_inode(struct cache *cache, struct inode *inode);
@@ -56,7 +61,9 @@ int object_cut(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size);
 uint64_t object_used(const struct object *object);
 
 /* Each content file there is.  fn gives 0 to go on.  Without the lock. */
-int object_each(struct cache *cache, int (*fn)(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used), void *arg);
+int object_each(struct cache *cache,
+		int (*fn)(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used),
+		void *arg);
 /* Make the 256 directories.  */
 int object_make_dirs(int objects_dirfd);
 void object_cache_release(struct cache *cache);

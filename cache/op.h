@@ -2,9 +2,10 @@
 /*
  * op: the life of an operation, from its begin to its answer.
  *
- * cache_THING() puts its arguments into op->priv and calls THING_again(op), which looks whether all it needs is
- * here; it ends at once, or parks the operation (park.h), or hands a change to the writer.  When a wait is
- * over THING_again(op) is called anew, on the operation's loop, and looks at everything anew.
+ * cache_THING() puts its arguments into op->priv and calls THING_again(op), which looks whether all
+ * it needs is here; it ends at once, or parks the operation (park.h), or hands a change to the
+ * writer.  When a wait is over THING_again(op) is called anew, on the operation's loop, and looks
+ * at everything anew.
  *
  * op->priv.num[0] and num[1] are the inodes that wcc[0] and wcc[1] speak of (0: none).
  */
@@ -22,8 +23,9 @@ void op_begin(struct cache *cache, struct cache_op *op, int (*again)(struct cach
 int op_refuse(struct cache_op *op, int err);
 
 /*
- * Hand to the writer: run() with change->op set.  It gives results in op, -errno (wcc is then filled in by this), or -ERESTART: begin
- * anew with op->priv.again().  Gives CACHE_WAITS or -ENOMEM.
+ * Hand to the writer: run() with change->op set.  It gives results in op, -errno (wcc is then
+ * filled in by this), or -ERESTART: begin anew with op->priv.again().  Gives CACHE_WAITS or
+ * -ENOMEM.
  */
 int op_submit(struct cache_op *op, int (*run)(struct change *change));
 
@@ -35,12 +37,15 @@ void op_result(struct cache_op *op, const struct inode_edit *edit);
 void op_wcc_now(struct cache_op *op, int i, const struct inode *inode, bool with_before);
 void op_result_now(struct cache_op *op, const struct inode *inode);
 
-/* 0, or why this may not be a name that is made: -EINVAL, -ENAMETOOLONG, -EEXIST for "." and "..". */
+/*
+ * 0, or why this may not be a name that is made: -EINVAL, -ENAMETOOLONG, -EEXIST for "." and "..".
+ */
 int op_check_name(struct slice name);
 
 /*
- * The directory, referenced, if it is one and its names are here; under the lock.  NULL: *ret is what again() should give: an
- * error, or CACHE_WAITS when the operation has been parked for the listing.
+ * The directory, referenced, if it is one and its names are here; under the lock.  NULL: *ret is
+ * what again() should give: an error, or CACHE_WAITS when the operation has been parked for the
+ * listing.
  */
 struct inode *op_get_dir(struct cache_op *op, uint64_t dir, int *ret);
 

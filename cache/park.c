@@ -6,7 +6,8 @@
 #include "base/thread.h"
 #include "cache/internal.h"
 
-#define CHUNK (1ull << 20)		/* content is asked for in pieces of this size, at multiples of it */
+/* Content is asked for in pieces of this size, at multiples of it. */
+#define CHUNK (1ull << 20)
 #define WHOLE_MAX (4 * CHUNK)		/* a file up to this size is asked for as a whole */
 #define AHEAD_CHUNKS 4			/* so far ahead of somebody who reads on */
 
@@ -76,7 +77,8 @@ static void wait_free_if_empty(struct wait *wait)
 	free(wait);
 }
 
-static struct wish *wish_find(struct park *park, enum wait_kind kind, uint64_t ino, uint64_t version, uint64_t at)
+static struct wish *wish_find(struct park *park, enum wait_kind kind, uint64_t ino,
+			      uint64_t version, uint64_t at)
 {
 	struct wish *wish;
 
@@ -90,14 +92,16 @@ static struct wish *wish_find(struct park *park, enum wait_kind kind, uint64_t i
 	return NULL;
 }
 
-static int wish_add(struct park *park, enum wait_kind kind, uint64_t ino, uint64_t version, uint64_t offset,
-		    uint64_t len)
+static int wish_add(struct park *park, enum wait_kind kind, uint64_t ino, uint64_t version,
+		    uint64_t offset, uint64_t len)
 {
 	struct wish *wish = malloc(sizeof(*wish));
 
 	if (!wish)
 		return -ENOMEM;
-	*wish = (struct wish){ .kind = kind, .ino = ino, .version = version, .offset = offset, .len = len };
+	*wish = (struct wish){
+		.kind = kind, .ino = ino, .version = version, .offset = offset, .len = len,
+	};
 	list_append(&park->wishes, &wish->node);
 	return 0;
 }
@@ -133,8 +137,10 @@ static int ask_content(struct cache *cache, const struct inode *inode, uint64_t 
 	struct extent gap;
 
 	while (extent_first_gap(&inode->present, start, end, &gap)) {
-		uint64_t chunk = gap.start / CHUNK * CHUNK, chunk_end = MIN(chunk + CHUNK, inode->v.size);
-		struct wish *wish = wish_find(park, FOR_CONTENT, inode->ino, inode->v.data_version, gap.start);
+		uint64_t chunk = gap.start / CHUNK * CHUNK,
+			 chunk_end = MIN(chunk + CHUNK, inode->v.size);
+		struct wish *wish =
+			wish_find(park, FOR_CONTENT, inode->ino, inode->v.data_version, gap.start);
 		int err;
 
 		if (wish) {
@@ -148,14 +154,15 @@ static int ask_content(struct cache *cache, const struct inode *inode, uint64_t 
 			       chunk_end - gap.start);
 		if (err)
 			return err;
-		cache->fetcher->data(cache->fetcher_arg, inode->ino, &inode->v.oid, inode->v.data_version, gap.start,
-				     chunk_end - gap.start);
+		cache->fetcher->data(cache->fetcher_arg, inode->ino, &inode->v.oid,
+				     inode->v.data_version, gap.start, chunk_end - gap.start);
 		start = chunk_end;
 	}
 	return 0;
 }
 
-int park_content(struct cache *cache, struct cache_op *op, const struct inode *inode, uint64_t offset, uint64_t end)
+int park_content(struct cache *cache, struct cache_op *op, const struct inode *inode,
+		 uint64_t offset, uint64_t end)
 {
 	struct park *park = cache->park;
 	uint64_t ahead = end;
@@ -229,7 +236,8 @@ void park_wake_content(struct cache *cache, uint64_t ino, int err)
 	pthread_mutex_unlock(&park->lock);
 }
 
-void park_content_done(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset, int err)
+void park_content_done(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset,
+		       int err)
 {
 	struct park *park = cache->park;
 	uint64_t start = offset, end = offset;

@@ -2,9 +2,9 @@
 /*
  * park: operations that wait for the network, and what has been asked of it.
  *
- * A listing, or a range of content, is asked for once, however many wait.  Waits end when it has come
- * (park_wake_*, park_content_done in internal.h: the operation begins anew), when it cannot come or the link is gone
- * (-EIO), or at the operation's deadline (-EIO).
+ * A listing, or a range of content, is asked for once, however many wait.  Waits end when it has
+ * come (park_wake_*, park_content_done in internal.h: the operation begins anew), when it cannot
+ * come or the link is gone (-EIO), or at the operation's deadline (-EIO).
  *
  * Lock order: cache->lock before park's own.
  */
@@ -19,9 +19,13 @@ int park_start(struct cache *cache);
 /* Ends what waits with -EIO. */
 void park_stop(struct cache *cache);
 
-/* Under cache->lock, so that what is missing cannot come before the operation waits for it.  CACHE_WAITS, or -EIO, -ENOMEM. */
+/*
+ * Under cache->lock, so that what is missing cannot come before the operation waits for it.
+ * CACHE_WAITS, or -EIO, -ENOMEM.
+ */
 int park_listing(struct cache *cache, struct cache_op *op, const struct inode *dir);
 /* gap: the first part of [offset, end) that is missing. */
-int park_content(struct cache *cache, struct cache_op *op, const struct inode *inode, uint64_t offset, uint64_t end);
+int park_content(struct cache *cache, struct cache_op *op, const struct inode *inode,
+		 uint64_t offset, uint64_t end);
 
 #endif

@@ -67,7 +67,8 @@ static int step_run(struct change *change)
 }
 
 /* Gives how many there were, or -errno. */
-static int64_t mend_all(struct cache *cache, const char *sql, int (*mend)(struct change *change, uint64_t ino))
+static int64_t mend_all(struct cache *cache, const char *sql,
+			int (*mend)(struct change *change, uint64_t ino))
 {
 	struct step step = { .sql = sql, .mend = mend };
 	size_t n;
@@ -140,7 +141,8 @@ static int mend_dirty(struct change *change, uint64_t ino)
 		return err;
 	err = EDIT_MAPS(edit);
 	if (!err)
-		err = extent_copy(edit->inode->taken_seq ? &edit->dirty_next : &edit->dirty, &edit->present);
+		err = extent_copy(edit->inode->taken_seq ? &edit->dirty_next : &edit->dirty,
+				  &edit->present);
 	if (!err)
 		err = cml_append_store(change, edit);
 	if (!err)
@@ -183,16 +185,21 @@ int recover_cache(struct cache *cache)
 	if (old < 0)
 		return old;
 	/* One with records is known upstream by names in directories that are not listed here. */
-	nameless = mend_all(cache, "SELECT ino FROM inode WHERE ino <> 2 AND NOT EXISTS (SELECT 1 FROM name"
-				   " WHERE name.ino = inode.ino AND name.ino > 0)"
-				   " AND (links_up = 0 OR (data_seq = 0 AND attr_seq = 0))", mend_nameless);
+	nameless =
+		mend_all(cache,
+			 "SELECT ino FROM inode WHERE ino <> 2 AND NOT EXISTS (SELECT 1 FROM name"
+			 " WHERE name.ino = inode.ino AND name.ino > 0)"
+			 " AND (links_up = 0 OR (data_seq = 0 AND attr_seq = 0))",
+			 mend_nameless);
 	if (nameless < 0)
 		return nameless;
 	dirty = mend_all(cache, "SELECT ino FROM inode WHERE is_dirty <> 0", mend_dirty);
 	if (dirty < 0)
 		return dirty;
 	if (nameless || dirty)
-		log_info("cache: %s was not closed properly and has been mended: files=%lld forgotten=%lld", cache->dir,
-			 (long long)dirty, (long long)nameless);
+		log_info(
+			"cache: %s was not closed properly and has been mended: files=%lld"
+			" forgotten=%lld",
+			cache->dir, (long long)dirty, (long long)nameless);
 	return object_each(cache, mend_object, cache);
 }

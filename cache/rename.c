@@ -13,8 +13,8 @@
 #define DEPTH_MAX 4096		/* of directories; more is a circle */
 
 /*
- * Arguments in op->priv.  rename: num[0] and num[1] the directories, args[0] and num[2], args[1] and num[3] the names.
- * link: num[1] directory, args[1] and num[3] name, num[4] object.
+ * Arguments in op->priv.  rename: num[0] and num[1] the directories, args[0] and num[2], args[1]
+ * and num[3] the names. link: num[1] directory, args[1] and num[3] name, num[4] object.
  */
 
 static struct slice from_name(const struct cache_op *op)
@@ -55,7 +55,10 @@ static int check_circle(struct rename *r)
 		dir = inode_get(cache, ino, &err);
 		if (!dir)
 			break;
-		/* Where an earlier part of this very change would have moved it cannot be: a rename is one change. */
+		/*
+		 * Where an earlier part of this very change would have moved it cannot be: a rename
+		 * is one change.
+		 */
 		ino = dir->v.parent;
 		inode_put(cache, dir);
 	}
@@ -108,7 +111,8 @@ static int log_rename(struct rename *r, uint64_t *ret_seq)
 
 	record.body.op = KML_RENAME;
 	rename->from_parent = r->from_dir->v.oid;
-	rename->from_name = (kml_name){ .kml_name_val = (char *)from.data, .kml_name_len = from.len };
+	rename->from_name =
+		(kml_name){ .kml_name_val = (char *)from.data, .kml_name_len = from.len };
 	rename->to_parent = r->to_dir->v.oid;
 	rename->to_name = (kml_name){ .kml_name_val = (char *)to.data, .kml_name_len = to.len };
 	rename->oid = r->edit->v.oid;
@@ -188,11 +192,15 @@ static int rename_apply(struct rename *r)
 	err = rename_records(r, &from_seq, &to_seq);
 	if (!err)
 		err = name_unbind(r->change, r->from_dir->inode->ino, from_name(r->op), from_seq);
-	/* A new cookie for the new name: whoever lists now must not find an entry turned into another. */
+	/*
+	 * A new cookie for the new name: whoever lists now must not find an entry turned into
+	 * another.
+	 */
 	if (!err && r->victim)
 		err = name_unbind(r->change, r->to_dir->inode->ino, to_name(r->op), 0);
 	if (!err)
-		err = name_bind(r->change, r->to_dir->inode->ino, to_name(r->op), r->edit->inode->ino, to_seq);
+		err = name_bind(r->change, r->to_dir->inode->ino, to_name(r->op),
+				r->edit->inode->ino, to_seq);
 	if (!err && r->victim)
 		err = nameop_lost_name(r->change, r->victim, r->to_local);
 	if (!err)
@@ -273,8 +281,8 @@ static int rename_again(struct cache_op *op)
 	return got == CACHE_WAITS ? got : op_refuse(op, got);
 }
 
-int cache_rename(struct cache *cache, struct cache_op *op, uint64_t from_dir, struct slice from, uint64_t to_dir,
-		 struct slice to)
+int cache_rename(struct cache *cache, struct cache_op *op, uint64_t from_dir, struct slice from,
+		 uint64_t to_dir, struct slice to)
 {
 	int err;
 
@@ -361,7 +369,8 @@ static int link_again(struct cache_op *op)
 	return got == CACHE_WAITS ? got : op_refuse(op, got);
 }
 
-int cache_link(struct cache *cache, struct cache_op *op, uint64_t ino, uint64_t dir, struct slice name)
+int cache_link(struct cache *cache, struct cache_op *op, uint64_t ino, uint64_t dir,
+	       struct slice name)
 {
 	int err;
 

@@ -32,7 +32,8 @@ static bool fill(struct cache *cache, struct reserve *reserve, uint64_t spare)
 {
 	struct statvfs st;
 
-	if (fstatvfs(cache->dirfd, &st) < 0 || (uint64_t)st.f_bavail * st.f_frsize < reserve->bytes + spare)
+	if (fstatvfs(cache->dirfd, &st) < 0 ||
+	    (uint64_t)st.f_bavail * st.f_frsize < reserve->bytes + spare)
 		return false;
 	if (posix_fallocate(reserve->fd, 0, reserve->bytes) == 0)
 		return true;
@@ -48,7 +49,8 @@ int reserve_open(struct cache *cache)
 	reserve = calloc(1, sizeof(*reserve));
 	if (!reserve)
 		return -ENOMEM;
-	reserve->fd = openat(cache->dirfd, "reserve", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	reserve->fd =
+		openat(cache->dirfd, "reserve", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (reserve->fd < 0 || fstatvfs(cache->dirfd, &st) < 0) {
 		int err = -errno;
 
@@ -62,7 +64,9 @@ int reserve_open(struct cache *cache)
 	reserve->is_tight = reserve->bytes && posix_fallocate(reserve->fd, 0, reserve->bytes) != 0;
 	if (reserve->is_tight) {
 		empty(reserve);
-		log_warn("cache: the disk is full, nothing can be added until there is room: dir=%s", cache->dir);
+		log_warn(
+			"cache: the disk is full, nothing can be added until there is room: dir=%s",
+			cache->dir);
 	}
 	cache->reserve = reserve;
 	return 0;
@@ -91,7 +95,9 @@ bool reserve_give_up(struct cache *cache)
 	is_new = !reserve->is_tight && ftruncate(reserve->fd, 0) == 0;
 	if (is_new) {
 		reserve->is_tight = true;
-		log_warn("cache: the disk is full, nothing can be added until there is room: dir=%s", cache->dir);
+		log_warn(
+			"cache: the disk is full, nothing can be added until there is room: dir=%s",
+			cache->dir);
 	}
 	pthread_mutex_unlock(&reserve->lock);
 	return is_new;

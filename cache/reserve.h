@@ -2,9 +2,10 @@
 /*
  * reserve: room for the database when the disk is full.
  *
- * Even a REMOVE has to be written down before it frees anything.  So a file of RESERVE_MAX bytes (less on a small disk) is kept
- * that holds nothing.  When a transaction finds the disk full the file is given up, and the transaction is tried
- * again; from then on the disk is tight: what would fill it (new content, new objects) is refused with
+ * Even a REMOVE has to be written down before it frees anything.  So a file of RESERVE_MAX bytes
+ * (less on a small disk) is kept that holds nothing.  When a transaction finds the disk full the
+ * file is given up, and the transaction is tried again; from then on the disk is tight: what would
+ * fill it (new content, new objects) is refused with
  * -ENOSPC, what frees it goes on.  That ends when there is room for the file again.
  *
  * Threads: any.

@@ -18,7 +18,8 @@ static const char tables[] =
 	" oid_origin INTEGER NOT NULL, oid_number INTEGER NOT NULL,"
 	" type INTEGER NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL,"
 	" major INTEGER NOT NULL, minor INTEGER NOT NULL,"
-	" nlink INTEGER NOT NULL, links_up INTEGER NOT NULL, parent INTEGER NOT NULL, size INTEGER NOT NULL,"
+	" nlink INTEGER NOT NULL, links_up INTEGER NOT NULL, parent INTEGER NOT NULL,"
+	" size INTEGER NOT NULL,"
 	" atime INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,"
 	" data_version INTEGER NOT NULL, attr_version INTEGER NOT NULL,"
 	" data_seq INTEGER NOT NULL, attr_seq INTEGER NOT NULL,"
@@ -32,12 +33,13 @@ static const char tables[] =
 	" cookie INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (dir, name)) WITHOUT ROWID;"
 	"CREATE UNIQUE INDEX name_cookie ON name (dir, cookie);"
 	"CREATE INDEX name_ino ON name (ino) WHERE ino > 0;"
-	"CREATE TABLE cml (seq INTEGER PRIMARY KEY AUTOINCREMENT, op INTEGER NOT NULL, ino INTEGER NOT NULL,"
-	" time INTEGER NOT NULL, record BLOB NOT NULL);"
+	"CREATE TABLE cml (seq INTEGER PRIMARY KEY AUTOINCREMENT, op INTEGER NOT NULL,"
+	" ino INTEGER NOT NULL, time INTEGER NOT NULL, record BLOB NOT NULL);"
 	"CREATE INDEX cml_ino ON cml (ino);"
-	"CREATE TABLE drc (token BLOB PRIMARY KEY, ino INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;"
-	"CREATE TABLE conflict (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, path BLOB NOT NULL,"
-	" what TEXT NOT NULL);"
+	"CREATE TABLE drc (token BLOB PRIMARY KEY, ino INTEGER NOT NULL, at INTEGER NOT NULL)"
+	" WITHOUT ROWID;"
+	"CREATE TABLE conflict (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL,"
+	" path BLOB NOT NULL, what TEXT NOT NULL);"
 	/* The first inode made gets 2, which is the root's number. */
 	"INSERT INTO sqlite_sequence (name, seq) VALUES ('inode', 1);"
 	"PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
@@ -71,14 +73,15 @@ static int check(struct db *db, const char *path, char **ret_why)
 	int got;
 
 	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
-		got = db_query(db, &stmt, "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1", "t",
-			       wanted[i]);
+		got = db_query(db, &stmt,
+			       "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1",
+			       "t", wanted[i]);
 		if (got > 0) {
 			db_done(stmt);
 			continue;
 		}
-		say(ret_why, "%s: damaged, table %s is missing; restore it, or move the cache directory away to "
-			     "start with an empty one", path, wanted[i]);
+		say(ret_why, "%s: damaged, table %s is missing; restore it, or move the cache "
+			     "directory away to start with an empty one", path, wanted[i]);
 		return got ? got : -EUCLEAN;
 	}
 	return 0;
@@ -118,8 +121,8 @@ int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_wh
 	}
 	if (format > FORMAT) {
 		(void)snprintf(text, sizeof(text), "%lld", (long long)format);
-		say(ret_why, "%s: has format %s, which is newer than this program knows (" TEXT(FORMAT) "); "
-			     "use the newer izo-nfsd", path, text);
+		say(ret_why, "%s: has format %s, which is newer than this program knows ("
+			     TEXT(FORMAT) "); use the newer izo-nfsd", path, text);
 		return -EPROTO;
 	}
 	return check(db, path, ret_why);

@@ -10,8 +10,10 @@
 struct db;
 
 /*
- * Make the tables in an empty file, or check those that are there.  *ret_is_new: they were made now.
- * -EPROTO: a newer format.  -EUCLEAN: damaged, or not a cache.  *ret_why: a sentence for these, to be freed.
+ * Make the tables in an empty file, or check those that are there.  *ret_is_new: they were made
+ * now.
+ * -EPROTO: a newer format.  -EUCLEAN: damaged, or not a cache.  *ret_why: a sentence for these, to
+ * be freed.
  */
 int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why);
 

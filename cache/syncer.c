@@ -73,8 +73,8 @@ static int commit_run(struct change *change)
 		edit->is_committed = true;
 	}
 	/*
-	 * The note that it is being written to costs a transaction each time.  A file that is committed again and again
-	 * keeps it, until it is quiet.
+	 * The note that it is being written to costs a transaction each time.  A file that is
+	 * committed again and again keeps it, until it is quiet.
 	 */
 	if (edit->v.is_dirty && (commit->is_quiet || !is_hot))
 		EDIT(edit, is_dirty, false);
@@ -125,7 +125,9 @@ static struct commit *commit_new(struct cache *cache, uint64_t ino)
 		return NULL;
 	commit->ino = ino;
 	/* No op in the change: a commit is nobody's call to be remembered. */
-	commit->change = (struct change){ .run = commit_run, .done = commit_done, .arg = commit, .cache = cache };
+	commit->change = (struct change){
+		.run = commit_run, .done = commit_done, .arg = commit, .cache = cache
+	};
 	return commit;
 }
 
@@ -171,7 +173,10 @@ static void sync_content(struct cache *cache, struct commit *commit)
 	pthread_mutex_unlock(&cache->lock);
 }
 
-/* Begin commits for files that nobody has written to for long.  Gives false when none are left to look after. */
+/*
+ * Begin commits for files that nobody has written to for long.  Gives false when none are left to
+ * look after.
+ */
 static bool commit_quiet(struct cache *cache)
 {
 	uint64_t now_us = clock_us();
@@ -322,7 +327,10 @@ static int flush_written(struct cache *cache, bool is_quiet)
 	list_each(inode, &cache->written, quiet) {
 		struct commit *commit;
 
-		/* One that is not uncommitted but pinned is in a transaction that is not over: wait for it. */
+		/*
+		 * One that is not uncommitted but pinned is in a transaction that is not over: wait
+		 * for it.
+		 */
 		if (!is_quiet && !inode->has_uncommitted && !inode->pins && !inode->n_writing)
 			continue;
 		commit = commit_new(cache, inode->ino);

@@ -2,9 +2,9 @@
 /*
  * syncer: makes written content durable, then has it committed.
  *
- * A commit of a file: fdatasync of its content (on a thread of this pool, so that the writer need not wait for it), then
- * the change that writes maps, size, times and the STORE record.  It is begun by COMMIT, by a stable WRITE,
- * by cml_flush(), and after QUIET_US without a write.
+ * A commit of a file: fdatasync of its content (on a thread of this pool, so that the writer need
+ * not wait for it), then the change that writes maps, size, times and the STORE record.  It is
+ * begun by COMMIT, by a stable WRITE, by cml_flush(), and after QUIET_US without a write.
  */
 #ifndef CACHE_SYNCER_H
 #define CACHE_SYNCER_H
@@ -23,8 +23,9 @@ int syncer_start(struct cache *cache);
 void syncer_stop(struct cache *cache);
 
 /*
- * Commit a file for an operation: ends in cache_op_finish() with wcc[0].after set anew.  is_synced: false leaves
- * out the fdatasync.  0 or -ENOMEM, then nothing was begun.  Any thread, without the lock.
+ * Commit a file for an operation: ends in cache_op_finish() with wcc[0].after set anew.  is_synced:
+ * false leaves out the fdatasync.  0 or -ENOMEM, then nothing was begun.  Any thread, without the
+ * lock.
  */
 int syncer_commit(struct cache *cache, uint64_t ino, bool is_synced, struct cache_op *op);
 

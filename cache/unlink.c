@@ -9,7 +9,10 @@
 #include "cache/op.h"
 #include "cache/park.h"
 
-/* Arguments in op->priv: num[0] directory, args[0] and num[2] name, num[3]: a directory is to be removed. */
+/*
+ * Arguments in op->priv: num[0] directory, args[0] and num[2] name, num[3]: a directory is to be
+ * removed.
+ */
 
 static struct slice op_name(const struct cache_op *op)
 {
@@ -99,7 +102,8 @@ static int unlink_again(struct cache_op *op)
 	return got == CACHE_WAITS ? got : op_refuse(op, got);
 }
 
-static int unlink_begin(struct cache *cache, struct cache_op *op, uint64_t dir, struct slice name, bool is_dir)
+static int unlink_begin(struct cache *cache, struct cache_op *op, uint64_t dir, struct slice name,
+			bool is_dir)
 {
 	int err;
 

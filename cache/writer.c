@@ -3,8 +3,8 @@
  * The order within a group, which everything about crashes rests on:
  *
  * (1) Each change writes its SQL in a savepoint; memory is changed after the savepoint, never before.
- * (2) What a change puts into memory is pinned until the transaction has ended, so that a miss never
- *     reads an older state from the disk beside it.
+ * (2) What a change puts into memory is pinned until the transaction has ended, so that a miss
+ *     never reads an older state from the disk beside it.
  * (3) Nobody is told anything, and no file is removed or cut, before COMMIT has returned.
  * (4) A failed transaction takes back memory, newest change first, before anybody is told.
  */
@@ -23,10 +23,10 @@
 #include "cache/internal.h"
 #include "cache/reserve.h"
 
-#define GROUP_MAX 1000			/* changes in one transaction: bounds how long the first one waits */
-#define WAL_SYNC_AFTER_US US_PER_S	/* DURABILITY_ASYNC: a commit is on the disk so much later */
+#define GROUP_MAX 1000 /* changes in one transaction: bounds how long the first one waits */
+#define WAL_SYNC_AFTER_US US_PER_S /* DURABILITY_ASYNC: a commit is on the disk so much later */
 #define TOKENS_PER_MARK 4096
-#define TOKEN_MARKS 8			/* at most TOKENS_PER_MARK * (TOKEN_MARKS + 1) tokens are kept */
+#define TOKEN_MARKS 8 /* at most TOKENS_PER_MARK * (TOKEN_MARKS + 1) tokens are kept */
 
 struct writer {
 	pthread_t thread;
@@ -68,7 +68,8 @@ struct db *writer_db(struct cache *cache)
 	return cache->write_db;
 }
 
-int writer_after_commit(struct change *change, void (*fn)(struct cache *cache, void *arg), void *arg)
+int writer_after_commit(struct change *change, void (*fn)(struct cache *cache, void *arg),
+			void *arg)
 {
 	struct after *after = malloc(sizeof(*after));
 
@@ -106,7 +107,8 @@ static int token_find(struct cache *cache, struct change *change)
 
 	if (!change->op || !change->op->has_token)
 		return 0;
-	got = db_query(cache->write_db, &stmt, "SELECT ino FROM drc WHERE token = ?1", "b", token_of(change));
+	got = db_query(cache->write_db, &stmt, "SELECT ino FROM drc WHERE token = ?1", "b",
+		       token_of(change));
 	if (got > 0) {
 		change->op->ino = sqlite3_column_int64(stmt, 0);
 		db_done(stmt);
@@ -122,7 +124,8 @@ static int token_store(struct cache *cache, struct writer *w, struct change *cha
 
 	if (!change->op || !change->op->has_token)
 		return 0;
-	err = db_run(cache->write_db, "INSERT OR REPLACE INTO drc (token, ino, at) VALUES (?1, ?2, ?3)", "bii",
+	err = db_run(cache->write_db,
+		     "INSERT OR REPLACE INTO drc (token, ino, at) VALUES (?1, ?2, ?3)", "bii",
 		     token_of(change), (int64_t)change->op->ino, now_s);
 	if (err || ++w->tokens < TOKENS_PER_MARK)
 		return err;
@@ -168,7 +171,8 @@ static int change_run(struct cache *cache, struct writer *w, struct change *chan
 	if (!err)
 		err = token_store(cache, w, change);
 	if (err && !transaction_is_gone(cache))
-		(void)db_run(cache->write_db, "ROLLBACK TO change", "");	/* group_run() looks whether it is gone */
+		/* Should that fail, the transaction is gone: group_run() looks. */
+		(void)db_run(cache->write_db, "ROLLBACK TO change", "");
 	if (!transaction_is_gone(cache)) {
 		got = db_run(cache->write_db, "RELEASE change", "");
 		err = err ? err : got;
@@ -190,7 +194,10 @@ static int change_run(struct cache *cache, struct writer *w, struct change *chan
 
 /* ---- a group of them ---- */
 
-/* Numbers given out are never given again: the counters are part of every transaction that moved them. */
+/*
+ * Numbers given out are never given again: the counters are part of every transaction that moved
+ * them.
+ */
 static int counters_store(struct cache *cache, const struct writer *w)
 {
 	static const char sql[] = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
@@ -199,7 +206,8 @@ static int counters_store(struct cache *cache, const struct writer *w)
 	if (cache->next_oid != w->stored_oid)
 		err = db_run(cache->write_db, sql, "ti", "next_oid", (int64_t)cache->next_oid);
 	if (!err && cache->next_cookie != w->stored_cookie)
-		err = db_run(cache->write_db, sql, "ti", "next_cookie", (int64_t)cache->next_cookie);
+		err = db_run(cache->write_db, sql, "ti", "next_cookie",
+			     (int64_t)cache->next_cookie);
 	return err;
 }
 
@@ -270,7 +278,8 @@ static bool group_make_room(struct cache *cache)
 	if (!reserve_give_up(cache))
 		return false;
 	/* Then the log begins anew and needs no more room.  As far as it works. */
-	(void)sqlite3_wal_checkpoint_v2(db_handle(cache->write_db), "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	(void)sqlite3_wal_checkpoint_v2(db_handle(cache->write_db), "main",
+					SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 	return true;
 }
 
@@ -350,8 +359,9 @@ static void writer_housekeeping(struct cache *cache, struct writer *w, bool is_l
 		w->wal_sync_at_us = 0;
 	}
 	if (w->wal_pages >= CHECKPOINT_PAGES_MAX)
-		(void)sqlite3_wal_checkpoint_v2(db_handle(cache->write_db), "main", SQLITE_CHECKPOINT_PASSIVE, NULL,
-						NULL);	/* the log grows until it works */
+		(void)sqlite3_wal_checkpoint_v2(db_handle(cache->write_db), "main",
+						SQLITE_CHECKPOINT_PASSIVE, NULL,
+						NULL); /* the log grows until it works */
 	checkpoint_poke(cache, w->wal_pages);
 	w->wal_pages = 0;
 }
@@ -391,7 +401,8 @@ static void *writer_run(void *arg)
 			pthread_mutex_lock(&w->lock);
 			continue;
 		}
-		cache_cond_wait(&w->wake, &w->lock, w->wal_sync_at_us ? w->wal_sync_at_us : CLOCK_NEVER);
+		cache_cond_wait(&w->wake, &w->lock,
+				w->wal_sync_at_us ? w->wal_sync_at_us : CLOCK_NEVER);
 	}
 	pthread_mutex_unlock(&w->lock);
 	writer_housekeeping(cache, w, true);
@@ -465,7 +476,10 @@ static void writer_free(struct cache *cache)
 
 int writer_start(struct cache *cache)
 {
-	/* FULL: the log is synced with every commit.  ASYNC syncs it itself, WAL_SYNC_AFTER_US later. */
+	/*
+	 * FULL: the log is synced with every commit.  ASYNC syncs it itself, WAL_SYNC_AFTER_US
+	 * later.
+	 */
 	const char *pragma = cache->durability == DURABILITY_ASYNC ? "PRAGMA synchronous = NORMAL" :
 								      "PRAGMA synchronous = FULL";
 	struct writer *w;

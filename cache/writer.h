@@ -3,13 +3,15 @@
  * writer: the thread that changes cache.db, and group commit.
  *
  * A change is a function and what it works on.  The writer runs all changes that wait inside one
- * transaction, each in a savepoint of its own, commits, and then tells each how it ended.  The function runs on the writer
- * thread, without cache->lock (it takes it to look at inodes and names), and may use the writer's connection, inode_edit(),
- * name_*() and cml_append().  It gives 0, or -errno: then its savepoint is rolled back, its edits are dropped, and the others go on.
- * wants_rerun: rolled back as well, and run again in the next transaction (inode_edit_maps() asks for that: pass its error on).
+ * transaction, each in a savepoint of its own, commits, and then tells each how it ended.  The
+ * function runs on the writer thread, without cache->lock (it takes it to look at inodes and
+ * names), and may use the writer's connection, inode_edit(), name_*() and cml_append().  It gives
+ * 0, or -errno: then its savepoint is rolled back, its edits are dropped, and the others go on.
+ * wants_rerun: rolled back as well, and run again in the next transaction (inode_edit_maps() asks
+ * for that: pass its error on).
  *
- * A transaction that cannot be committed: what it touched is read again from the disk, done() gets -ENOSPC when
- * the disk was full, else -EIO and the cache is in its error state.
+ * A transaction that cannot be committed: what it touched is read again from the disk, done() gets
+ * -ENOSPC when the disk was full, else -EIO and the cache is in its error state.
  */
 #ifndef CACHE_WRITER_H
 #define CACHE_WRITER_H
@@ -26,7 +28,8 @@ struct writer;
 struct change {
 	int (*run)(struct change *change);
 	/*
-	 * On the writer thread, after the commit (err 0), or when run or the commit failed.  May free the change.
+	 * On the writer thread, after the commit (err 0), or when run or the commit failed.  May
+	 * free the change.
 	 * For an operation: cache_op_finish() posts op->done to its loop.
 	 */
 	void (*done)(struct change *change, int err);
@@ -34,8 +37,9 @@ struct change {
 	void *arg;
 
 	/*
-	 * Set before run(): the change's time, ns since 1970.  Later than that of any change before it.  It is the
-	 * record's time, and what mtime and ctime of everything touched become, so that upstream gets the same.
+	 * Set before run(): the change's time, ns since 1970.  Later than that of any change before
+	 * it.  It is the record's time, and what mtime and ctime of everything touched become, so
+	 * that upstream gets the same.
 	 */
 	int64_t now;
 
@@ -46,13 +50,15 @@ struct change {
 	struct list names;		/* touched names, see dentry.h */
 	struct list after;		/* writer_after_commit() */
 	int err;
-	bool wants_rerun;		/* run() failed because of another change in this transaction */
-	bool was_done_before;		/* op's token was found: run was not called; op->ino is what it was */
+	bool wants_rerun;     /* run() failed because of another change in this transaction */
+	bool was_done_before; /* op's token was found: run was not called; op->ino is what it was */
 };
 
 /* Hand over; run and done come later.  Any thread.  In the error state done comes with -EIO. */
 void writer_submit(struct cache *cache, struct change *change);
-/* Hand over and wait for it (not on the writer thread, not on a loop thread).  Gives what done got. */
+/*
+ * Hand over and wait for it (not on the writer thread, not on a loop thread).  Gives what done got.
+ */
 int writer_call(struct cache *cache, int (*run)(struct change *change), void *arg);
 
 /* The connection to use inside run(). */
@@ -64,10 +70,12 @@ bool writer_is_self(struct cache *cache);
 struct change *writer_current(struct cache *cache);
 
 /*
- * Something to be done on the writer thread after the commit that makes this change durable, and only then (unlink
- * of a file, wake-up); before done().  Without the lock.  -ENOMEM.  When the change fails, nobody frees arg but its owner.
+ * Something to be done on the writer thread after the commit that makes this change durable, and
+ * only then (unlink of a file, wake-up); before done().  Without the lock.  -ENOMEM.  When the
+ * change fails, nobody frees arg but its owner.
  */
-int writer_after_commit(struct change *change, void (*fn)(struct cache *cache, void *arg), void *arg);
+int writer_after_commit(struct change *change, void (*fn)(struct cache *cache, void *arg),
+			void *arg);
 
 /* ---- for cache.c ---- */
 

@@ -2,7 +2,8 @@
 /*
  * cache_fixture: a cache in a directory of its own, and its operations as plain calls that wait.
  *
- * Operations run on the test's own loop, in the test's thread.  Each gives 0 or -errno; results are in f->op.
+ * Operations run on the test's own loop, in the test's thread.  Each gives 0 or -errno; results are
+ * in f->op.
  */
 #ifndef TESTS_CACHE_FIXTURE_H
 #define TESTS_CACHE_FIXTURE_H
@@ -78,7 +79,8 @@ static UNUSED void f_init(struct fixture *f)
 	const char *tmp = getenv("TMPDIR");
 
 	memset(f, 0, sizeof(*f));
-	snprintf(f->dir, sizeof(f->dir), "%s/izo-cache-XXXXXX", tmp && strlen(tmp) < 40 ? tmp : "/tmp");
+	snprintf(f->dir, sizeof(f->dir), "%s/izo-cache-XXXXXX",
+		 tmp && strlen(tmp) < 40 ? tmp : "/tmp");
 	assert_non_null(mkdtemp(f->dir));
 	f->config = (struct cache_config){ .dir = f->dir, .no_sync = true, .starts_empty = true };
 	f->wait_us = 2 * US_PER_S;
@@ -179,7 +181,8 @@ static UNUSED int f_create(struct fixture *f, uint64_t dir, const char *name, ui
 {
 	struct attr_change change = { .set = SET_MODE, .mode = mode };
 
-	return f_wait(f, cache_create(f->cache, f_begin(f), dir, text(name), CREATE_GUARDED, &change, NULL));
+	return f_wait(f, cache_create(f->cache, f_begin(f), dir, text(name), CREATE_GUARDED,
+				      &change, NULL));
 }
 
 static UNUSED int f_mkdir(struct fixture *f, uint64_t dir, const char *name, uint32_t mode)
@@ -204,9 +207,11 @@ static UNUSED int f_rmdir(struct fixture *f, uint64_t dir, const char *name)
 	return f_wait(f, cache_rmdir(f->cache, f_begin(f), dir, text(name)));
 }
 
-static UNUSED int f_rename(struct fixture *f, uint64_t from_dir, const char *from, uint64_t to_dir, const char *to)
+static UNUSED int f_rename(struct fixture *f, uint64_t from_dir, const char *from, uint64_t to_dir,
+			   const char *to)
 {
-	return f_wait(f, cache_rename(f->cache, f_begin(f), from_dir, text(from), to_dir, text(to)));
+	return f_wait(f,
+		      cache_rename(f->cache, f_begin(f), from_dir, text(from), to_dir, text(to)));
 }
 
 static UNUSED int f_link(struct fixture *f, uint64_t ino, uint64_t dir, const char *name)
@@ -214,8 +219,8 @@ static UNUSED int f_link(struct fixture *f, uint64_t ino, uint64_t dir, const ch
 	return f_wait(f, cache_link(f->cache, f_begin(f), ino, dir, text(name)));
 }
 
-static UNUSED int f_write_as(struct fixture *f, uint64_t ino, uint64_t offset, const void *data, uint32_t len,
-			     enum stability want)
+static UNUSED int f_write_as(struct fixture *f, uint64_t ino, uint64_t offset, const void *data,
+			     uint32_t len, enum stability want)
 {
 	return f_wait(f, cache_write(f->cache, f_begin(f), ino, offset, data, len, want));
 }

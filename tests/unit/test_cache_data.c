@@ -245,8 +245,9 @@ static void writes_at_once(void **state)
 			else if (i % 16 == 11)
 				r = cache_setattr(f->cache, &many->op[i], ino, &tail, NULL);
 			else
-				r = cache_write(f->cache, &many->op[i], ino, (WRITERS - 1 - i) * BLOCK, many->data[i],
-						BLOCK, i % 8 == 3 ? FILE_SYNC : UNSTABLE);
+				r = cache_write(f->cache, &many->op[i], ino,
+						(WRITERS - 1 - i) * BLOCK, many->data[i], BLOCK,
+						i % 8 == 3 ? FILE_SYNC : UNSTABLE);
 			assert_true(r >= 0);
 			many->under_way += r == CACHE_WAITS;
 		}
@@ -285,8 +286,8 @@ static void net_list(void *arg, uint64_t ino, const struct kml_oid *dir)
 	net.ino = ino;
 }
 
-static void net_data(void *arg, uint64_t ino, const struct kml_oid *oid, uint64_t version, uint64_t offset,
-		     uint64_t len)
+static void net_data(void *arg, uint64_t ino, const struct kml_oid *oid, uint64_t version,
+		     uint64_t offset, uint64_t len)
 {
 	(void)arg;
 	(void)oid;
@@ -310,7 +311,10 @@ static int net_setup(void **state)
 	return err;
 }
 
-/* What apply would do: a file that upstream has, nothing of it here; a directory that is not listed. */
+/*
+ * What apply would do: a file that upstream has, nothing of it here; a directory that is not
+ * listed.
+ */
 struct upstream_object {
 	enum file_type type;
 	uint64_t size, ino;
@@ -320,9 +324,17 @@ static int make_upstream_run(struct change *change)
 {
 	struct upstream_object *object = change->arg;
 	struct inode_values v = {
-		.oid = { 0, 100 + object->type }, .type = object->type, .mode = 0777, .nlink = 1, .links_up = 1,
-		.size = object->size, .data_version = 7, .attr_version = 7, .keep_size = object->size,
-		.parent = object->type == TYPE_DIR ? ROOT : 0, .gen = object->type == TYPE_REG,
+		.oid = { 0, 100 + object->type },
+		.type = object->type,
+		.mode = 0777,
+		.nlink = 1,
+		.links_up = 1,
+		.size = object->size,
+		.data_version = 7,
+		.attr_version = 7,
+		.keep_size = object->size,
+		.parent = object->type == TYPE_DIR ? ROOT : 0,
+		.gen = object->type == TYPE_REG,
 	};
 	struct inode_edit *edit;
 	int err;
@@ -331,7 +343,8 @@ static int make_upstream_run(struct change *change)
 	if (!edit)
 		return err;
 	object->ino = edit->inode->ino;
-	return name_bind(change, ROOT, text(object->type == TYPE_DIR ? "dir" : "file"), object->ino, 0);
+	return name_bind(change, ROOT, text(object->type == TYPE_DIR ? "dir" : "file"), object->ino,
+			 0);
 }
 
 static uint64_t upstream_file(struct fixture *f, uint64_t size)
@@ -449,7 +462,8 @@ static void *arrive(void *arg)
 	return NULL;
 }
 
-static struct arrival *arrive_later(struct fixture *f, uint64_t ino, int (*run)(struct change *change), int err)
+static struct arrival *arrive_later(struct fixture *f, uint64_t ino,
+				    int (*run)(struct change *change), int err)
 {
 	static struct arrival arrival;
 
@@ -543,10 +557,24 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, f_setup, f_teardown)
 #define N(name) cmocka_unit_test_setup_teardown(name, net_setup, f_teardown)
 	const struct CMUnitTest tests[] = {
-		T(write_and_read), T(commit_lasts), T(stable_write), T(holes_are_zeros), T(big_and_sparse),
-		T(write_takes_suid), T(verifier_changes_at_start), T(quiet_file_is_committed), T(flush_logs_all),
-		T(many_open_files), T(writes_at_once), N(no_link_no_wait), N(deadline_ends_the_wait), N(data_arrives),
-		N(data_fails), N(listing_arrives), N(removing_waits_for_the_listing), N(what_is_asked_for),
+		T(write_and_read),
+		T(commit_lasts),
+		T(stable_write),
+		T(holes_are_zeros),
+		T(big_and_sparse),
+		T(write_takes_suid),
+		T(verifier_changes_at_start),
+		T(quiet_file_is_committed),
+		T(flush_logs_all),
+		T(many_open_files),
+		T(writes_at_once),
+		N(no_link_no_wait),
+		N(deadline_ends_the_wait),
+		N(data_arrives),
+		N(data_fails),
+		N(listing_arrives),
+		N(removing_waits_for_the_listing),
+		N(what_is_asked_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

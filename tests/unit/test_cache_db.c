@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* SQLite's codes, statements, formats that are refused, the lock, and values that last as long as the cache. */
+/*
+ * SQLite's codes, statements, formats that are refused, the lock, and values that last as long as
+ * the cache.
+ */
 #include "tests/unit/cache_fixture.h"
 
 #include <fcntl.h>
@@ -10,12 +13,29 @@
 static const struct {
 	int rc, want;
 } code_cases[] = {
-	{ SQLITE_OK, 0 }, { SQLITE_ROW, 0 }, { SQLITE_DONE, 0 }, { SQLITE_FULL, -ENOSPC }, { SQLITE_NOMEM, -ENOMEM },
-	{ SQLITE_IOERR_NOMEM, -EIO }, { SQLITE_IOERR, -EIO }, { SQLITE_IOERR_FSYNC, -EIO }, { SQLITE_BUSY, -EBUSY },
-	{ SQLITE_LOCKED, -EBUSY }, { SQLITE_BUSY_SNAPSHOT, -EBUSY }, { SQLITE_CONSTRAINT_UNIQUE, -EEXIST },
-	{ SQLITE_CORRUPT, -EUCLEAN }, { SQLITE_CORRUPT_INDEX, -EUCLEAN }, { SQLITE_NOTADB, -EUCLEAN },
-	{ SQLITE_TOOBIG, -EFBIG }, { SQLITE_ERROR, -EIO }, { SQLITE_MISUSE, -EIO }, { SQLITE_READONLY, -EIO },
-	{ SQLITE_CANTOPEN, -EIO }, { SQLITE_PROTOCOL, -EIO }, { SQLITE_SCHEMA, -EIO }, { SQLITE_INTERRUPT, -EIO },
+	{ SQLITE_OK, 0 },
+	{ SQLITE_ROW, 0 },
+	{ SQLITE_DONE, 0 },
+	{ SQLITE_FULL, -ENOSPC },
+	{ SQLITE_NOMEM, -ENOMEM },
+	{ SQLITE_IOERR_NOMEM, -EIO },
+	{ SQLITE_IOERR, -EIO },
+	{ SQLITE_IOERR_FSYNC, -EIO },
+	{ SQLITE_BUSY, -EBUSY },
+	{ SQLITE_LOCKED, -EBUSY },
+	{ SQLITE_BUSY_SNAPSHOT, -EBUSY },
+	{ SQLITE_CONSTRAINT_UNIQUE, -EEXIST },
+	{ SQLITE_CORRUPT, -EUCLEAN },
+	{ SQLITE_CORRUPT_INDEX, -EUCLEAN },
+	{ SQLITE_NOTADB, -EUCLEAN },
+	{ SQLITE_TOOBIG, -EFBIG },
+	{ SQLITE_ERROR, -EIO },
+	{ SQLITE_MISUSE, -EIO },
+	{ SQLITE_READONLY, -EIO },
+	{ SQLITE_CANTOPEN, -EIO },
+	{ SQLITE_PROTOCOL, -EIO },
+	{ SQLITE_SCHEMA, -EIO },
+	{ SQLITE_INTERRUPT, -EIO },
 };
 
 static void codes(void **state)
@@ -40,7 +60,8 @@ static void statements(void **state)
 	assert_int_equal(db_open("/nowhere/cache.db", DB_WRITER, true, &db), -ENOENT);
 	assert_int_equal(db_open(path, DB_WRITER, false, &db), 0);
 	assert_int_equal(db_run(db, "INSERT INTO meta VALUES (?1, ?2)", "ti", "k", (int64_t)-7), 0);
-	assert_int_equal(db_run(db, "INSERT INTO meta VALUES (?1, ?2)", "tb", "k", text("v")), -EEXIST);
+	assert_int_equal(db_run(db, "INSERT INTO meta VALUES (?1, ?2)", "tb", "k", text("v")),
+			 -EEXIST);
 	assert_int_equal(db_query(db, &stmt, get, "t", "k"), 1);
 	assert_int_equal(sqlite3_column_int64(stmt, 0), -7);
 	assert_int_equal(db_next(stmt), 0);
@@ -179,7 +200,8 @@ static void facts(void **state)
 
 	made(f, ROOT, "a", "content");
 	assert_int_equal(cache_fsstat(f->cache, &st), 0);
-	assert_true(st.total_bytes >= st.free_bytes && st.free_bytes >= st.avail_bytes && st.total_files > 0);
+	assert_true(st.total_bytes >= st.free_bytes && st.free_bytes >= st.avail_bytes &&
+		    st.total_files > 0);
 	cache_status(f->cache, &status);
 	assert_int_equal(status.inodes, 2);
 	assert_int_equal(status.objects, 1);
@@ -192,8 +214,14 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, f_setup, f_teardown)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(codes), T(statements), T(refused_formats), T(one_daemon), T(offline_is_sticky), T(identity),
-		cmocka_unit_test(new_cache_knows_nothing), T(facts),
+		cmocka_unit_test(codes),
+		T(statements),
+		T(refused_formats),
+		T(one_daemon),
+		T(offline_is_sticky),
+		T(identity),
+		cmocka_unit_test(new_cache_knows_nothing),
+		T(facts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

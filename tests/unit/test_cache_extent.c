@@ -156,7 +156,8 @@ static void reserve_is_enough(void **state)
 
 static void bad_blobs(void **state)
 {
-	static const uint64_t touching[] = { 0, 4, 4, 8 }, backwards[] = { 8, 9, 0, 4 }, empty[] = { 5, 5 };
+	static const uint64_t touching[] = { 0, 4, 4, 8 }, backwards[] = { 8, 9, 0, 4 },
+			      empty[] = { 5, 5 };
 	struct extent_map map = { 0 };
 
 	(void)state;
@@ -174,7 +175,9 @@ static void bad_blobs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(first_gap), cmocka_unit_test(against_bitmap), cmocka_unit_test(reserve_is_enough),
+		cmocka_unit_test(first_gap),
+		cmocka_unit_test(against_bitmap),
+		cmocka_unit_test(reserve_is_enough),
 		cmocka_unit_test(bad_blobs),
 	};
 

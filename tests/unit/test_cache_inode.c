@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Inodes under random operations, several at a time, in a cache with room for few of them in memory: after each round
- * the database must agree with itself and with a model, also after a restart.
+ * Inodes under random operations, several at a time, in a cache with room for few of them in
+ * memory: after each round the database must agree with itself and with a model, also after a
+ * restart.
  */
 #include "tests/unit/cache_fixture.h"
 
@@ -117,7 +118,8 @@ static void do_write(struct fixture *f, unsigned dir, unsigned name)
 		return;
 	file = &model.file[model.at[dir][name]];
 	memset(data, 'a' + rnd(26), len);
-	assert_int_equal(f_write_as(f, file->ino, offset, data, len, rnd(8) ? UNSTABLE : FILE_SYNC), 0);
+	assert_int_equal(f_write_as(f, file->ino, offset, data, len, rnd(8) ? UNSTABLE : FILE_SYNC),
+			 0);
 	memcpy(file->data + offset, data, len);
 	file->size = MAX(file->size, offset + len);
 	if (!rnd(3))
@@ -186,7 +188,8 @@ static void check_all(struct fixture *f)
 		for (unsigned n = 0; n < NAMES; n++) {
 			int i = model.at[d][n];
 
-			assert_int_equal(found(f, model.dir[d], names[n]), i < 0 ? 0 : model.file[i].ino);
+			assert_int_equal(found(f, model.dir[d], names[n]),
+					 i < 0 ? 0 : model.file[i].ino);
 		}
 	}
 	for (unsigned i = 0; i <= DIRS * NAMES; i++) {
@@ -202,18 +205,23 @@ static const char *const must_be_none[] = {
 	"SELECT count(*) FROM name WHERE ino > 0 AND ino NOT IN (SELECT ino FROM inode)",
 	"SELECT count(*) FROM name WHERE dir NOT IN (SELECT ino FROM inode)",
 	/* files without a name, or with another number of names than they say */
-	"SELECT count(*) FROM inode WHERE type = 1 AND nlink <> (SELECT count(*) FROM name WHERE name.ino = inode.ino"
+	"SELECT count(*) FROM inode WHERE type = 1 AND nlink <> (SELECT count(*) FROM name WHERE"
+	" name.ino = inode.ino"
 	" AND name.ino > 0)",
-	"SELECT count(*) FROM inode WHERE type = 1 AND links_up <> (SELECT count(*) FROM name WHERE name.ino = inode.ino"
+	"SELECT count(*) FROM inode WHERE type = 1 AND links_up <> (SELECT count(*) FROM name"
+	" WHERE name.ino = inode.ino"
 	" AND name.ino > 0 AND length(name) = 1)",
-	"SELECT count(*) FROM inode AS d WHERE type = 2 AND nlink <> 2 + (SELECT count(*) FROM name JOIN inode AS i"
+	"SELECT count(*) FROM inode AS d WHERE type = 2 AND nlink <> 2 + (SELECT count(*) FROM"
+	" name JOIN inode AS i"
 	" ON i.ino = name.ino WHERE name.dir = d.ino AND i.type = 2)",
 	/* known upstream, and never said so */
 	"SELECT count(*) FROM inode WHERE links_up > 0 AND ino > 2 AND attr_seq = 0",
-	"SELECT count(*) FROM inode WHERE links_up > 0 AND size > 0 AND type = 1 AND NOT EXISTS (SELECT 1 FROM cml"
+	"SELECT count(*) FROM inode WHERE links_up > 0 AND size > 0 AND type = 1 AND NOT EXISTS"
+	" (SELECT 1 FROM cml"
 	" WHERE cml.ino = inode.ino AND op = 10)",
 	"SELECT count(*) FROM name WHERE ino = 0 AND seq = 0",
-	"SELECT count(*) FROM name WHERE length(name) > 1 AND seq <> 0 AND ino > 0 AND name LIKE '.nfs%'",
+	"SELECT count(*) FROM name WHERE length(name) > 1 AND seq <> 0 AND ino > 0 AND name LIKE"
+	" '.nfs%'",
 };
 
 static void check_database(struct fixture *f)

@@ -45,7 +45,8 @@ static void names_checked(void **state)
 
 		if (!name.len)
 			name.len = strlen(name_cases[i].name);
-		assert_int_equal(f_wait(f, cache_mkdir(f->cache, f_begin(f), ROOT, name, NULL)), name_cases[i].want);
+		assert_int_equal(f_wait(f, cache_mkdir(f->cache, f_begin(f), ROOT, name, NULL)),
+				 name_cases[i].want);
 	}
 	memset(longest, 'x', 256);
 	longest[256] = '\0';
@@ -81,21 +82,25 @@ static void create_modes(void **state)
 
 	assert_int_equal(f_create(f, ROOT, "a", 0644), -EEXIST);
 	/* UNCHECKED cuts an existing file, and sets nothing else of it. */
-	assert_int_equal(f_wait(f, cache_create(f->cache, f_begin(f), ROOT, text("a"), CREATE_UNCHECKED, &change, NULL)),
+	assert_int_equal(f_wait(f, cache_create(f->cache, f_begin(f), ROOT, text("a"),
+						CREATE_UNCHECKED, &change, NULL)),
 			 0);
 	assert_int_equal(f->op.ino, ino);
 	assert_int_equal(f->op.attr.size, 0);
 	assert_int_equal(f->op.attr.mode, 0644);
 	/* EXCLUSIVE with the same verifier is the same call. */
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(f_wait(f, cache_create(f->cache, f_begin(f), ROOT, text("x"), CREATE_EXCLUSIVE, NULL,
-							verifier)), 0);
+		assert_int_equal(f_wait(f, cache_create(f->cache, f_begin(f), ROOT, text("x"),
+							CREATE_EXCLUSIVE, NULL, verifier)),
+				 0);
 		f_reopen(f);
 	}
-	assert_int_equal(f_wait(f, cache_create(f->cache, f_begin(f), ROOT, text("x"), CREATE_EXCLUSIVE, NULL, other)),
+	assert_int_equal(f_wait(f, cache_create(f->cache, f_begin(f), ROOT, text("x"),
+						CREATE_EXCLUSIVE, NULL, other)),
 			 -EEXIST);
 	made_dir(f, ROOT, "d");
-	assert_int_equal(f_wait(f, cache_create(f->cache, f_begin(f), ROOT, text("d"), CREATE_UNCHECKED, &change, NULL)),
+	assert_int_equal(f_wait(f, cache_create(f->cache, f_begin(f), ROOT, text("d"),
+						CREATE_UNCHECKED, &change, NULL)),
 			 -EEXIST);
 }
 
@@ -113,13 +118,19 @@ static void kinds(void **state)
 	assert_int_equal(f->op.count, 13);
 	assert_memory_equal(target, "../some/where", 13);
 	assert_int_equal(f_wait(f, cache_readlink(f->cache, f_begin(f), ROOT, target)), -EINVAL);
-	assert_int_equal(f_wait(f, cache_mknod(f->cache, f_begin(f), ROOT, text("dev"), TYPE_CHR, 5, 1, NULL)), 0);
+	assert_int_equal(f_wait(f, cache_mknod(f->cache, f_begin(f), ROOT, text("dev"), TYPE_CHR, 5,
+					       1, NULL)),
+			 0);
 	assert_int_equal(f->op.attr.major, 5);
 	assert_int_equal(f->op.attr.minor, 1);
-	assert_int_equal(f_wait(f, cache_mknod(f->cache, f_begin(f), ROOT, text("fifo"), TYPE_FIFO, 0, 0, NULL)), 0);
+	assert_int_equal(f_wait(f, cache_mknod(f->cache, f_begin(f), ROOT, text("fifo"), TYPE_FIFO,
+					       0, 0, NULL)),
+			 0);
 	assert_int_equal(f->op.attr.type, TYPE_FIFO);
 	f->cred.uid = 5;
-	assert_int_equal(f_wait(f, cache_mknod(f->cache, f_begin(f), ROOT, text("dev2"), TYPE_BLK, 5, 1, NULL)), -EPERM);
+	assert_int_equal(f_wait(f, cache_mknod(f->cache, f_begin(f), ROOT, text("dev2"), TYPE_BLK,
+					       5, 1, NULL)),
+			 -EPERM);
 }
 
 /* ---- removing ---- */
@@ -211,7 +222,8 @@ static void rename_matrix(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(rename_cases); i++) {
 		const struct rename_case *c = &rename_cases[i];
-		uint64_t dir = made_dir(f, ROOT, c->name), x = made_dir(f, dir, "x"), y = made_dir(f, dir, "y");
+		uint64_t dir = made_dir(f, ROOT, c->name), x = made_dir(f, dir, "x"),
+			 y = made_dir(f, dir, "y");
 		uint64_t a = make_what(f, x, "a", c->from), b = make_what(f, y, "b", c->to);
 
 		if (f_rename(f, x, "a", y, "b") != c->want)
@@ -223,7 +235,8 @@ static void rename_matrix(void **state)
 		assert_int_equal(f_getattr(f, x), 0);
 		assert_int_equal(f->op.attr.nlink, 2 + (c->from >= EMPTY && c->want));
 		assert_int_equal(f_getattr(f, y), 0);
-		assert_int_equal(f->op.attr.nlink, 2 + (c->want ? c->to >= EMPTY : c->from >= EMPTY));
+		assert_int_equal(f->op.attr.nlink,
+				 2 + (c->want ? c->to >= EMPTY : c->from >= EMPTY));
 		if (!c->want && c->from >= EMPTY)
 			assert_int_equal(found(f, a, ".."), y);
 	}
@@ -249,7 +262,10 @@ static void local_names(void **state)
 	uint64_t ino = made(f, ROOT, "open", "still read");
 	int64_t before;
 
-	/* What the kernel does to an open file that is removed: a REMOVE, and nothing more after that. */
+	/*
+	 * What the kernel does to an open file that is removed: a REMOVE, and nothing more after
+	 * that.
+	 */
 	assert_int_equal(f_rename(f, ROOT, "open", ROOT, LOCAL), 0);
 	assert_int_equal(last_op(f), KML_REMOVE);
 	before = records(f);
@@ -395,7 +411,9 @@ static void sticky_and_setgid(void **state)
 static void times(void **state)
 {
 	struct fixture *f = *state;
-	struct attr_change change = { .set = SET_MTIME | SET_ATIME, .mtime = { 1000, 999999999 }, .atime = { -5, 1 } };
+	struct attr_change change = { .set = SET_MTIME | SET_ATIME,
+				      .mtime = { 1000, 999999999 },
+				      .atime = { -5, 1 } };
 	struct timespec ctime, guard;
 	uint64_t ino = made(f, ROOT, "a", "x");
 
@@ -408,7 +426,8 @@ static void times(void **state)
 	assert_true(clock_cmp(f->op.attr.ctime, ctime) > 0);
 	guard = f->op.attr.ctime;
 	assert_int_equal(f_wait(f, cache_setattr(f->cache, f_begin(f), ino, &change, &guard)), 0);
-	assert_int_equal(f_wait(f, cache_setattr(f->cache, f_begin(f), ino, &change, &guard)), -ECANCELED);
+	assert_int_equal(f_wait(f, cache_setattr(f->cache, f_begin(f), ino, &change, &guard)),
+			 -ECANCELED);
 	f_reopen(f);
 	assert_int_equal(f_getattr(f, ino), 0);
 	assert_int_equal(f->op.attr.mtime.tv_sec, 1000);
@@ -421,9 +440,17 @@ static void directory_time_is_the_records(void **state)
 	struct fixture *f = *state;
 
 	made(f, ROOT, "a", NULL);
-	assert_int_equal(query(f, "SELECT (SELECT mtime FROM inode WHERE ino = 2) = (SELECT max(time) FROM cml)"), 1);
+	assert_int_equal(
+		query(f,
+		      "SELECT (SELECT mtime FROM inode WHERE ino = 2) = (SELECT max(time) FROM"
+		      " cml)"),
+		1);
 	assert_int_equal(f_remove(f, ROOT, "a"), 0);
-	assert_int_equal(query(f, "SELECT (SELECT mtime FROM inode WHERE ino = 2) = (SELECT max(time) FROM cml)"), 1);
+	assert_int_equal(
+		query(f,
+		      "SELECT (SELECT mtime FROM inode WHERE ino = 2) = (SELECT max(time) FROM"
+		      " cml)"),
+		1);
 }
 
 /* ---- the duplicate request cache ---- */
@@ -489,7 +516,9 @@ static void list_whole(struct fixture *f, uint64_t dir, unsigned at_once, struct
 	memset(ret, 0, sizeof(*ret));
 	do {
 		ret->limit = ret->n + at_once;
-		assert_int_equal(f_wait(f, cache_readdir(f->cache, f_begin(f), dir, ret->cookie, true, see, ret)), 0);
+		assert_int_equal(f_wait(f, cache_readdir(f->cache, f_begin(f), dir, ret->cookie,
+							 true, see, ret)),
+				 0);
 	} while (!f->op.is_eof);
 }
 
@@ -518,7 +547,8 @@ static void listing(void **state)
 	f->cred.uid = 0;
 	assert_int_equal(f_chmod(f, ROOT, 0711), 0);
 	f->cred.uid = 5;
-	assert_int_equal(f_wait(f, cache_readdir(f->cache, f_begin(f), ROOT, 0, true, see, &some)), -EACCES);
+	assert_int_equal(f_wait(f, cache_readdir(f->cache, f_begin(f), ROOT, 0, true, see, &some)),
+			 -EACCES);
 }
 
 /* rm -r and a listing at once: each entry that stays is seen once, new ones have new cookies. */
@@ -536,14 +566,17 @@ static void listing_while_changing(void **state)
 	memset(&seen, 0, sizeof(seen));
 	for (int i = 0; i < 100; i += 10) {
 		seen.limit = seen.n + 10;
-		assert_int_equal(f_wait(f, cache_readdir(f->cache, f_begin(f), ROOT, seen.cookie, false, see, &seen)),
+		assert_int_equal(f_wait(f, cache_readdir(f->cache, f_begin(f), ROOT, seen.cookie,
+							 false, see, &seen)),
 				 0);
 		/* What was seen goes; what comes must not be taken for it. */
 		snprintf(name, sizeof(name), "n%d", i);
 		assert_int_equal(f_remove(f, ROOT, name), 0);
 	}
 	seen.limit = 0;
-	assert_int_equal(f_wait(f, cache_readdir(f->cache, f_begin(f), ROOT, seen.cookie, false, see, &seen)), 0);
+	assert_int_equal(f_wait(f, cache_readdir(f->cache, f_begin(f), ROOT, seen.cookie, false,
+						 see, &seen)),
+			 0);
 	assert_int_equal(seen.n, 102);
 	highest = seen.cookie;
 	assert_int_equal(f_remove(f, ROOT, "n99"), 0);
@@ -558,10 +591,25 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, f_setup, f_teardown)
 	const struct CMUnitTest tests[] = {
-		T(names_checked), T(lookup_finds), T(create_modes), T(kinds), T(removing), T(hard_links),
-		T(rename_matrix), T(rename_no_circle), T(local_names), T(local_directory_is_logged),
-		T(local_names_of_linked), cmocka_unit_test(access_table), T(permissions), T(sticky_and_setgid), T(times),
-		T(directory_time_is_the_records), T(token_gives_first_result), T(listing), T(listing_while_changing),
+		T(names_checked),
+		T(lookup_finds),
+		T(create_modes),
+		T(kinds),
+		T(removing),
+		T(hard_links),
+		T(rename_matrix),
+		T(rename_no_circle),
+		T(local_names),
+		T(local_directory_is_logged),
+		T(local_names_of_linked),
+		cmocka_unit_test(access_table),
+		T(permissions),
+		T(sticky_and_setgid),
+		T(times),
+		T(directory_time_is_the_records),
+		T(token_gives_first_result),
+		T(listing),
+		T(listing_while_changing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

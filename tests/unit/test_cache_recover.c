@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Invariant 1 (atomic logging), and what crashes and failing disks leave: a fixed row of steps is run in a
- * child process that is killed, or whose disk fails, at the nth passing of each fault point.  After
- * that the cache must be as it was after the last answered step, or the one under way.
+ * Invariant 1 (atomic logging), and what crashes and failing disks leave: a fixed row of steps is
+ * run in a child process that is killed, or whose disk fails, at the nth passing of each fault
+ * point.  After that the cache must be as it was after the last answered step, or the one under
+ * way.
  */
 #include "tests/unit/cache_fixture.h"
 
@@ -102,8 +103,8 @@ static int step_rmdir(struct fixture *f)
 }
 
 static int (*const steps[])(struct fixture *f) = {
-	step_create, step_write, step_overwrite, step_stable, step_mkdir, step_link, step_cut, step_grow, step_chmod,
-	step_rename, step_hide, step_show, step_remove, step_rmdir,
+	step_create, step_write, step_overwrite, step_stable, step_mkdir, step_link,   step_cut,
+	step_grow,   step_chmod, step_rename,	 step_hide,   step_show,  step_remove, step_rmdir,
 };
 #define STEPS ARRAY_SIZE(steps)
 
@@ -168,7 +169,8 @@ static void shared_map(int fd)
 }
 
 /*
- * The program itself, once more: fault points read their rules once in a process.  run: index into children[].
+ * The program itself, once more: fault points read their rules once in a process.  run: index into
+ * children[].
  * Gives the wait status.
  */
 enum child { RUN_ALL, RUN_FULL, RUN_FAILING, RUN_DIRTY };
@@ -226,7 +228,8 @@ static int run_all(struct fixture *f)
 }
 
 static const char *const kill_points[] = {
-	"writer.change", "writer.commit", "writer.committed", "object.sync", "object.cut", "data.pwrite",
+	"writer.change", "writer.commit", "writer.committed",
+	"object.sync",	 "object.cut",	  "data.pwrite",
 };
 
 static void content_files_are_known(struct fixture *f);
@@ -247,7 +250,8 @@ static void killed_anywhere(void **state)
 			shared->answered = 0;
 			snprintf(fault, sizeof(fault), "%s:%u:kill", kill_points[p], nth);
 			status = in_child(&f, fault, RUN_ALL);
-			assert_true(WIFEXITED(status) ? !WEXITSTATUS(status) : WTERMSIG(status) == SIGKILL);
+			assert_true(WIFEXITED(status) ? !WEXITSTATUS(status)
+						      : WTERMSIG(status) == SIGKILL);
 			if (WIFEXITED(status)) {
 				assert_true(nth > 1);	/* the point is passed at all */
 				f_remove_dir(&f);
@@ -256,10 +260,13 @@ static void killed_anywhere(void **state)
 			f_open(&f);
 			snapshot(&f, got);
 			if (strcmp(got, shared->expected[shared->answered]) != 0 &&
-			    (shared->answered == STEPS || strcmp(got, shared->expected[shared->answered + 1]) != 0))
-				fail_msg("%s after step %u:\n%s\n%s\n%s", fault, shared->answered, got,
-					 shared->expected[shared->answered],
-					 shared->answered == STEPS ? "" : shared->expected[shared->answered + 1]);
+			    (shared->answered == STEPS ||
+			     strcmp(got, shared->expected[shared->answered + 1]) != 0))
+				fail_msg("%s after step %u:\n%s\n%s\n%s", fault, shared->answered,
+					 got, shared->expected[shared->answered],
+					 shared->answered == STEPS
+						 ? ""
+						 : shared->expected[shared->answered + 1]);
 			content_files_are_known(&f);
 			assert_int_equal(query(&f, "SELECT count(*) FROM inode WHERE is_dirty"), 0);
 			f_close(&f);
@@ -283,8 +290,8 @@ static int run_full(struct fixture *f)
 			was_full = true;
 			snapshot(f, got);
 			/* A WRITE that has not been committed is seen all the same. */
-			if (strcmp(got, shared->expected[i]) != 0 && steps[i] != step_write && steps[i] != step_overwrite &&
-			    steps[i] != step_stable) {
+			if (strcmp(got, shared->expected[i]) != 0 && steps[i] != step_write &&
+			    steps[i] != step_overwrite && steps[i] != step_stable) {
 				print_message("step %zu:\n%s\n%s\n", i, got, shared->expected[i]);
 				return 2;
 			}
@@ -318,7 +325,8 @@ static void full_anywhere(void **state)
 		f_open(&f);
 		f_close(&f);
 		/* Twice: after the first time the reserve is given up and it is tried again. */
-		snprintf(fault, sizeof(fault), "writer.commit:%u:ENOSPC,writer.commit:%u:ENOSPC", nth, nth + 1);
+		snprintf(fault, sizeof(fault), "writer.commit:%u:ENOSPC,writer.commit:%u:ENOSPC",
+			 nth, nth + 1);
 		status = in_child(&f, fault, RUN_FULL);
 		assert_true(WIFEXITED(status));
 		if (WEXITSTATUS(status) && WEXITSTATUS(status) != FAULT_MET)
@@ -335,7 +343,10 @@ static void full_anywhere(void **state)
 	assert_true(rounds >= STEPS);
 }
 
-/* A commit, or an fsync, fails: reads go on, changes do not, the verifier is another; a restart mends it. */
+/*
+ * A commit, or an fsync, fails: reads go on, changes do not, the verifier is another; a restart
+ * mends it.
+ */
 static int run_failing(struct fixture *f)
 {
 	uint8_t was[8], is[8];
@@ -389,7 +400,8 @@ static void failing_anywhere(void **state)
 			f_open(&f);
 			snapshot(&f, got);
 			if (strcmp(got, shared->expected[shared->answered]) != 0 &&
-			    (shared->answered == STEPS || strcmp(got, shared->expected[shared->answered + 1]) != 0))
+			    (shared->answered == STEPS ||
+			     strcmp(got, shared->expected[shared->answered + 1]) != 0))
 				fail_msg("%s after step %u: %s", fault, shared->answered, got);
 			f_close(&f);
 			f_remove_dir(&f);
@@ -470,13 +482,17 @@ static void leftovers(void **state)
 	put_file(&f, name, "another generation");
 	put_file(&f, "e7/999.1", "nobody's");
 	exec_sql(&f, "UPDATE inode SET ctime = ctime - 90000 * 1000000000 WHERE links_up = 0");
-	exec_sql(&f, "INSERT INTO inode SELECT 77, 5, 5, type, mode, uid, gid, major, minor, 0, 0, parent, size, atime,"
-		     " mtime, ctime, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL FROM inode WHERE ino > 2"
-		     " LIMIT 1");
+	exec_sql(
+		&f,
+		"INSERT INTO inode SELECT 77, 5, 5, type, mode, uid, gid, major, minor, 0, 0,"
+		" parent, size, atime,"
+		" mtime, ctime, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL FROM"
+		" inode WHERE ino > 2"
+		" LIMIT 1");
 	f_open(&f);
 	assert_int_equal(content_files(&f), 1);
 	assert_int_equal(query(&f, "SELECT count(*) FROM inode"), 2);
-	assert_int_equal(query(&f, "SELECT count(*) FROM name"), 2);	/* and the tombstone of "a" */
+	assert_int_equal(query(&f, "SELECT count(*) FROM name"), 2); /* and the tombstone of "a" */
 	assert_content(&f, ino, "content");
 	assert_int_equal(f_truncate(&f, ino, 9), 0);
 	assert_int_equal(f_read(&f, ino, 7, name, 2), 0);
@@ -533,7 +549,10 @@ static void uncommitted_bytes_are_logged(void **state)
 }
 
 static int (*const children[])(struct fixture *f) = {
-	[RUN_ALL] = run_all, [RUN_FULL] = run_full, [RUN_FAILING] = run_failing, [RUN_DIRTY] = run_dirty,
+	[RUN_ALL] = run_all,
+	[RUN_FULL] = run_full,
+	[RUN_FAILING] = run_failing,
+	[RUN_DIRTY] = run_dirty,
 };
 
 /* "child" SHARED DIR WHICH SYNC */
@@ -542,11 +561,13 @@ static int child_main(char **argv)
 	struct fixture f = { .wait_us = US_PER_S };
 
 	(void)alarm(60);
-	if (!freopen("/dev/null", "w", stderr))	/* the error state is logged, on purpose, many times */
+	if (!freopen("/dev/null", "w",
+		     stderr)) /* the error state is logged, on purpose, many times */
 		return 9;
 	shared_map(open(argv[1], O_RDWR));
 	snprintf(f.dir, sizeof(f.dir), "%s", argv[2]);
-	f.config = (struct cache_config){ .dir = f.dir, .no_sync = !argv[4][0], .starts_empty = true };
+	f.config =
+		(struct cache_config){ .dir = f.dir, .no_sync = !argv[4][0], .starts_empty = true };
 	f_open(&f);
 	return children[atoi(argv[3])](&f);
 }
@@ -554,8 +575,11 @@ static int child_main(char **argv)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(killed_anywhere), cmocka_unit_test(full_anywhere), cmocka_unit_test(failing_anywhere),
-		cmocka_unit_test(leftovers), cmocka_unit_test(local_names_are_kept),
+		cmocka_unit_test(killed_anywhere),
+		cmocka_unit_test(full_anywhere),
+		cmocka_unit_test(failing_anywhere),
+		cmocka_unit_test(leftovers),
+		cmocka_unit_test(local_names_are_kept),
 		cmocka_unit_test(uncommitted_bytes_are_logged),
 	};
 	int failed;

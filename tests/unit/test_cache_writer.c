@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Group commit: what shares a transaction, what does not harm the others, and when things are told. */
+/*
+ * Group commit: what shares a transaction, what does not harm the others, and when things are told.
+ */
 #include "tests/unit/cache_fixture.h"
 
 #include <pthread.h>
@@ -120,8 +122,10 @@ static void probe_done(struct change *change, int err)
 
 static void probe_submit(struct fixture *f, struct probe *probe, unsigned index, int fails)
 {
-	*probe = (struct probe){ .change = { .run = probe_run, .done = probe_done }, .f = f, .index = index,
-				 .fails = fails };
+	*probe = (struct probe){
+		.change = { .run = probe_run, .done = probe_done }, .f = f, .index = index,
+		.fails = fails,
+	};
 	probe->change.arg = probe;
 	writer_submit(f->cache, &probe->change);
 }
@@ -134,7 +138,10 @@ static void probes_wait(unsigned n)
 	pthread_mutex_unlock(&probe_lock);
 }
 
-/* All that waits goes into one transaction, in order; one that fails takes nothing of the others with it. */
+/*
+ * All that waits goes into one transaction, in order; one that fails takes nothing of the others
+ * with it.
+ */
 static void group(void **state)
 {
 	static struct probe probes[MANY];
@@ -196,8 +203,8 @@ static void resize_done(struct change *change, int err)
 }
 
 /*
- * Cut and grown within one group: the bytes between must be zeros, so the file has to be cut on the disk in
- * between, which is after a commit.
+ * Cut and grown within one group: the bytes between must be zeros, so the file has to be cut on the
+ * disk in between, which is after a commit.
  */
 static void cut_and_grown(void **state)
 {
@@ -234,7 +241,8 @@ static int half_run(struct change *change)
 	uint64_t ino = *(uint64_t *)change->arg, seq;
 	int err;
 
-	record.body.kml_body_u.unlink.name = (kml_name){ .kml_name_val = (char *)"a", .kml_name_len = 1 };
+	record.body.kml_body_u.unlink.name =
+		(kml_name){ .kml_name_val = (char *)"a", .kml_name_len = 1 };
 	edit = inode_edit(change, ino, &err);
 	assert_non_null(edit);
 	EDIT(edit, mode, 0777);
@@ -266,7 +274,9 @@ static int own_view_run(struct change *change)
 {
 	struct cache *cache = change->cache;
 	struct inode_edit *edit, *again;
-	struct inode_values v = { .type = TYPE_DIR, .mode = 0755, .nlink = 2, .parent = ROOT, .is_listed = true };
+	struct inode_values v = {
+		.type = TYPE_DIR, .mode = 0755, .nlink = 2, .parent = ROOT, .is_listed = true
+	};
 	struct kml_oid oid;
 	struct name_info info;
 	int err;
