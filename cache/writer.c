@@ -170,9 +170,9 @@ static int change_run(struct cache *cache, struct writer *w, struct change *chan
 		err = inode_edits_flush(change);
 	if (!err)
 		err = token_store(cache, w, change);
-	if (err && !transaction_is_gone(cache))
-		/* Should that fail, the transaction is gone: group_run() looks. */
-		(void)db_run(cache->write_db, "ROLLBACK TO change", "");
+	/* A change that cannot be taken back takes the whole group with it: group_run() looks. */
+	if (err && !transaction_is_gone(cache) && db_run(cache->write_db, "ROLLBACK TO change", ""))
+		(void)db_run(cache->write_db, "ROLLBACK", "");
 	if (!transaction_is_gone(cache)) {
 		got = db_run(cache->write_db, "RELEASE change", "");
 		err = err ? err : got;
