@@ -1,0 +1,764 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "httpd/apply.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/fault.h"
+#include "base/log.h"
+#include "httpd/journal.h"
+#include "httpd/segment.h"
+#include "httpd/upload.h"
+
+/*
+ * The order of things, for one segment (docs/ARCHITECTURE.md "The upstream"):
+ *
+ *  (1) What local programs did to what the records are about is journalled, in a transaction of its own.
+ *  (2) New files and contents are made in stage/ and synced.
+ *  (3) Commit A: the records and what was staged go into 'intent'; before it, stage/done-MARK-0 is made.
+ *  (4) Per record: certify by the tables, one rename (or link, unlink, chmod) on disk, the tables (not
+ *      committed), then rename done-MARK-K to done-MARK-K+1.
+ *  (5) The directories' times; sync.
+ *  (6) Commit B: tables, journal, answers, last seq, minus the intent.
+ *
+ * After a crash between A and B the tables are as before the segment, and the files are as after its
+ * first K records, or K+1.  Certifying depends on nothing but the tables and the records, so going through the
+ * first K again without touching a file gives the tables that belong to the files; for the one
+ * behind them a look at the files tells; the rest is done as if for the first time.  Looking at files alone
+ * would not do: CREATE a, RENAME a b leaves no trace of the CREATE at a.
+ */
+
+#define ROOM_MIN (4u << 20)	/* bytes that must be free for a batch to be begun, besides its own size */
+#define SURPRISES_MAX 5		/* for one record, one after the other; a hundred times would not help either */
+
+/* ---- the segment's own helpers ---- */
+
+void segment_stage_name(uint64_t client, uint64_t seq, char ret_name[64])
+{
+	snprintf(ret_name, 64, "new-%016llx-%llu", (unsigned long long)client, (unsigned long long)seq);
+}
+
+void segment_trash_name(uint64_t client, uint64_t seq, char ret_name[64])
+{
+	snprintf(ret_name, 64, "%016llx-%llu", (unsigned long long)client, (unsigned long long)seq);
+}
+
+static struct touched *find_touched(const struct segment *segment, int64_t id)
+{
+	struct hash_node *node = hash_first(&segment->touched, hash_u64((uint64_t)id));
+
+	while (node && container_of(node, struct touched, node)->id != id)
+		node = hash_next(node);
+	return node ? container_of(node, struct touched, node) : NULL;
+}
+
+int segment_touch(struct segment *segment, int64_t id, bool is_dir_time, bool is_file)
+{
+	struct touched *touched = find_touched(segment, id);
+
+	if (!touched) {
+		touched = calloc(1, sizeof(*touched));
+		if (!touched)
+			return -ENOMEM;
+		touched->id = id;
+		hash_insert(&segment->touched, &touched->node, hash_u64((uint64_t)id));
+	}
+	touched->is_dir_time |= is_dir_time;
+	touched->is_file |= is_file;
+	return 0;
+}
+
+bool segment_is_touched(const struct segment *segment, int64_t id)
+{
+	const struct touched *touched = find_touched(segment, id);
+
+	return touched && touched->is_file;
+}
+
+int segment_look(struct segment *segment, int64_t dir, struct slice name)
+{
+	struct reconcile_item *more;
+
+	if (segment->look.n == segment->look.cap) {
+		more = realloc(segment->look.v, (segment->look.cap ? 2 * segment->look.cap : 16) * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		segment->look.cap = segment->look.cap ? 2 * segment->look.cap : 16;
+		segment->look.v = more;
+	}
+	segment->look.v[segment->look.n].dir = dir;
+	name_set(&segment->look.v[segment->look.n++].name, name);
+	return 0;
+}
+
+static void free_touched(struct hash_node *node, void *arg)
+{
+	(void)arg;
+	free(container_of(node, struct touched, node));
+}
+
+static int segment_init(struct segment *segment, struct tree *tree, uint64_t client, const char *host)
+{
+	memset(segment, 0, sizeof(*segment));
+	segment->tree = tree;
+	segment->client = client;
+	segment->host = host;
+	return hash_init(&segment->touched);
+}
+
+static void segment_release(struct segment *segment)
+{
+	hash_drain(&segment->touched, free_touched, NULL);
+	hash_release(&segment->touched);
+	free(segment->look.v);
+}
+
+/* ---- progress ---- */
+
+static void progress_name(const struct segment *segment, uint32_t done, char name[64])
+{
+	snprintf(name, 64, "done-%016llx-%u", (unsigned long long)segment->mark, done);
+}
+
+static int progress_begin(struct segment *segment)
+{
+	char name[64];
+	int fd;
+
+	segment->progress = 0;
+	progress_name(segment, 0, name);
+	fd = openat(segment->tree->stage_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	(void)close(fd);	/* only its name says something */
+	return 0;
+}
+
+static int progress_next(struct segment *segment)
+{
+	char from[64], to[64];
+	int dirfd = segment->tree->stage_fd;
+
+	progress_name(segment, segment->progress, from);
+	progress_name(segment, segment->progress + 1, to);
+	if (renameat(dirfd, from, dirfd, to) < 0)
+		return -errno;
+	segment->progress++;
+	return 0;
+}
+
+static void progress_end(const struct segment *segment)
+{
+	char name[64];
+
+	progress_name(segment, segment->progress, name);
+	(void)unlinkat(segment->tree->stage_fd, name, 0);	/* its mark is never used again */
+}
+
+struct progress_search {
+	const struct segment *segment;
+	uint32_t done;
+};
+
+static int progress_find(void *arg, const char *name)
+{
+	struct progress_search *search = arg;
+	unsigned long long mark;
+	unsigned done;
+
+	if (sscanf(name, "done-%16llx-%u", &mark, &done) == 2 && mark == search->segment->mark)
+		search->done = MAX(search->done, done);
+	return 0;
+}
+
+/* ---- the intent ---- */
+
+struct plan_head {
+	uint64_t mark;
+	uint64_t size_of_plan;
+};
+
+static int write_intent(struct segment *segment)
+{
+	struct kml_batch batch = { .format = KML_VERSION, .client = segment->client, .host = (char *)segment->host,
+				   .acked = segment->acked };
+	struct plan_head head = { segment->mark, sizeof(struct plan) };
+	struct kml_record *records;
+	struct buf text, plan;
+	int err;
+
+	records = calloc(segment->n, sizeof(*records));
+	if (!records)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < segment->n; i++) {
+		records[i] = segment->records[i];
+		if (records[i].body.op == KML_STORE)
+			memset(&records[i].body.kml_body_u.store.content, 0, sizeof(struct kml_content));
+	}
+	batch.records.records_val = records;
+	batch.records.records_len = segment->n;
+	buf_init(&text, 0);
+	buf_init(&plan, 0);
+	buf_append(&plan, &head, sizeof(head));
+	buf_append(&plan, segment->plan, segment->n * sizeof(*segment->plan));
+	err = kml_batch_encode(&text, &batch);
+	if (!err)
+		err = buf_error(&plan);
+	if (!err)
+		err = FAULT("apply.intent");
+	if (!err)
+		err = tree_begin(segment->tree);
+	if (!err) {
+		err = sql_run(segment->tree->sql, "INSERT INTO intent (one, batch, plan) VALUES (1, ?1, ?2)", "bb",
+			      (struct slice){ text.data, text.len }, (struct slice){ plan.data, plan.len });
+		if (err)
+			tree_rollback(segment->tree);
+		else
+			err = tree_commit(segment->tree);
+	}
+	buf_release(&plan);
+	buf_release(&text);
+	free(records);
+	return err;
+}
+
+/* 1: there is one, to be released with kml_batch_release() and free(); 0: none; or -errno. */
+static int read_intent(struct tree *tree, struct kml_batch *ret_batch, struct plan **ret_plan, uint64_t *ret_mark)
+{
+	struct kml_batch batch;
+	struct plan_head head;
+	struct plan *copy;
+	sqlite3_stmt *stmt;
+	struct slice text, plan;
+	int got;
+
+	got = sql_query(tree->sql, &stmt, "SELECT batch, plan FROM intent", "");
+	if (got <= 0)
+		return got;
+	text = sql_column(stmt, 0);
+	plan = sql_column(stmt, 1);
+	got = kml_batch_decode(text.data, text.len, &batch);
+	if (!got && (plan.len < sizeof(head) || plan.len != sizeof(head) + batch.records.records_len * sizeof(*copy))) {
+		kml_batch_release(&batch);
+		got = -EUCLEAN;
+	}
+	if (got) {
+		sql_done(stmt);
+		return -EUCLEAN;
+	}
+	memcpy(&head, plan.data, sizeof(head));
+	copy = malloc(plan.len);
+	if (copy)
+		memcpy(copy, (const char *)plan.data + sizeof(head), plan.len - sizeof(head));
+	sql_done(stmt);
+	if (!copy || head.size_of_plan != sizeof(*copy)) {
+		free(copy);
+		kml_batch_release(&batch);
+		return copy ? -EUCLEAN : -ENOMEM;
+	}
+	*ret_batch = batch;
+	*ret_plan = copy;
+	*ret_mark = head.mark;
+	return 1;
+}
+
+/* ---- answers ---- */
+
+static int keep_answer(struct tree *tree, uint64_t client, struct kml_answer *answer)
+{
+	struct kml_answers one = { .answers = { 1, answer } };
+	struct buf buf;
+	int err;
+
+	buf_init(&buf, 0);
+	err = kml_answers_encode(&buf, &one);
+	if (!err)
+		err = sql_run(tree->sql, "INSERT INTO answer (client, seq, answer) VALUES (?1, ?2, ?3)", "iib",
+			      (int64_t)client, (int64_t)answer->seq, (struct slice){ buf.data, buf.len });
+	buf_release(&buf);
+	return err;
+}
+
+static int kept_answer(struct tree *tree, uint64_t client, uint64_t seq, struct kml_answer *ret_answer)
+{
+	struct kml_answers one;
+	sqlite3_stmt *stmt;
+	struct slice text;
+	int got;
+
+	got = sql_query(tree->sql, &stmt, "SELECT answer FROM answer WHERE client = ?1 AND seq = ?2", "ii", (int64_t)client,
+			(int64_t)seq);
+	if (got <= 0)
+		return got;
+	text = sql_column(stmt, 0);
+	got = kml_answers_decode(text.data, text.len, &one);
+	sql_done(stmt);
+	if (got || one.answers.answers_len != 1)
+		return got ? got : -EUCLEAN;
+	*ret_answer = one.answers.answers_val[0];
+	free(one.answers.answers_val);
+	return 1;
+}
+
+static int last_seq(struct tree *tree, uint64_t client, uint64_t *ret_seq)
+{
+	sqlite3_stmt *stmt;
+	int got = sql_query(tree->sql, &stmt, "SELECT last_seq FROM client WHERE client = ?1", "i", (int64_t)client);
+
+	*ret_seq = got > 0 ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
+	if (got > 0)
+		sql_done(stmt);
+	return got < 0 ? got : 0;
+}
+
+static int count_client(const struct segment *segment, uint64_t seq)
+{
+	return sql_run(segment->tree->sql, "INSERT INTO client (client, last_seq, host, seen) VALUES (?1, ?2, ?3, ?4) "
+		       "ON CONFLICT (client) DO UPDATE SET last_seq = ?2, host = ?3, seen = ?4",
+		       "iiti", (int64_t)segment->client, (int64_t)seq, segment->host, file_now().sec);
+}
+
+static void release_answers(struct kml_answer *answers, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		xdr_free((xdrproc_t)xdr_kml_answer, &answers[i]);
+	memset(answers, 0, n * sizeof(*answers));
+}
+
+static int forget_acked(struct tree *tree, uint64_t client, uint64_t acked)
+{
+	return sql_run(tree->sql, "DELETE FROM answer WHERE client = ?1 AND seq <= ?2", "ii", (int64_t)client,
+		       (int64_t)MIN(acked, (uint64_t)INT64_MAX));
+}
+
+/* ---- a segment ---- */
+
+/* What became of a segment. */
+struct outcome {
+	uint32_t done;		/* records that are answered */
+	int why;		/* STEP_SURPRISE, STEP_RETRY, or 0: all of them */
+	int error;		/* errno */
+};
+
+/*
+ * Records that no step can be found for after SURPRISES_MAX tries are refused: what cannot be applied must not hold
+ * up what has nothing to do with it.
+ */
+static int refuse(struct segment *segment, uint32_t i, int error, struct kml_answer *ret_answer)
+{
+	*ret_answer = (struct kml_answer){ .seq = segment->records[i].seq, .status = KML_REFUSED,
+					   .error = (unsigned)(error ? error : EBUSY) };
+	segment->must_end = true;
+	log_warn("apply: record refused, local programs keep getting in its way: client=%016llx seq=%llu %s: %s",
+		 (unsigned long long)segment->client, (unsigned long long)segment->records[i].seq,
+		 kml_op_name(segment->records[i].body.op), strerror((int)ret_answer->error));
+	return 0;
+}
+
+/* (4): all records of the segment, up to the first that must wait. */
+static int run_records(struct segment *segment, bool refuse_first, int refuse_error, struct kml_answer *answers,
+		       struct outcome *ret_outcome)
+{
+	struct outcome outcome = { 0 };
+	int got = 0;
+
+	for (uint32_t i = 0; i < segment->n; i++) {
+		if (!segment->is_redo && tree_is_stopping(segment->tree)) {
+			outcome = (struct outcome){ i, STEP_RETRY, ESHUTDOWN };
+			break;
+		}
+		got = FAULT("apply.step");
+		if (!got && refuse_first && !i)
+			got = refuse(segment, i, refuse_error, &answers[i]);
+		else if (!got)
+			got = step_record(segment, i, &answers[i], &outcome.error);
+		if (got) {
+			outcome.why = got;
+			break;
+		}
+		outcome.done = i + 1;
+		got = FAULT("apply.stepped");
+		if (!got && !segment->must_end && i >= segment->progress)
+			got = progress_next(segment);
+		if (!got)
+			got = keep_answer(segment->tree, segment->client, &answers[i]);
+		if (got)
+			return got;
+		if (segment->must_end)
+			break;
+	}
+	*ret_outcome = outcome;
+	return got < 0 ? got : 0;
+}
+
+/* (4) to (6).  On failure the tables are as before, and tree->needs_redo is set. */
+static int run_segment(struct segment *segment, bool refuse_first, int refuse_error, struct kml_answer *answers,
+		       struct outcome *ret_outcome)
+{
+	struct tree *tree = segment->tree;
+	struct outcome outcome = { 0 };
+	int err;
+
+	err = tree_begin(tree);
+	if (err)
+		goto fail;
+	err = run_records(segment, refuse_first, refuse_error, answers, &outcome);
+	if (!err)
+		err = step_finish(segment);
+	if (!err && outcome.done)
+		err = count_client(segment, segment->records[outcome.done - 1].seq);
+	if (!err)
+		err = forget_acked(tree, segment->client, segment->acked);
+	if (!err)
+		err = sql_exec(tree->sql, "DELETE FROM intent");
+	if (!err)
+		err = FAULT("apply.commit");
+	if (err) {
+		tree_rollback(tree);
+		goto fail;
+	}
+	err = tree_commit(tree);
+	if (err)
+		goto fail;
+	(void)FAULT("apply.committed");		/* a place to be killed at */
+	*ret_outcome = outcome;
+	return 0;
+fail:
+	release_answers(answers, segment->n);	/* they are kept when it is redone, or made anew */
+	tree->needs_redo = true;
+	return err;
+}
+
+/* After commit B: what was removed is deleted now, what was staged for nothing too. */
+static void clear_away(struct segment *segment, uint32_t done)
+{
+	char name[64], upload[KML_KEY_MAX + 32];
+
+	for (uint32_t i = 0; i < done; i++) {
+		const struct kml_record *record = &segment->records[i];
+		const struct kml_content *content = &record->body.kml_body_u.store.content;
+
+		if (record->body.op == KML_REMOVE) {
+			segment_trash_name(segment->client, record->seq, name);
+			(void)unlinkat(segment->tree->trash_fd, name, 0);	/* ENOENT: it was not removed */
+			continue;
+		}
+		if (segment->plan[i].is_staged) {
+			segment_stage_name(segment->client, record->seq, name);
+			(void)file_delete(segment->tree->stage_fd, name);	/* ENOENT: it was used */
+		}
+		if (record->body.op == KML_STORE && content->where == KML_STAGED) {
+			upload_seal(segment->tree, segment->client, content->kml_content_u.key, upload);
+			(void)unlinkat(segment->tree->stage_fd, upload, 0);	/* ENOENT: it was used itself */
+		}
+	}
+	progress_end(segment);
+}
+
+/* ---- after a crash ---- */
+
+static int delete_rubbish(void *arg, const char *name)
+{
+	int dirfd = *(int *)arg;
+	char second[8];
+
+	if (sscanf(name, "up-%7s", second) == 1)
+		return 0;
+	(void)file_delete(dirfd, name);		/* the next start tries again */
+	return 0;
+}
+
+/* Do what is left of the intent.  With the lock. */
+static int redo(struct tree *tree)
+{
+	struct progress_search search = { 0 };
+	struct kml_answer *answers = NULL;
+	struct outcome outcome = { 0 };
+	struct segment segment;
+	struct kml_batch batch;
+	struct plan *plan;
+	uint64_t mark;
+	int got;
+
+	got = read_intent(tree, &batch, &plan, &mark);
+	if (got <= 0)
+		return got;
+	got = segment_init(&segment, tree, batch.client, batch.host);
+	answers = calloc(batch.records.records_len + 1, sizeof(*answers));
+	if (!got && !answers)
+		got = -ENOMEM;
+	if (!got) {
+		segment.records = batch.records.records_val;
+		segment.n = batch.records.records_len;
+		segment.plan = plan;
+		segment.is_redo = true;
+		segment.mark = mark;
+		segment.acked = batch.acked;
+		search.segment = &segment;
+		got = file_each(tree->stage_fd, progress_find, &search);
+	}
+	if (!got) {
+		segment.done = segment.progress = search.done;
+		segment.needs_syncfs = true;
+		log_info("apply: finishing a batch that was interrupted: client=%016llx records=%u done=%u",
+			 (unsigned long long)batch.client, segment.n, segment.done);
+		got = run_segment(&segment, false, 0, answers, &outcome);
+	}
+	if (!got) {
+		clear_away(&segment, outcome.done);
+		release_answers(answers, segment.n);
+		if (segment.look.n)
+			got = reconcile_locked(tree, segment.look.v, segment.look.n);
+	}
+	segment_release(&segment);
+	free(answers);
+	free(plan);
+	kml_batch_release(&batch);
+	return got;
+}
+
+int apply_lock(struct tree *tree)
+{
+	int err;
+
+	tree_lock(tree);
+	err = tree->broken;
+	if (!err && tree->needs_redo) {
+		err = redo(tree);
+		if (!err)
+			tree->needs_redo = false;
+	}
+	if (err)
+		tree_unlock(tree);
+	return err;
+}
+
+int apply_recover(struct tree *tree)
+{
+	int err;
+
+	tree_lock(tree);
+	tree->needs_redo = true;
+	tree_unlock(tree);
+	err = apply_lock(tree);
+	if (err)
+		return err;
+	err = file_each(tree->stage_fd, delete_rubbish, &tree->stage_fd);
+	if (!err)
+		err = file_each(tree->trash_fd, delete_rubbish, &tree->trash_fd);
+	if (!err)
+		err = journal_prune(tree, JOURNAL_KEPT);
+	tree_unlock(tree);
+	if (!err)
+		upload_expire(tree);
+	return err;
+}
+
+/* ---- a batch ---- */
+
+static int check_batch(const struct kml_batch *batch)
+{
+	uint64_t seq = 0;
+
+	if (!batch->client)
+		return -EINVAL;
+	for (u_int i = 0; i < batch->records.records_len; i++) {
+		if (batch->records.records_val[i].seq <= seq || batch->records.records_val[i].seq > INT64_MAX)
+			return -EINVAL;
+		seq = batch->records.records_val[i].seq;
+	}
+	return 0;
+}
+
+/* Exactly once: what was applied before gets its answer again.  *ret_n: so many. */
+static int repeat_answers(struct tree *tree, const struct kml_batch *batch, struct kml_answer *answers, uint32_t *ret_n)
+{
+	uint64_t last;
+	uint32_t i;
+	int got;
+
+	got = last_seq(tree, batch->client, &last);
+	if (got)
+		return got;
+	for (i = 0; i < batch->records.records_len && batch->records.records_val[i].seq <= last; i++) {
+		uint64_t seq = batch->records.records_val[i].seq;
+
+		got = kept_answer(tree, batch->client, seq, &answers[i]);
+		if (got < 0)
+			return got;
+		if (!got && seq > batch->acked)
+			return -ESTALE;
+		if (!got)
+			answers[i] = (struct kml_answer){ .seq = seq, .status = KML_ALREADY };
+		*ret_n = i + 1;
+	}
+	*ret_n = i;
+	return 0;
+}
+
+static uint64_t bytes_of(const struct kml_batch *batch)
+{
+	uint64_t bytes = 0;
+
+	for (u_int i = 0; i < batch->records.records_len; i++) {
+		const struct kml_body *body = &batch->records.records_val[i].body;
+
+		bytes += 4096;
+		if (body->op == KML_STORE && body->kml_body_u.store.content.where == KML_INLINE)
+			bytes += body->kml_body_u.store.content.kml_content_u.bytes.bytes_len;
+	}
+	return bytes;
+}
+
+/* (1) to (6) for the records of the segment; -ENOSPC and the like before A leave all as it was. */
+static int one_segment(struct segment *segment, bool refuse_first, int refuse_error, struct kml_answer *answers,
+		       struct outcome *ret_outcome)
+{
+	struct outcome outcome = { 0 };
+	int err;
+
+	err = prepare_look(segment);
+	if (!err)
+		err = FAULT("apply.stage");
+	if (!err)
+		err = prepare_stage(segment);
+	if (err)
+		return err;
+	if (!segment->n && !segment->cut_error) {
+		ret_outcome->why = STEP_SURPRISE;
+		return 0;
+	}
+	if (segment->n) {
+		err = progress_begin(segment);
+		if (!err)
+			err = write_intent(segment);
+		if (err) {
+			progress_end(segment);
+			return err;
+		}
+		(void)FAULT("apply.intended");	/* a place to be killed at */
+		err = run_segment(segment, refuse_first, refuse_error, answers, &outcome);
+		if (err)
+			return err;
+		clear_away(segment, outcome.done);
+	}
+	if (!outcome.why && segment->cut_error) {
+		outcome.why = STEP_RETRY;
+		outcome.error = segment->cut_error;
+	}
+	*ret_outcome = outcome;
+	return 0;
+}
+
+/* All that is new in a batch, in as many segments as it takes.  *io_n: records answered. */
+static int apply_new(struct tree *tree, const struct kml_batch *batch, struct kml_answer *answers, uint32_t *io_n)
+{
+	uint32_t total = batch->records.records_len, first = *io_n, surprises = 0;
+	struct plan *plan = calloc(total + 1, sizeof(*plan));
+	struct outcome outcome = { 0 };
+	struct segment segment;
+	int err;
+
+	if (!plan)
+		return -ENOMEM;
+	err = segment_init(&segment, tree, batch->client, batch->host);
+	if (err) {
+		free(plan);
+		return err;
+	}
+	while (!err && first < total && outcome.why != STEP_RETRY) {
+		bool refuse_first = surprises >= SURPRISES_MAX;
+		int refuse_error = outcome.error;
+
+		segment.records = batch->records.records_val + first;
+		segment.plan = plan + first;
+		segment.n = total - first;
+		segment.acked = batch->acked;
+		segment.cut_error = 0;
+		segment.must_end = false;
+		segment.needs_syncfs = false;
+		segment.mark = hash_u64(tree->position ^ hash_u64(batch->records.records_val[first].seq ^
+								  hash_u64((uint64_t)file_ns(file_now()))));
+		hash_drain(&segment.touched, free_touched, NULL);
+		for (uint32_t i = first; i < total; i++)
+			plan[i].is_into = false;	/* the file it was to fill has its place by now */
+		if (refuse_first)
+			prepare_undo(&segment, 0);
+		outcome = (struct outcome){ 0 };
+		err = one_segment(&segment, refuse_first, refuse_error, answers + first, &outcome);
+		if (err)
+			break;
+		surprises = outcome.done ? outcome.why == STEP_SURPRISE : surprises + 1;
+		first += outcome.done;
+	}
+	/* What local programs did meanwhile to what was touched. */
+	if (!err && segment.look.n && reconcile_locked(tree, segment.look.v, segment.look.n))
+		log_warn("apply: could not look again at what local programs changed; a later look will find it");
+	for (uint32_t i = first; i < total && !tree->needs_redo; i++) {
+		segment.records = batch->records.records_val;
+		segment.plan = plan;
+		prepare_undo(&segment, i);
+	}
+	segment_release(&segment);
+	free(plan);
+	*io_n = first;
+	if (!err && first < total)
+		answers[first].error = (unsigned)(outcome.error ? outcome.error : EAGAIN);
+	return err;
+}
+
+static int apply_locked(struct tree *tree, const struct kml_batch *batch, struct kml_answer *answers)
+{
+	uint32_t total = batch->records.records_len, n = 0;
+	unsigned error;
+	int err;
+
+	err = repeat_answers(tree, batch, answers, &n);
+	if (err)
+		return err;
+	err = n < total ? tree_has_room(tree, ROOM_MIN + bytes_of(batch)) : 0;
+	if (!err && n < total)
+		err = apply_new(tree, batch, answers, &n);
+	if (err && n < total)
+		answers[n].error = (unsigned)-err;
+	if (err)
+		log_warn("apply: batch not applied, the client will send it again: client=%016llx records=%u: %s",
+			 (unsigned long long)batch->client, total - n, strerror(-err));
+	error = n < total ? answers[n].error : 0;
+	for (uint32_t i = n; i < total; i++)
+		answers[i] = (struct kml_answer){ .seq = batch->records.records_val[i].seq, .status = KML_RETRY,
+						  .error = error };
+	/* Only thrift, and the next batch says it again. */
+	if (total == 0 && batch->acked)
+		(void)forget_acked(tree, batch->client, batch->acked);
+	return 0;
+}
+
+int apply_batch(struct tree *tree, const struct kml_batch *batch, struct buf *answers_buf)
+{
+	struct kml_answers answers = { 0 };
+	uint32_t n = batch->records.records_len;
+	int err;
+
+	err = check_batch(batch);
+	if (err)
+		return err;
+	answers.answers.answers_val = calloc(n + 1, sizeof(struct kml_answer));
+	if (!answers.answers.answers_val)
+		return -ENOMEM;
+	answers.answers.answers_len = n;
+	err = apply_lock(tree);
+	if (err) {
+		kml_answers_release(&answers);
+		return err;
+	}
+	err = apply_locked(tree, batch, answers.answers.answers_val);
+	answers.position = tree->position;
+	tree_unlock(tree);
+	if (!err)
+		err = kml_answers_encode(answers_buf, &answers);
+	kml_answers_release(&answers);
+	return err;
+}

@@ -1,0 +1,749 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "httpd/reconcile.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "httpd/apply.h"
+#include "httpd/change.h"
+
+#define RACY_NS 20000000ll	/* a file's time may be that coarse */
+#define COMMIT_ENTRIES 2000	/* entries in one transaction, about */
+#define CHUNK 64		/* names read at a time */
+
+struct id_list {
+	int64_t *v;	/* owned */
+	size_t n, cap;
+};
+
+struct item_list {
+	struct reconcile_item *v;	/* owned */
+	size_t n, cap;
+};
+
+struct run {
+	struct tree *tree;
+	const struct reconcile_hooks *hooks;
+	bool is_deep;			/* go into directories that were known before, too */
+	bool is_by_name;		/* no directory is being read: its own time is looked at with its name */
+	bool may_yield;			/* the lock is ours to give away for a moment */
+	bool in_txn;
+	uint64_t held_since_us;
+	uint64_t first_position;	/* of this transaction */
+	uint64_t changes;
+	struct id_list walk;		/* directories to be read */
+	size_t walked;
+	struct item_list replaced;	/* names that hold another file than recorded: after all new names */
+	struct item_list missing;	/* names that hold nothing: at the very end */
+};
+
+static int add_id(struct id_list *list, int64_t id)
+{
+	int64_t *more;
+
+	if (list->n == list->cap) {
+		more = realloc(list->v, (list->cap ? 2 * list->cap : 64) * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		list->cap = list->cap ? 2 * list->cap : 64;
+		list->v = more;
+	}
+	list->v[list->n++] = id;
+	return 0;
+}
+
+static int add_item(struct item_list *list, int64_t dir, struct slice name)
+{
+	struct reconcile_item *more;
+
+	if (list->n == list->cap) {
+		more = realloc(list->v, (list->cap ? 2 * list->cap : 16) * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		list->cap = list->cap ? 2 * list->cap : 16;
+		list->v = more;
+	}
+	list->v[list->n].dir = dir;
+	name_set(&list->v[list->n++].name, name);
+	return 0;
+}
+
+/* ---- the transaction ---- */
+
+static int begin(struct run *run)
+{
+	int err;
+
+	if (run->in_txn)
+		return 0;
+	err = tree_begin(run->tree);
+	if (err)
+		return err;
+	run->in_txn = true;
+	run->first_position = run->tree->position;
+	return 0;
+}
+
+static int end(struct run *run, int err)
+{
+	uint64_t entries = run->tree->position - run->first_position;
+
+	if (!run->in_txn)
+		return err;
+	run->in_txn = false;
+	if (err) {
+		tree_rollback(run->tree);
+		return err;
+	}
+	err = tree_commit(run->tree);
+	if (!err)
+		run->changes += entries;
+	return err;
+}
+
+/* Between two pieces of work: let others have the lock when it was held for long. */
+static int breathe(struct run *run)
+{
+	uint64_t now = clock_us();
+	int err;
+
+	tree_trim_dirs(run->tree);
+	if (run->hooks && run->hooks->is_stopping && run->hooks->is_stopping(run->hooks->arg))
+		return -EINTR;
+	if (!run->may_yield)
+		return 0;
+	if (now - run->held_since_us < RECONCILE_HOLD_US &&
+	    (!run->in_txn || run->tree->position - run->first_position < COMMIT_ENTRIES))
+		return 0;
+	err = end(run, 0);
+	tree_unlock(run->tree);
+	if (!err)
+		err = apply_lock(run->tree);
+	if (err) {
+		tree_lock(run->tree);	/* the caller unlocks */
+		return err;
+	}
+	run->held_since_us = clock_us();
+	return 0;
+}
+
+/* ---- one object ---- */
+
+static bool is_racy(const struct file_stat *st)
+{
+	int64_t age = file_ns(file_now()) - file_ns(st->attr.mtime);
+
+	return st->attr.type == KML_REG && age > -RACY_NS && age < RACY_NS;
+}
+
+static void take_file(struct object *object, const struct file_stat *st)
+{
+	object->file = st->id;
+	object->ctime = st->ctime;
+	object->file_nlink = st->attr.nlink;
+	object->attr.atime = st->attr.atime;
+	object->is_racy = is_racy(st);
+}
+
+static bool same_file(const struct object *object, const struct file_stat *st)
+{
+	return object->attr.type == st->attr.type && file_id_equal(object->file, st->id);
+}
+
+/* (2).  is_moved: its ctime is explained already. */
+static bool is_content_changed(const struct object *object, const struct file_stat *st, bool is_moved)
+{
+	const struct kml_attr *a = &object->attr, *b = &st->attr;
+
+	if (a->type != KML_REG)
+		return false;
+	if (!file_id_equal(object->file, st->id) || a->size != b->size || file_time_cmp(a->mtime, b->mtime))
+		return true;
+	if (object->is_racy)
+		return true;
+	return object->ctime && object->ctime != st->ctime && !is_moved && object->file_nlink == b->nlink &&
+	       a->mode == b->mode && a->uid == b->uid && a->gid == b->gid;
+}
+
+/* The object is there, as st: what is new about it? */
+static int compare(struct run *run, struct object *object, const struct file_stat *st, bool is_moved)
+{
+	struct change_by by = change_by_local();
+	unsigned set = 0;
+	bool is_data, has_time;
+	int err = 0;
+
+	if (!is_moved && same_file(object, st) && object->ctime == st->ctime && !object->is_racy &&
+	    object->file_nlink == st->attr.nlink && object->attr.size == st->attr.size &&
+	    (object->attr.type == KML_DIR || !file_time_cmp(object->attr.mtime, st->attr.mtime)))
+		return 0;
+	is_data = is_content_changed(object, st, is_moved);
+	if (object->attr.mode != st->attr.mode && object->attr.type != KML_LNK)
+		set |= KML_SET_MODE;
+	if (object->attr.uid != st->attr.uid)
+		set |= KML_SET_UID;
+	if (object->attr.gid != st->attr.gid)
+		set |= KML_SET_GID;
+	has_time = object->attr.type != KML_DIR || run->is_by_name;
+	if (object->attr.type != KML_REG && has_time && file_time_cmp(object->attr.mtime, st->attr.mtime))
+		set |= KML_SET_MTIME;
+	err = begin(run);
+	if (err)
+		return err;
+	take_file(object, st);
+	if (has_time)
+		object->attr.mtime = st->attr.mtime;
+	object->attr.size = st->attr.size;
+	object->attr.mode = st->attr.mode;
+	object->attr.uid = st->attr.uid;
+	object->attr.gid = st->attr.gid;
+	if (is_data)
+		err = change_store(run->tree, &by, object, NULL);
+	if (!err && set)
+		err = change_setattr(run->tree, &by, object, set);
+	if (!err && !is_data && !set)
+		err = object_update(run->tree->sql, object);
+	return err;
+}
+
+/* Look at it again soon, if a write might have been missed. */
+static void watch_racy(struct run *run, const struct object *object, int64_t dir, struct slice name)
+{
+	struct reconcile_item item = { .dir = dir };
+
+	if (!object->is_racy || !run->hooks || !run->hooks->again)
+		return;
+	name_set(&item.name, name);
+	run->hooks->again(run->hooks->arg, &item);
+}
+
+/* ---- directories' own times ---- */
+
+/* Take over the directory's mtime, so that the entries about its names show it.  1: it was another one. */
+static int refresh_dir(struct run *run, int64_t id)
+{
+	struct object dir;
+	struct file_stat st;
+	int fd = tree_dir(run->tree, id);
+	int got;
+
+	if (fd < 0)
+		return 0;	/* it is missing itself, and will be found so */
+	got = object_by_id(run->tree->sql, id, &dir);
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	got = file_stat(fd, "", &st);
+	if (got)
+		return got;
+	if (!file_time_cmp(dir.attr.mtime, st.attr.mtime))
+		return 0;
+	got = begin(run);
+	if (got)
+		return got;
+	dir.attr.mtime = st.attr.mtime;
+	got = object_update(run->tree->sql, &dir);
+	return got ? got : 1;
+}
+
+static int journal_dir_time(struct run *run, int64_t id)
+{
+	struct change_by by = change_by_local();
+	struct object dir;
+	int got;
+
+	got = object_by_id(run->tree->sql, id, &dir);
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	return change_setattr(run->tree, &by, &dir, KML_SET_MTIME);
+}
+
+/* The root has no name that could be looked at. */
+static int compare_root(struct run *run)
+{
+	struct object root;
+	struct file_stat st;
+	int got;
+
+	got = object_by_id(run->tree->sql, ROOT_ID, &root);
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	got = file_stat(run->tree->root_fd, "", &st);
+	return got ? got : compare(run, &root, &st, false);
+}
+
+/* ---- names ---- */
+
+/* What the name holds: 1 and *ret_stat, 0: nothing that is exported, or -errno. */
+static int stat_name(struct run *run, int64_t dir, const char *name, struct file_stat *ret_stat)
+{
+	int fd, err;
+
+	if (dir == ROOT_ID && !strcmp(name, STATE_DIR))
+		return 0;
+	fd = tree_dir(run->tree, dir);
+	if (fd < 0)
+		return fd == -ENOMEM || fd == -EMFILE || fd == -ENFILE || fd == -EIO ? fd : 0;
+	err = file_stat(fd, name, ret_stat);
+	if (err)
+		return err == -ENOENT || err == -ENOTDIR || err == -ENAMETOOLONG ? 0 : err;
+	return ret_stat->dev == run->tree->dev;
+}
+
+/* (1): a name of the object where it is not any more: 1 and *ret_row, 0: all are good. */
+static int lost_name(struct run *run, const struct object *object, struct name_row *ret_row)
+{
+	AUTO_FREE struct name_row *rows = NULL;
+	struct file_stat st;
+	size_t n;
+	int got;
+
+	got = names_of(run->tree->sql, object->id, &rows, &n);
+	for (size_t i = 0; !got && i < n; i++) {
+		got = stat_name(run, rows[i].dir, rows[i].name.text, &st);
+		if (got < 0)
+			return got;
+		if (!got || !same_file(object, &st)) {
+			*ret_row = rows[i];
+			return 1;
+		}
+		got = 0;
+	}
+	return got;
+}
+
+static int make(struct run *run, int64_t dir, struct slice name, const struct file_stat *st)
+{
+	struct change_by by = change_by_local();
+	struct object object = { .attr = st->attr };
+	char target[KML_TARGET_MAX + 1];
+	struct slice text = { NULL, 0 };
+	int err;
+
+	if (st->attr.type == KML_LNK) {
+		int len = file_readlink(tree_dir(run->tree, dir), name.data, target);
+
+		if (len <= 0)
+			return len == -ENOMEM ? len : 0;	/* gone again; an event will say so */
+		text = (struct slice){ target, (size_t)len };
+	}
+	by.uid = st->attr.uid;
+	take_file(&object, st);
+	err = begin(run);
+	if (!err)
+		err = change_make(run->tree, &by, &object, dir, name, (struct slice){ NULL, 0 }, text);
+	if (err)
+		return err;
+	watch_racy(run, &object, dir, name);
+	return object.attr.type == KML_DIR ? add_id(&run->walk, object.id) : 0;
+}
+
+/* The known object has come to dir/name, where 'replaced' was (or NULL). */
+static int moved(struct run *run, struct object *object, const struct name_row *from, int64_t dir, struct slice name,
+		 struct object *replaced, const struct file_stat *st)
+{
+	struct change_by by = change_by_local();
+	int err;
+
+	err = begin(run);
+	if (!err)
+		err = refresh_dir(run, from->dir);
+	if (err >= 0)
+		err = change_rename(run->tree, &by, object, from, dir, name, (struct slice){ NULL, 0 }, replaced);
+	if (err)
+		return err;
+	tree_forget_dir(run->tree, object->id);
+	err = compare(run, object, st, true);
+	if (!err && object->attr.type == KML_DIR)
+		err = add_id(&run->walk, object->id);
+	return err;
+}
+
+/* A name that the tables do not have. */
+static int new_name(struct run *run, int64_t dir, struct slice name, const struct file_stat *st)
+{
+	struct change_by by = change_by_local();
+	struct object object;
+	struct name_row from;
+	int got;
+
+	got = object_by_file(run->tree->sql, st->id, &object);
+	if (got > 0 && object.attr.type != st->attr.type)
+		got = 0;
+	if (got <= 0)
+		return got ? got : make(run, dir, name, st);
+	got = lost_name(run, &object, &from);
+	if (got)
+		return got < 0 ? got : moved(run, &object, &from, dir, name, NULL, st);
+	if (object.attr.type == KML_DIR)
+		return 0;	/* it is on its way right now; its events come */
+	got = begin(run);
+	if (!got)
+		got = change_link(run->tree, &by, &object, dir, name, (struct slice){ NULL, 0 });
+	return got ? got : compare(run, &object, st, true);
+}
+
+/*
+ * A directory's name holds something else, and where the directory went is not known yet: give it a name that nobody
+ * has, and look for it to the end.  It gets its new name when it is found, or is removed with what is missing.
+ */
+static int park(struct run *run, struct object *object, const struct name_row *row)
+{
+	struct change_by by = change_by_local();
+	char name[64];
+	int err;
+
+	snprintf(name, sizeof(name), ".moved-%lld-%llu", (long long)object->id,
+		 (unsigned long long)run->tree->position);
+	err = change_rename(run->tree, &by, object, row, row->dir, (struct slice){ name, strlen(name) },
+			    (struct slice){ NULL, 0 }, NULL);
+	if (err)
+		return err;
+	tree_forget_dir(run->tree, object->id);
+	return add_item(&run->missing, row->dir, (struct slice){ name, strlen(name) });
+}
+
+/* A name that holds another file than the tables say. */
+static int replaced_name(struct run *run, const struct reconcile_item *item)
+{
+	struct change_by by = change_by_local();
+	struct slice name = name_slice(&item->name);
+	struct object old, known;
+	struct file_stat st;
+	struct name_row row, from;
+	int got;
+
+	got = stat_name(run, item->dir, item->name.text, &st);
+	if (got > 0)
+		got = name_get(run->tree->sql, item->dir, name, &row);
+	else if (!got)
+		return add_item(&run->missing, item->dir, name);
+	if (!got)
+		return new_name(run, item->dir, name, &st);	/* the old object was found elsewhere meanwhile */
+	if (got > 0)
+		got = object_by_id(run->tree->sql, row.object, &old);
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	if (same_file(&old, &st))
+		return compare(run, &old, &st, false);
+	got = begin(run);
+	if (got)
+		return got;
+	if (old.attr.type == KML_DIR) {
+		got = park(run, &old, &row);
+		return got ? got : new_name(run, item->dir, name, &st);
+	}
+	got = object_by_file(run->tree->sql, st.id, &known);
+	if (got > 0 && known.attr.type != st.attr.type)
+		got = 0;
+	if (got < 0)
+		return got;
+	if (got && known.attr.type != KML_DIR) {
+		got = lost_name(run, &known, &from);
+		if (got < 0)
+			return got;
+		if (got)
+			return moved(run, &known, &from, item->dir, name, &old, &st);
+	} else if (!got && old.attr.type == KML_REG && st.attr.type == KML_REG && old.attr.nlink == 1) {
+		/* An editor's way to save: the new file has the old one's place, and is its next version. */
+		got = compare(run, &old, &st, false);
+		if (!got)
+			watch_racy(run, &old, item->dir, name);
+		return got;
+	}
+	got = change_unlink(run->tree, &by, &old, &row);
+	return got ? got : new_name(run, item->dir, name, &st);
+}
+
+/* Pass 1 for one name. */
+static int look_at(struct run *run, int64_t dir, struct slice name, bool *ret_is_known)
+{
+	struct object object;
+	struct file_stat st;
+	struct name_row row;
+	int is_there, is_known, got;
+
+	*ret_is_known = false;
+	if (name.len == 1 && *(const char *)name.data == '.')
+		return compare_root(run);
+	is_there = stat_name(run, dir, name.data, &st);
+	if (is_there < 0)
+		return is_there;
+	is_known = name_get(run->tree->sql, dir, name, &row);
+	if (is_known < 0)
+		return is_known;
+	if (!is_there)
+		return is_known ? add_item(&run->missing, dir, name) : 0;
+	if (!is_known)
+		return new_name(run, dir, name, &st);
+	*ret_is_known = true;
+	got = object_by_id(run->tree->sql, row.object, &object);
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	if (!same_file(&object, &st))
+		return add_item(&run->replaced, dir, name);
+	got = compare(run, &object, &st, false);
+	if (!got)
+		watch_racy(run, &object, dir, name);
+	if (!got && run->is_deep && object.attr.type == KML_DIR)
+		got = add_id(&run->walk, object.id);
+	return got;
+}
+
+/* ---- pass 2 ---- */
+
+static int remove_name(struct run *run, const struct name_row *row)
+{
+	struct change_by by = change_by_local();
+	struct object object;
+	struct name_row child;
+	size_t n;
+	int got;
+
+	got = object_by_id(run->tree->sql, row->object, &object);
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	while (object.attr.type == KML_DIR) {
+		got = names_after(run->tree->sql, object.id, (struct slice){ NULL, 0 }, &child, 1, &n);
+		if (!got && n)
+			got = remove_name(run, &child);
+		if (got)
+			return got;
+		if (!n)
+			break;
+	}
+	/* Removing what was in it has changed its row. */
+	got = object_by_id(run->tree->sql, row->object, &object);
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	tree_forget_dir(run->tree, object.id);
+	return change_unlink(run->tree, &by, &object, row);
+}
+
+static int missing_name(struct run *run, const struct reconcile_item *item)
+{
+	struct object object;
+	struct file_stat st;
+	struct name_row row;
+	int got;
+
+	got = name_get(run->tree->sql, item->dir, name_slice(&item->name), &row);
+	if (got <= 0)
+		return got;
+	got = stat_name(run, item->dir, item->name.text, &st);
+	if (got < 0)
+		return got;
+	if (got) {
+		got = object_by_id(run->tree->sql, row.object, &object);
+		if (got <= 0)
+			return got ? got : -EUCLEAN;
+		/* Back again: what it is now will be looked at when its event comes. */
+		if (same_file(&object, &st) || !run->hooks || !run->hooks->again)
+			return 0;
+		run->hooks->again(run->hooks->arg, item);
+		return 0;
+	}
+	got = begin(run);
+	if (!got)
+		got = refresh_dir(run, item->dir);
+	return got < 0 ? got : remove_name(run, &row);
+}
+
+/* ---- runs ---- */
+
+struct reading {
+	struct run *run;
+	int64_t dir;
+	int64_t known;		/* names that the tables have too */
+};
+
+static int read_name(void *arg, const char *name)
+{
+	struct reading *reading = arg;
+	bool is_known;
+	int err;
+
+	err = look_at(reading->run, reading->dir, (struct slice){ name, strlen(name) }, &is_known);
+	reading->known += is_known;
+	return err;
+}
+
+static int find_missing(struct run *run, int64_t dir)
+{
+	AUTO_FREE struct name_row *rows = malloc(CHUNK * sizeof(*rows));
+	struct name after = { 0 };
+	struct file_stat st;
+	size_t n;
+	int got;
+
+	if (!rows)
+		return -ENOMEM;
+	do {
+		got = names_after(run->tree->sql, dir, name_slice(&after), rows, CHUNK, &n);
+		if (got)
+			return got;
+		for (size_t i = 0; i < n; i++) {
+			got = stat_name(run, dir, rows[i].name.text, &st);
+			if (!got)
+				got = add_item(&run->missing, dir, name_slice(&rows[i].name));
+			if (got < 0)
+				return got;
+		}
+		if (n)
+			after = rows[n - 1].name;
+	} while (n == CHUNK);
+	return 0;
+}
+
+static int settle_replaced(struct run *run)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < run->replaced.n; i++) {
+		struct reconcile_item item = run->replaced.v[i];	/* the list may move meanwhile */
+
+		err = replaced_name(run, &item);
+	}
+	run->replaced.n = 0;
+	return err;
+}
+
+static int count_names(struct tree *tree, int64_t dir, int64_t *ret_n)
+{
+	sqlite3_stmt *stmt;
+	int got = sql_query(tree->sql, &stmt, "SELECT count(*) FROM name WHERE dir = ?1", "i", dir);
+
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	*ret_n = sqlite3_column_int64(stmt, 0);
+	sql_done(stmt);
+	return 0;
+}
+
+/* Pass 1 for all of a directory. */
+static int read_dir(struct run *run, int64_t dir)
+{
+	struct reading reading = { .run = run, .dir = dir };
+	size_t missing = run->missing.n;
+	uint64_t position;
+	struct name_row row;
+	int64_t names;
+	int fd, err, is_changed;
+
+	fd = tree_dir(run->tree, dir);
+	if (fd == -ENOMEM || fd == -EMFILE || fd == -ENFILE)
+		return fd;
+	if (fd < 0) {
+		/* It is not where it was, or not to be opened: its name will tell. */
+		err = name_of(run->tree->sql, dir, &row);
+		return err <= 0 ? err : fd == -EACCES ? 0 : add_item(&run->missing, row.dir, name_slice(&row.name));
+	}
+	if (run->hooks && run->hooks->enter)
+		run->hooks->enter(run->hooks->arg, dir, fd);
+	if (dir == ROOT_ID) {
+		err = compare_root(run);
+		if (err)
+			return err;
+	}
+	is_changed = refresh_dir(run, dir);
+	if (is_changed < 0)
+		return is_changed;
+	position = run->tree->position;
+	err = count_names(run->tree, dir, &names);
+	if (!err)
+		err = file_each(fd, read_name, &reading);
+	if (!err && reading.known < names)
+		err = find_missing(run, dir);
+	if (!err)
+		err = settle_replaced(run);
+	if (!err && is_changed && position == run->tree->position && missing == run->missing.n)
+		err = journal_dir_time(run, dir);
+	return err == -ENOENT ? 0 : err;
+}
+
+static int run_all(struct run *run, const struct reconcile_item *items, size_t n)
+{
+	bool is_known;
+	int err = 0;
+
+	run->is_by_name = true;
+	for (size_t i = 0; !err && i < n; i++) {
+		if (!items[i].name.len) {
+			err = add_id(&run->walk, items[i].dir);
+			continue;
+		}
+		/* One event per name: the directory's time once for a run of them. */
+		if (!i || items[i].dir != items[i - 1].dir)
+			err = refresh_dir(run, items[i].dir);
+		if (err >= 0)
+			err = look_at(run, items[i].dir, name_slice(&items[i].name), &is_known);
+		if (!err)
+			err = breathe(run);
+	}
+	run->is_by_name = false;
+	if (!err)
+		err = settle_replaced(run);
+	while (!err && run->walked < run->walk.n) {
+		err = read_dir(run, run->walk.v[run->walked++]);
+		if (!err)
+			err = breathe(run);
+	}
+	for (size_t i = 0; !err && i < run->missing.n; i++) {
+		struct reconcile_item item = run->missing.v[i];
+
+		err = missing_name(run, &item);
+		if (!err)
+			err = breathe(run);
+	}
+	return end(run, err);
+}
+
+static void release(struct run *run)
+{
+	free(run->walk.v);
+	free(run->replaced.v);
+	free(run->missing.v);
+}
+
+static int take_lock_and_run(struct run *run, const struct reconcile_item *items, size_t n, uint64_t *ret_changes)
+{
+	int err = apply_lock(run->tree);
+
+	if (err)
+		return err;
+	run->held_since_us = clock_us();
+	err = run_all(run, items, n);
+	tree_unlock(run->tree);
+	release(run);
+	if (ret_changes)
+		*ret_changes = run->changes;
+	log_debug(LOG_WATCH, "reconcile: names=%zu directories=%zu changes=%llu err=%d", n, run->walked,
+		  (unsigned long long)run->changes, err);
+	return err;
+}
+
+int reconcile_names(struct tree *tree, const struct reconcile_item *items, size_t n, const struct reconcile_hooks *hooks,
+		    uint64_t *ret_changes)
+{
+	struct run run = { .tree = tree, .hooks = hooks, .may_yield = true };
+
+	return take_lock_and_run(&run, items, n, ret_changes);
+}
+
+int reconcile_all(struct tree *tree, const struct reconcile_hooks *hooks, uint64_t *ret_changes)
+{
+	struct run run = { .tree = tree, .hooks = hooks, .is_deep = true, .may_yield = true };
+	struct reconcile_item root = { .dir = ROOT_ID };
+
+	return take_lock_and_run(&run, &root, 1, ret_changes);
+}
+
+int reconcile_locked(struct tree *tree, const struct reconcile_item *items, size_t n)
+{
+	struct run run = { .tree = tree };
+	int err = run_all(&run, items, n);
+
+	release(&run);
+	return err;
+}
