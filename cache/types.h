@@ -13,7 +13,7 @@
 #define CACHE_NAME_MAX 255
 #define CACHE_LINK_MAX 32000u
 #define CACHE_TARGET_MAX 4096
-#define CACHE_SIZE_MAX INT64_MAX
+#define CACHE_SIZE_MAX ((uint64_t)INT64_MAX)
 
 /* The numbers of ftype3 in RFC 1813, and of kml_type. */
 enum file_type { TYPE_REG = 1, TYPE_DIR, TYPE_BLK, TYPE_CHR, TYPE_LNK, TYPE_SOCK, TYPE_FIFO };
