@@ -172,6 +172,7 @@ void conn_flush(struct conn *conn)
 
 	if (conn->is_dead)
 		return;
+	conn_get(conn);		/* it may die in here */
 	list_del(&conn->flush_node);
 	while (conn->tx_len) {
 		struct msghdr msg = { .msg_iov = iov };
@@ -195,6 +196,7 @@ void conn_flush(struct conn *conn)
 		tx_consume(conn, (size_t)n);
 	}
 	update_events(conn);
+	conn_put(conn);
 }
 
 /* ---- receiving ---- */

@@ -37,12 +37,15 @@ void drc_release(struct drc *drc)
 	hash_release(&drc->table);
 }
 
-void drc_key(const void *record, size_t len, uint8_t ret_key[DRC_KEY_LEN])
+void drc_key(const struct slice *parts, size_t n, uint8_t ret_key[DRC_KEY_LEN])
 {
-	/* It fails for lengths that are out of range only. */
-	int err = blake2s(ret_key, record, NULL, DRC_KEY_LEN, len, 0);
+	blake2s_state state;
+	int err = blake2s_init(&state, DRC_KEY_LEN);
 
-	assert(!err);
+	for (size_t i = 0; i < n; i++)
+		err |= blake2s_update(&state, parts[i].data, parts[i].len);
+	err |= blake2s_final(&state, ret_key, DRC_KEY_LEN);
+	assert(!err);	/* it fails for lengths that are out of range only */
 }
 
 /* The key is a good hash already. */

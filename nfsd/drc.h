@@ -3,9 +3,9 @@
  * drc: the duplicate request cache.
  *
  * A client that hears nothing sends its call again.  Doing a REMOVE twice would answer the second with
- * NOENT, so the replies to calls that are not idempotent are kept.  A call's key is a hash of its whole
- * record: xid, procedure, credential, arguments.  The peer's port is not in it, since a client that reconnects
- * may come from another one.
+ * NOENT, so the replies to calls that are not idempotent are kept.  A call's key is a hash of its xid, procedure,
+ * caller and arguments.  The peer's port is not in it, since a client that reconnects may come from another
+ * one; nor are the stamp and the machine's name of AUTH_SYS, since a client may encode the call anew each time.
  *
  *	        drc_begin()              drc_finish()
  *	(none) ------------> RUNNING(call) ------------> DONE(reply) --> (dropped, the oldest first)
@@ -46,7 +46,8 @@ struct drc {
 int drc_init(struct drc *drc, size_t max);	/* -ENOMEM */
 void drc_release(struct drc *drc);
 
-void drc_key(const void *record, size_t len, uint8_t ret_key[DRC_KEY_LEN]);
+/* The hash of all parts, one after the other. */
+void drc_key(const struct slice *parts, size_t n, uint8_t ret_key[DRC_KEY_LEN]);
 
 /* The entry of this key, running or done; NULL: never seen, or forgotten. */
 struct drc_entry *drc_find(struct drc *drc, const uint8_t key[DRC_KEY_LEN]);

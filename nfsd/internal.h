@@ -68,7 +68,7 @@ struct nfsd {
 	struct drc drc;
 	struct mount_list mounts;
 	struct rpcbind *rpcbind;	/* NULL: not registered */
-	struct log_gate refused_gate, dropped_gate;
+	struct log_gate refused_gate, dropped_gate, garbage_gate;
 
 	bool is_stopping, is_told;	/* nfsd_stop() was called; stopped() was */
 	struct loop_timer stop_timer;

@@ -35,17 +35,18 @@ bool nfs3_getattr_reply(struct rpc_call *call, int err, struct xdr_out *out)
 int nfs3_setattr(struct rpc_call *call)
 {
 	struct slice fh = nfs3_in_fh(&call->args);
+	int err, bad = nfs3_in_sattr(&call->args, &call->u.set.change);
 	bool is_guarded;
 	uint64_t ino;
-	int err;
 
-	nfs3_in_sattr(&call->args, &call->u.set.change);
 	is_guarded = xdr_in_bool(&call->args);
 	if (is_guarded)
 		call->u.set.guard = nfs3_in_time(&call->args);
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
 	err = nfs3_open_fh(call, fh, &ino);
+	if (!err)
+		err = bad;
 	if (err)
 		return err;
 	return cache_setattr(call->tree->cache, &call->op, ino, &call->u.set.change,

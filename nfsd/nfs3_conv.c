@@ -39,7 +39,12 @@ static unsigned in_set_time(struct xdr_in *in, unsigned set_now, unsigned set_va
 	}
 }
 
-void nfs3_in_sattr(struct xdr_in *in, struct attr_change *ret_change)
+static bool is_time(struct timespec t)
+{
+	return t.tv_nsec >= 0 && t.tv_nsec < 1000000000;
+}
+
+int nfs3_in_sattr(struct xdr_in *in, struct attr_change *ret_change)
 {
 	struct attr_change change = { 0 };
 
@@ -62,6 +67,7 @@ void nfs3_in_sattr(struct xdr_in *in, struct attr_change *ret_change)
 	change.set |= in_set_time(in, SET_ATIME_NOW, SET_ATIME, &change.atime);
 	change.set |= in_set_time(in, SET_MTIME_NOW, SET_MTIME, &change.mtime);
 	*ret_change = change;
+	return is_time(change.atime) && is_time(change.mtime) ? 0 : -EINVAL;
 }
 
 int nfs3_open_fh(struct rpc_call *call, struct slice fh, uint64_t *ret_ino)

@@ -26,11 +26,13 @@ static bool emit(void *arg, const struct cache_dirent *entry)
 
 	if (is_plus)
 		size += 4 + (entry->attr ? NFS3_ATTR : 0) + NFS3_POST_FH;
-	if (call->bulk_len + size > call->u.readdir.count || basic > call->u.readdir.dir_room) {
+	/* The first one is given whatever dircount says: some clients put next to nothing there. */
+	if (call->bulk_len + size > call->u.readdir.count ||
+	    (call->bulk_len && basic > call->u.readdir.dir_room)) {
 		call->u.readdir.is_full = true;
 		return false;
 	}
-	call->u.readdir.dir_room -= (uint32_t)basic;
+	call->u.readdir.dir_room -= (uint32_t)MIN(basic, (size_t)call->u.readdir.dir_room);
 	out = xdr_out_of(rpc_bulk_data(call) + call->bulk_len, size);
 	xdr_out_u32(&out, true);	/* an entry follows */
 	xdr_out_u64(&out, entry->ino);

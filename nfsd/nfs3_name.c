@@ -77,16 +77,18 @@ int nfs3_create(struct rpc_call *call)
 	struct where where = in_where(&call->args);
 	enum create_how how = (enum create_how)xdr_in_enum(&call->args, CREATE_EXCLUSIVE + 1);
 	struct slice verifier = { NULL, 0 };
+	int err, bad = 0;
 	uint64_t dir;
-	int err;
 
 	if (how == CREATE_EXCLUSIVE)
 		verifier = xdr_in_fixed(&call->args, NFS3_CREATEVERFSIZE);
 	else
-		nfs3_in_sattr(&call->args, &call->u.set.change);
+		bad = nfs3_in_sattr(&call->args, &call->u.set.change);
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
 	err = nfs3_open_fh(call, where.fh, &dir);
+	if (!err)
+		err = bad;
 	if (err)
 		return err;
 	return cache_create(call->tree->cache, &call->op, dir, where.name, how,
@@ -116,13 +118,14 @@ bool nfs3_create_reply(struct rpc_call *call, int err, struct xdr_out *out)
 int nfs3_mkdir(struct rpc_call *call)
 {
 	struct where where = in_where(&call->args);
+	int err, bad = nfs3_in_sattr(&call->args, &call->u.set.change);
 	uint64_t dir;
-	int err;
 
-	nfs3_in_sattr(&call->args, &call->u.set.change);
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
 	err = nfs3_open_fh(call, where.fh, &dir);
+	if (!err)
+		err = bad;
 	if (err)
 		return err;
 	return cache_mkdir(call->tree->cache, &call->op, dir, where.name, &call->u.set.change);
@@ -136,15 +139,15 @@ bool nfs3_mkdir_reply(struct rpc_call *call, int err, struct xdr_out *out)
 int nfs3_symlink(struct rpc_call *call)
 {
 	struct where where = in_where(&call->args);
-	struct slice target;
+	int err, bad = nfs3_in_sattr(&call->args, &call->u.set.change);
+	struct slice target = nfs3_in_name(&call->args);
 	uint64_t dir;
-	int err;
 
-	nfs3_in_sattr(&call->args, &call->u.set.change);
-	target = nfs3_in_name(&call->args);
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
 	err = nfs3_open_fh(call, where.fh, &dir);
+	if (!err)
+		err = bad;
 	if (err)
 		return err;
 	return cache_symlink(call->tree->cache, &call->op, dir, where.name, target, &call->u.set.change);
@@ -161,11 +164,11 @@ int nfs3_mknod(struct rpc_call *call)
 	uint32_t type = xdr_in_u32(&call->args), major = 0, minor = 0;
 	bool is_device = type == TYPE_CHR || type == TYPE_BLK;
 	bool is_special = is_device || type == TYPE_SOCK || type == TYPE_FIFO;
+	int err, bad = 0;
 	uint64_t dir;
-	int err;
 
 	if (is_special)
-		nfs3_in_sattr(&call->args, &call->u.set.change);
+		bad = nfs3_in_sattr(&call->args, &call->u.set.change);
 	if (is_device) {
 		major = xdr_in_u32(&call->args);
 		minor = xdr_in_u32(&call->args);
@@ -173,8 +176,8 @@ int nfs3_mknod(struct rpc_call *call)
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
 	err = nfs3_open_fh(call, where.fh, &dir);
-	if (!err && !is_special)
-		err = -NFSD_EBADTYPE;
+	if (!err)
+		err = is_special ? bad : -NFSD_EBADTYPE;
 	if (err)
 		return err;
 	return cache_mknod(call->tree->cache, &call->op, dir, where.name, (enum file_type)type, major, minor,

@@ -109,6 +109,16 @@ static void reply_accepted(struct conn *conn, uint32_t xid, enum accept_stat sta
 		stat_add(&conn->nfsd->stats.bad_calls, 1);
 }
 
+static void reply_garbage(struct conn *conn, uint32_t xid, const struct rpc_proc *proc)
+{
+	unsigned held;
+
+	if (log_gate_open(&conn->nfsd->garbage_gate, 10, &held))
+		log_warn("rpc: call refused, its arguments do not decode: procedure=%s peer=%s held_back=%u",
+			 proc->name, conn->peer, held);
+	reply_accepted(conn, xid, GARBAGE_ARGS, 0);
+}
+
 static void reply_denied(struct conn *conn, uint32_t xid, enum reject_stat reject, enum auth_stat why)
 {
 	size_t len = 4 + 16 + (reject == RPC_MISMATCH ? 8 : 4);
@@ -230,7 +240,7 @@ static int call_run(struct rpc_call *call, struct block *block)
 	case RPC_GARBAGE:
 		if (call->remembered)
 			drc_forget(&call->nfsd->drc, call->remembered);
-		reply_accepted(call->conn, call->xid, GARBAGE_ARGS, 0);
+		reply_garbage(call->conn, call->xid, call->proc);
 		call_free(call);
 		return 0;
 	case RPC_LATER:
@@ -391,11 +401,17 @@ int rpc_dispatch(struct conn *conn, struct block *block, const unsigned char *da
 		return 0;
 	}
 	if (xdr_in_left(&in) > proc->args_max) {
-		reply_accepted(conn, xid, GARBAGE_ARGS, 0);
+		reply_garbage(conn, xid, proc);
 		return 0;
 	}
 	if (proc->flags & RPC_REMEMBER) {
-		drc_key(data, len, key);
+		const struct slice parts[] = {
+			{ data, 6 * 4 },	/* from xid to procedure */
+			{ &cred, sizeof(cred) },
+			{ in.p, xdr_in_left(&in) },
+		};
+
+		drc_key(parts, ARRAY_SIZE(parts), key);
 		if (find_duplicate(conn, key))
 			return 0;
 	}
@@ -415,7 +431,6 @@ int rpc_dispatch(struct conn *conn, struct block *block, const unsigned char *da
 	call->program = program;
 	call->proc = proc;
 	call->xid = xid;
-	call->auth_flavor = cred_flavor;
 	call->op.cred = cred;
 	call->start_us = conn->recv_us;
 	call->op.deadline_us = conn->recv_us + nfsd->lookup_wait_us;

@@ -80,7 +80,6 @@ struct rpc_call {
 	struct drc_entry *remembered;
 	struct list node;		/* in nfsd->deferred, or the free calls */
 	uint32_t xid;
-	uint32_t auth_flavor;
 	uint64_t start_us;		/* when it arrived */
 	/* What the procedure keeps while it waits.  What it passes to the cache by pointer must lie here or in args. */
 	union {

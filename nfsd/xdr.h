@@ -120,7 +120,7 @@ static inline struct slice xdr_in_opaque(struct xdr_in *in, size_t max)
 {
 	uint32_t len = xdr_in_u32(in);
 
-	if (len > max) {
+	if (len > max || len > xdr_in_left(in)) {	/* the latter: padding it must not wrap around */
 		in->is_bad = true;
 		len = 0;
 	}
