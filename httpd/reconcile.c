@@ -456,17 +456,26 @@ static int replaced_name(struct run *run, const struct reconcile_item *item)
 	return got ? got : new_name(run, item->dir, name, &st);
 }
 
+static bool is_entered(const struct run *run, const struct object *dir)
+{
+	return !run->hooks || !run->hooks->is_entered || run->hooks->is_entered(run->hooks->arg, dir->id, dir->file);
+}
+
 /* Pass 1 for one name. */
 static int look_at(struct run *run, int64_t dir, struct slice name, bool *ret_is_known)
 {
 	struct object object;
 	struct file_stat st;
-	struct name_row row;
+	struct name_row row, own;
 	int is_there, is_known, got;
 
 	*ret_is_known = false;
-	if (name.len == 1 && *(const char *)name.data == '.')
-		return compare_root(run);
+	if (name.len == 1 && *(const char *)name.data == '.') {
+		if (dir == ROOT_ID)
+			return compare_root(run);
+		is_known = name_of(run->tree->sql, dir, &own);
+		return is_known <= 0 ? is_known : look_at(run, own.dir, name_slice(&own.name), ret_is_known);
+	}
 	is_there = stat_name(run, dir, name.data, &st);
 	if (is_there < 0)
 		return is_there;
@@ -486,7 +495,7 @@ static int look_at(struct run *run, int64_t dir, struct slice name, bool *ret_is
 	got = compare(run, &object, &st, false);
 	if (!got)
 		watch_racy(run, &object, dir, name);
-	if (!got && run->is_deep && object.attr.type == KML_DIR)
+	if (!got && object.attr.type == KML_DIR && (run->is_deep || !is_entered(run, &object)))
 		got = add_id(&run->walk, object.id);
 	return got;
 }

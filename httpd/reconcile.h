@@ -23,7 +23,7 @@
 
 /*
  * Something to look at: a name in a directory; or with name.len 0 all of the directory (not what is below it);
- * or with the name "." the root's own attributes.
+ * or with the name "." the directory's own attributes.
  */
 struct reconcile_item {
 	int64_t dir;
@@ -33,6 +33,8 @@ struct reconcile_item {
 struct reconcile_hooks {
 	/* A directory is about to be read (not each time that only a name in it is looked at). */
 	void (*enter)(void *arg, int64_t dir, int fd);
+	/* Has it been, as that file?  A directory that was made by apply has not: it is read once, and what is below it. */
+	bool (*is_entered)(void *arg, int64_t dir, struct file_id file);
 	/* To be looked at again in a moment: it may be changing. */
 	void (*again)(void *arg, const struct reconcile_item *item);
 	/* true: give up now, with -EINTR. */

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "httpd/watch_source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/fanotify.h>
+#include "base/fault.h"
+
+#ifndef AT_HANDLE_FID
+#define AT_HANDLE_FID 0x200	/* Linux 6.5: the handle that events carry, where it is not good for opening */
+#endif
+
+#define EVENTS (FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO | FAN_ATTRIB | FAN_MODIFY | FAN_CLOSE_WRITE)
+#define HANDLE_HEAD offsetof(struct file_handle, f_handle)
+
+struct fan_source {
+	struct watch_source base;
+	pid_t own;
+};
+
+static int fan_enter(struct watch_source *source, int fd, unsigned char ret_key[WATCH_KEY_MAX])
+{
+	_Alignas(struct file_handle) unsigned char data[HANDLE_HEAD + MAX_HANDLE_SZ];
+	struct file_handle *handle = (struct file_handle *)data;
+	int mount_id, err;
+
+	(void)source;	/* its mark is on the whole file system */
+	err = FAULT("watch.enter");
+	if (err)
+		return err;
+	handle->handle_bytes = MAX_HANDLE_SZ;
+	if (name_to_handle_at(fd, "", handle, &mount_id, AT_EMPTY_PATH | AT_HANDLE_FID) < 0) {
+		if (errno != EINVAL)
+			return -errno;
+		handle->handle_bytes = MAX_HANDLE_SZ;
+		if (name_to_handle_at(fd, "", handle, &mount_id, AT_EMPTY_PATH) < 0)
+			return -errno;
+	}
+	memcpy(ret_key, data, HANDLE_HEAD + handle->handle_bytes);
+	return (int)(HANDLE_HEAD + handle->handle_bytes);
+}
+
+static void fan_leave(struct watch_source *source, struct slice key)
+{
+	(void)source;
+	(void)key;
+}
+
+static void fan_close(struct watch_source *source)
+{
+	mem_close_fd(&source->fd);
+	free(container_of(source, struct fan_source, base));
+}
+
+static int fan_open(struct tree *tree, struct watch_source **ret_source)
+{
+	struct fan_source *source = calloc(1, sizeof(*source));
+	unsigned char key[WATCH_KEY_MAX];
+
+	if (!source)
+		return -ENOMEM;
+	source->base.kind = &watch_fanotify;
+	source->own = getpid();
+	/*
+	 * The mark is on a whole file system, of which the export may be a small part: a limit of the queue would be
+	 * reached by what is none of our business.  Reading is quick, so it stays short.
+	 */
+	source->base.fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE |
+					FAN_REPORT_DFID_NAME, O_RDONLY | O_CLOEXEC | O_LARGEFILE);
+	/* EXDEV, ENODEV, EOPNOTSUPP: a file system whose events name no directory; EPERM, EINVAL: not for us, too old */
+	if (source->base.fd < 0 ||
+	    fanotify_mark(source->base.fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, EVENTS | FAN_ONDIR, tree->root_fd, NULL) < 0 ||
+	    fan_enter(&source->base, tree->root_fd, key) < 0) {
+		fan_close(&source->base);
+		return -ENOTSUP;
+	}
+	*ret_source = &source->base;
+	return 0;
+}
+
+static unsigned events_of(uint64_t mask)
+{
+	unsigned events = 0;
+
+	if (mask & (FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO | FAN_ATTRIB))
+		events |= EVENT_NAME;
+	if (mask & FAN_MODIFY)
+		events |= EVENT_WRITTEN;
+	if (mask & FAN_CLOSE_WRITE)
+		events |= EVENT_CLOSED;
+	return events;
+}
+
+/* What we do ourselves is in the tables already; only a directory that we made has to be entered yet. */
+static bool is_own(const struct fan_source *source, const struct fanotify_event_metadata *event)
+{
+	return event->pid == source->own &&
+	       !(event->mask & FAN_ONDIR && event->mask & (FAN_CREATE | FAN_MOVED_TO));
+}
+
+static void tell(const struct fanotify_event_metadata *event,
+		 void (*fn)(void *arg, struct slice key, const char *name, unsigned events), void *arg)
+{
+	const char *at = (const char *)event + event->metadata_len, *end = (const char *)event + event->event_len;
+	const struct fanotify_event_info_fid *fid;
+	const struct file_handle *handle;
+	size_t len;
+
+	for (; at + sizeof(fid->hdr) <= end; at += fid->hdr.len) {
+		fid = (const struct fanotify_event_info_fid *)at;
+		if (fid->hdr.len < sizeof(fid->hdr) || at + fid->hdr.len > end)
+			return;
+		if (fid->hdr.info_type != FAN_EVENT_INFO_TYPE_DFID_NAME && fid->hdr.info_type != FAN_EVENT_INFO_TYPE_DFID)
+			continue;
+		handle = (const struct file_handle *)fid->handle;
+		len = HANDLE_HEAD + handle->handle_bytes;
+		fn(arg, (struct slice){ handle, len },
+		   fid->hdr.info_type == FAN_EVENT_INFO_TYPE_DFID ? "." : (const char *)handle + len, events_of(event->mask));
+	}
+}
+
+static int fan_read(struct watch_source *base,
+		    void (*fn)(void *arg, struct slice key, const char *name, unsigned events), void *arg)
+{
+	struct fan_source *source = container_of(base, struct fan_source, base);
+	_Alignas(struct fanotify_event_metadata) char data[16384];
+	const struct fanotify_event_metadata *event;
+	ssize_t len;
+	int err = 0;
+
+	len = read(base->fd, data, sizeof(data));
+	if (len < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	for (event = (void *)data; FAN_EVENT_OK(event, len); event = FAN_EVENT_NEXT(event, len)) {
+		if (event->vers != FANOTIFY_METADATA_VERSION)
+			return -EPROTO;
+		if (event->mask & FAN_Q_OVERFLOW)
+			err = -EOVERFLOW;
+		else if (!is_own(source, event))
+			tell(event, fn, arg);
+	}
+	return err;
+}
+
+const struct watch_source_kind watch_fanotify = {
+	.name = "fanotify",
+	.open = fan_open,
+	.close = fan_close,
+	.enter = fan_enter,
+	.leave = fan_leave,
+	.read = fan_read,
+};

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What local programs do is journalled as it happens.  The programs here are child processes, since what the server's own
+ * process does is left out.
+ */
+#include "tests/unit/httpd_fixture.h"
+
+#include "httpd/watch.h"
+
+#define BOUND_US (20 * US_PER_S)	/* for what must come at all; usually it takes a tenth of a second */
+
+struct watched {
+	struct fixture f;
+	struct watch *watch;
+};
+
+static bool has_fanotify;
+
+/* Run a shell command in the export, in another process. */
+static void run(struct watched *w, const char *command)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (!pid) {
+		if (fchdir(w->f.fd) < 0)
+			_exit(126);
+		execl("/bin/sh", "sh", "-ec", command, (char *)NULL);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* Wait until the journal has that many entries more; false: it has not in time. */
+static bool wait_for(struct watched *w, uint64_t from, uint64_t entries)
+{
+	uint64_t deadline = clock_us() + BOUND_US, position = from;
+
+	while (position < from + entries && clock_us() < deadline)
+		position = tree_wait(w->f.tree, position, deadline);
+	return position >= from + entries;
+}
+
+static uint64_t position(struct watched *w)
+{
+	return tree_wait(w->f.tree, 0, 0);
+}
+
+/* Wait until the tables have the path (or have it not). */
+static bool wait_path(struct watched *w, const char *path, bool is_wanted)
+{
+	uint64_t deadline = clock_us() + BOUND_US, at = position(w);
+	struct object object;
+	bool has;
+
+	for (;;) {
+		tree_lock(w->f.tree);
+		has = find(&w->f, path, &object);
+		tree_unlock(w->f.tree);
+		if (has == is_wanted || clock_us() >= deadline)
+			return has == is_wanted;
+		at = tree_wait(w->f.tree, at, MIN(deadline, clock_us() + US_PER_S / 10));
+	}
+}
+
+static void start(struct watched *w, enum watch_kind kind)
+{
+	assert_int_equal(watch_start(w->f.tree, kind, &w->watch), 0);
+	assert_true(watch_wait_settled(w->watch, clock_us() + BOUND_US));
+}
+
+static void stop(struct watched *w)
+{
+	watch_stop(w->watch);
+	w->watch = NULL;
+}
+
+static void check_now(struct watched *w)
+{
+	tree_lock(w->f.tree);
+	check_all(&w->f);
+	tree_unlock(w->f.tree);
+}
+
+static const char *ops(struct watched *w, uint64_t from)
+{
+	const char *text;
+
+	tree_lock(w->f.tree);
+	text = ops_after(&w->f, from);
+	tree_unlock(w->f.tree);
+	return text;
+}
+
+static struct watched *make(void)
+{
+	struct watched *w = calloc(1, sizeof(*w));
+
+	f_make(&w->f);
+	f_open(&w->f);
+	return w;
+}
+
+static void end(struct watched *w)
+{
+	stop(w);
+	check_now(w);
+	f_remove(&w->f);
+	free(w);
+}
+
+/* ---- tests; each for both kinds ---- */
+
+static void notices(enum watch_kind kind)
+{
+	struct watched *w = make();
+	struct object before, after;
+	uint64_t at;
+
+	run(w, "mkdir -p old/deep; echo x > old/deep/file");
+	settle();
+	start(w, kind);
+	assert_true(wait_path(w, "old/deep/file", true));
+
+	at = position(w);
+	run(w, "echo one > a");
+	assert_true(wait_path(w, "a", true));
+	assert_string_equal(ops(w, at), "CREATE");
+
+	at = position(w);
+	run(w, "echo two >> a");
+	assert_true(wait_for(w, at, 1));
+	assert_string_equal(ops(w, at), "STORE");
+
+	at = position(w);
+	run(w, "chmod 600 a");
+	assert_true(wait_for(w, at, 1));
+	assert_string_equal(ops(w, at), "SETATTR");
+
+	tree_lock(w->f.tree);
+	before = row_of(&w->f, "a");
+	tree_unlock(w->f.tree);
+	at = position(w);
+	run(w, "mv a old/deep/b");
+	assert_true(wait_path(w, "old/deep/b", true));
+	assert_string_equal(ops(w, at), "RENAME");
+	tree_lock(w->f.tree);
+	after = row_of(&w->f, "old/deep/b");
+	tree_unlock(w->f.tree);
+	assert_int_equal(before.id, after.id);
+
+	at = position(w);
+	run(w, "ln old/deep/b c");
+	assert_true(wait_for(w, at, 1));
+	assert_string_equal(ops(w, at), "LINK");
+
+	at = position(w);
+	run(w, "rm c");
+	assert_true(wait_for(w, at, 1));
+	assert_string_equal(ops(w, at), "REMOVE");
+	end(w);
+}
+
+/* (3) of watch.c: whatever is done in a new directory at once is found; and what is done in it later. */
+static void new_directories(enum watch_kind kind)
+{
+	struct watched *w = make();
+	uint64_t at;
+
+	start(w, kind);
+	run(w, "mkdir -p a/b/c; for i in 1 2 3 4 5 6 7 8 9; do echo $i > a/b/c/$i; done; mkdir a/b/c/d; echo x > a/b/c/d/e");
+	for (int i = 1; i <= 9; i++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "a/b/c/%d", i);
+		assert_true(wait_path(w, path, true));
+	}
+	assert_true(wait_path(w, "a/b/c/d/e", true));
+	run(w, "echo y > a/b/c/d/f");
+	assert_true(wait_path(w, "a/b/c/d/f", true));
+
+	at = position(w);
+	run(w, "mv a/b/c moved");
+	assert_true(wait_path(w, "moved/d/f", true));
+	assert_string_equal(ops(w, at), "RENAME");
+	run(w, "echo z > moved/d/g");
+	assert_true(wait_path(w, "moved/d/g", true));
+	run(w, "rm -r moved a");
+	assert_true(wait_path(w, "moved", false));
+	assert_true(wait_path(w, "a", false));
+
+	/* A directory's own attributes. */
+	run(w, "mkdir d");
+	assert_true(wait_path(w, "d", true));
+	at = position(w);
+	run(w, "chmod 711 d");
+	assert_true(wait_for(w, at, 1));
+	assert_string_equal(ops(w, at), "SETATTR");
+	at = position(w);
+	run(w, "chmod 711 .");
+	assert_true(wait_for(w, at, 1));
+	assert_string_equal(ops(w, at), "SETATTR");
+	end(w);
+}
+
+/* A file that is written again and again is not journalled each time, but now and then. */
+static void long_writes(enum watch_kind kind)
+{
+	struct watched *w = make();
+	uint64_t at, stores;
+
+	start(w, kind);
+	run(w, "echo x > log");
+	assert_true(wait_path(w, "log", true));
+	at = position(w);
+	/* 4 s of writes, 20 a second, by one who keeps it open. */
+	run(w, "exec >> log; i=0; while [ $i -lt 80 ]; do echo line $i; i=$((i + 1)); sleep 0.05; done");
+	stores = position(w) - at;
+	assert_in_range(stores, 1, 4);
+	assert_true(wait_for(w, at, stores));
+	/* The last of them is seen, too. */
+	for (uint64_t deadline = clock_us() + BOUND_US;;) {
+		struct object object;
+
+		tree_lock(w->f.tree);
+		object = row_of(&w->f, "log");
+		tree_unlock(w->f.tree);
+		if (object.attr.size == (uint64_t)stat_of(&w->f, "log").st_size)
+			break;
+		assert_true(clock_us() < deadline);
+		(void)tree_wait(w->f.tree, position(w), clock_us() + US_PER_S / 10);
+	}
+	end(w);
+}
+
+static void kind_is(enum watch_kind kind, const char *name)
+{
+	struct watched *w = make();
+
+	start(w, kind);
+	assert_string_equal(watch_kind_name(w->watch), name);
+	end(w);
+}
+
+#define BOTH(test) \
+	static void test##_fanotify(void **state) \
+	{ \
+		(void)state; \
+		if (!has_fanotify) \
+			skip(); \
+		test(WATCH_FANOTIFY); \
+	} \
+	static void test##_inotify(void **state) \
+	{ \
+		(void)state; \
+		test(WATCH_INOTIFY); \
+	}
+
+BOTH(notices)
+BOTH(new_directories)
+BOTH(long_writes)
+
+static void best_is_fanotify(void **state)
+{
+	(void)state;
+	kind_is(WATCH_BEST, has_fanotify ? "fanotify" : "inotify");
+	kind_is(WATCH_INOTIFY, "inotify");
+}
+
+static bool try_fanotify(void)
+{
+	struct watched *w = make();
+	int err = watch_start(w->f.tree, WATCH_FANOTIFY, &w->watch);
+
+	stop(w);
+	f_remove(&w->f);
+	free(w);
+	return !err;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(best_is_fanotify),
+		cmocka_unit_test(notices_fanotify),
+		cmocka_unit_test(notices_inotify),
+		cmocka_unit_test(new_directories_fanotify),
+		cmocka_unit_test(new_directories_inotify),
+		cmocka_unit_test(long_writes_fanotify),
+		cmocka_unit_test(long_writes_inotify),
+	};
+
+	log_set_level(LOG_LEVEL_WARN);
+	has_fanotify = try_fanotify();
+	if (!has_fanotify)
+		print_message("fanotify is not to be had here: its tests are skipped\n");
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
