@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * config: what izo-nfsd is to do: /etc/izo-nfsd.conf (izo-nfsd.conf(5)) and the options that override it.
+ *
+ * Every mistake is reported, not the first one alone: each is a line "FILE:LINE: what, and what is
+ * allowed" in a buffer of the caller's.  A file with a mistake is refused as a whole.
+ *
+ * Order: config_init(), config_load(), then options put their values with config_set() and
+ * config_set_tree(), then config_check() fills in the one default tree and looks at all together.
+ */
+#ifndef CMD_CONFIG_H
+#define CMD_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buf.h"
+#include "cache/types.h"
+
+#define CONFIG_PATH "/etc/izo-nfsd.conf"
+#define CONFIG_CONTROL "/run/izo-nfsd.sock"
+#define CONFIG_TREES_MAX 64
+
+/* All strings are owned. */
+struct config_tree {
+	char *name;
+	char *upstream;			/* URL */
+	char *cache;			/* the cache directory */
+	char *export;			/* as mount names it */
+	char *host;			/* for names of conflict copies; NULL: this machine's */
+	bool is_read_only;
+	bool has_durability;		/* else the daemon's */
+	enum durability durability;
+	unsigned line;			/* where its section begins; 0: not from a file */
+};
+
+struct config {
+	char *listen_addr;		/* numeric */
+	uint16_t port;
+	bool rpcbind;
+	bool allow_unprivileged_ports;
+	bool allow_remote;
+	enum durability durability;
+	char *control;			/* the control socket */
+	char *pid_file;			/* NULL: none but what the service asks for */
+	char *trace;			/* NULL: nothing */
+	unsigned lookup_wait_s, read_wait_s;	/* 0: nfsd's own default */
+	unsigned max_connections;		/* 0: nfsd's own default */
+
+	struct config_tree *trees;	/* owned */
+	size_t n_trees;
+
+	char *path;			/* the file that was read, for messages; NULL: none */
+};
+
+int config_init(struct config *config);		/* the defaults; -ENOMEM */
+void config_release(struct config *config);
+
+/*
+ * Read a file.  0; -EINVAL: there are mistakes, each a line in errors; -errno: cannot be read, one
+ * line in errors.  Where it need not exist, a missing file is as good as an empty one.
+ */
+int config_load(struct config *config, const char *path, bool must_exist, struct buf *errors);
+
+/*
+ * Put one value of [daemon], or of the one tree there is (made when there is none), as an option does.
+ * who: the option, for the line in errors.  -EINVAL: not allowed.
+ */
+int config_set(struct config *config, const char *key, const char *value, const char *who, struct buf *errors);
+int config_set_tree(struct config *config, const char *key, const char *value, const char *who,
+		    struct buf *errors);
+
+/* Complete the trees and look at them together.  -EINVAL: see errors. */
+int config_check(struct config *config, struct buf *errors);
+
+/* The tree of that name, or NULL. */
+const struct config_tree *config_tree(const struct config *config, const char *name);
+
+#endif

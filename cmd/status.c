@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cmd/status.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/mem.h"
+#include "cache/cml.h"
+#include "cmd/daemon.h"
+#include "nfsd/server.h"
+#include "replicate/replicate.h"
+
+static json_int_t number(uint64_t n)
+{
+	return (json_int_t)n;
+}
+
+/*
+ * Text that others chose: JSON has only UTF-8, names may be any bytes.  A byte that does not fit becomes
+ * U+FFFD.
+ */
+static json_t *text(const char *s)
+{
+	json_t *whole = json_string(s), *mended;
+	size_t len = strlen(s), at = 0;
+	AUTO_FREE char *out = NULL;
+
+	if (whole)
+		return whole;
+	out = malloc(3 * len + 1);
+	if (!out)
+		return NULL;
+	while (*s) {
+		size_t n = 1;
+		json_t *fits = NULL;
+
+		for (; n <= 4 && strnlen(s, n) == n && !(fits = json_stringn(s, n)); n++)
+			;
+		json_decref(fits);
+		memcpy(out + at, fits ? s : "\xef\xbf\xbd", fits ? n : 3);
+		at += fits ? n : 3;
+		s += fits ? n : 1;
+	}
+	mended = json_stringn(out, at);
+	return mended;
+}
+
+static json_t *tree_json(const struct daemon_tree *tree)
+{
+	const struct config_tree *config = tree->config;
+	struct replicate_status link = { 0 };
+	struct cache_status cache;
+	json_t *json;
+
+	/* The link first: what it has replayed by then is not counted as waiting. */
+	replicate_get_status(tree->replicate, &link);
+	cache_status(tree->cache, &cache);
+	json = json_pack("{s:s, s:s, s:s, s:s, s:b, s:s}",
+			 "name", config->name, "export", config->export, "upstream", config->upstream,
+			 "cache", config->cache, "read_only", config->is_read_only,
+			 "durability", config->durability == DURABILITY_SYNC ? "sync" : "async");
+	if (!json)
+		return NULL;
+	if (json_object_update_new(json, json_pack("{s:s, s:I, s:o, s:o, s:I, s:b, s:I, s:I, s:I, s:I, s:I}",
+			"state", link_state_name(link.state), "since_s", number(link.since_s),
+			"reason", text(link.reason), "held", text(link.held),
+			"probe_in_s", number(link.probe_in_s), "replaying", link.is_replaying,
+			"replayed_records", number(link.replay_records),
+			"replayed_bytes", number(link.replay_bytes), "fetched_bytes", number(link.fetch_bytes),
+			"requests", number(link.requests), "failures", number(link.failures))) ||
+	    json_object_update_new(json, json_pack("{s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+			"position", number(cache.position), "upstream_position", number(link.upstream_position),
+			"upstream_id", text(cache.upstream_id),
+			"records", number(cache.cml.records), "bytes", number(cache.cml.bytes),
+			"oldest_s", number(cache.cml.oldest_s), "conflicts", number(cache.cml.conflicts),
+			"objects", number(cache.inodes), "contents", number(cache.objects),
+			"content_bytes", number(cache.content_bytes),
+			"failure", cache.is_failed ? text(cache.failure) : text("")))) {
+		json_decref(json);
+		return NULL;
+	}
+	return json;
+}
+
+static json_t *procedures_json(const struct nfsd_stats *stats)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; array && i < NFSD_PROCS; i++) {
+		const struct nfsd_proc_stats *proc = &stats->proc[i];
+
+		if (!proc->name || !proc->calls)
+			continue;
+		(void)json_array_append_new(array, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}",	/* or it is missing */
+				"program", proc->program, "name", proc->name, "calls", number(proc->calls),
+				"errors", number(proc->errors), "total_us", number(proc->total_us),
+				"max_us", number(proc->max_us)));
+	}
+	return array;
+}
+
+static json_t *nfs_json(const struct nfsd *nfsd)
+{
+	struct nfsd_stats stats;
+
+	nfsd_get_stats(nfsd, &stats);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+			 "connections", number(stats.connections),
+			 "calls_under_way", number(stats.calls_under_way),
+			 "accepted", number(stats.accepted), "refused", number(stats.refused),
+			 "dropped", number(stats.dropped), "bytes_in", number(stats.bytes_in),
+			 "bytes_out", number(stats.bytes_out), "duplicates", number(stats.duplicates),
+			 "bad_calls", number(stats.bad_calls), "procedures", procedures_json(&stats));
+}
+
+static void warn(json_t *warnings, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void warn(json_t *warnings, const char *format, ...)
+{
+	AUTO_FREE char *line = NULL;
+	va_list args;
+
+	va_start(args, format);
+	if (vasprintf(&line, format, args) < 0)
+		line = NULL;
+	va_end(args);
+	if (line)
+		(void)json_array_append_new(warnings, text(line));	/* or it is missing */
+}
+
+static json_t *mounts_json(struct daemon *daemon, json_t *warnings)
+{
+	json_t *mounts = json_array();
+
+	pthread_mutex_lock(&daemon->lock);
+	for (size_t i = 0; i < daemon->mounts.n; i++) {
+		const struct mount *mount = &daemon->mounts.v[i];
+
+		(void)json_array_append_new(mounts, json_pack("{s:o, s:o, s:b}", "point", text(mount->point),
+				"export", text(mount->export), "local_lock", mount->is_local_lock));
+		if (!mount->is_local_lock)
+			warn(warnings, "%s is mounted without nolock: programs that lock files there hang for ever; "
+			     "unmount it and mount it again with -o nolock (nfsmount.conf.d/izo.conf does that)",
+			     mount->point);
+	}
+	pthread_mutex_unlock(&daemon->lock);
+	return mounts;
+}
+
+json_t *status_json(struct daemon *daemon, const struct daemon_tree *only)
+{
+	const struct config *config = daemon->config;
+	json_t *trees = json_array(), *warnings = json_array(), *mounts;
+	char listen[64];
+
+	(void)snprintf(listen, sizeof(listen), strchr(config->listen_addr, ':') ? "[%s]:%u" : "%s:%u",
+		       config->listen_addr, nfsd_port(daemon->nfsd));
+	for (size_t i = 0; i < config->n_trees; i++)
+		if (!only || only == &daemon->trees[i])
+			(void)json_array_append_new(trees, tree_json(&daemon->trees[i]));
+	if (json_array_size(trees) != (only ? 1 : config->n_trees)) {
+		json_decref(trees);
+		json_decref(warnings);
+		return NULL;
+	}
+	mounts = mounts_json(daemon, warnings);
+	if (!daemon->is_io_flusher)
+		warn(warnings, "the kernel did not take the daemon for one that writes pages out (PR_SET_IO_FLUSHER, "
+		     "needs CAP_SYS_RESOURCE): with little memory and much writing the mount may hang");
+	if (!daemon->is_locked)
+		warn(warnings, "the daemon's memory may be swapped out (mlockall, needs CAP_IPC_LOCK and "
+		     "RLIMIT_MEMLOCK): with little memory the mount may hang");
+	return json_pack("{s:i, s:s, s:I, s:I, s:s, s:b, s:b, s:o, s:o, s:o, s:o}",
+			 "format", STATUS_FORMAT, "version", IZO_VERSION, "pid", (json_int_t)getpid(),
+			 "uptime_s", number((clock_us() - daemon->started_us) / US_PER_S), "listen", listen,
+			 "io_flusher", daemon->is_io_flusher, "memory_locked", daemon->is_locked,
+			 "trees", trees, "mounts", mounts, "nfs", nfs_json(daemon->nfsd), "warnings", warnings);
+}
+
+/* ---- conflicts ---- */
+
+struct listing {
+	json_t *array;
+	const char *tree;
+};
+
+static void add_conflict(void *arg, const struct cml_conflict *conflict)
+{
+	struct listing *listing = arg;
+
+	(void)json_array_append_new(listing->array, json_pack("{s:s, s:I, s:I, s:o, s:o}",	/* or it is missing */
+			"tree", listing->tree, "id", number(conflict->id), "when_s", (json_int_t)conflict->when_s,
+			"path", text(conflict->path), "what", text(conflict->what)));
+}
+
+json_t *status_conflicts_json(const struct daemon *daemon, const struct daemon_tree *only)
+{
+	struct listing listing = { .array = json_array() };
+
+	for (size_t i = 0; listing.array && i < daemon->config->n_trees; i++) {
+		const struct daemon_tree *tree = &daemon->trees[i];
+
+		if (only && only != tree)
+			continue;
+		listing.tree = tree->config->name;
+		if (cml_conflicts(tree->cache, add_conflict, &listing)) {
+			json_decref(listing.array);
+			return NULL;
+		}
+	}
+	return listing.array;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * status: what the daemon tells of itself, as JSON; izo-nfsd(8) "STATUS" documents it for programs.
+ *
+ * New members may come; those that are there keep their names and meaning.  report.h makes it text.
+ *
+ * Threads: any, while the daemon's trees and server are there.  New references; NULL: out of memory.
+ */
+#ifndef CMD_STATUS_H
+#define CMD_STATUS_H
+
+#include <jansson.h>
+
+struct daemon;
+struct daemon_tree;
+
+#define STATUS_FORMAT 1
+
+/* only: NULL for all trees. */
+json_t *status_json(struct daemon *daemon, const struct daemon_tree *only);
+/* An array: the conflicts on record, those of one tree or of all. */
+json_t *status_conflicts_json(const struct daemon *daemon, const struct daemon_tree *only);
+
+#endif
