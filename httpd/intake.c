@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "httpd/intake.h"
+
+#include <errno.h>
+#include <string.h>
+#include "base/log.h"
+#include "httpd/apply.h"
+#include "httpd/query.h"
+
+/* ---- replay ---- */
+
+/* Decoding copies the contents once more. */
+#define HELD(len) (2 * (((uint64_t)(len) + (1u << 20)) & ~(uint64_t)((1u << 20) - 1)))
+
+int replay_begin(struct request *request)
+{
+	const char *type = request_header(request, MHD_HTTP_HEADER_CONTENT_TYPE);
+
+	/*
+	 * Without this check a page in somebody's browser could post a batch to a server on the loopback address:
+	 * browsers send this type to other sites only after asking, and they are told no.
+	 */
+	if (!type || strncasecmp(type, QUERY_XDR, strlen(QUERY_XDR)) || !strchr("; \t", type[strlen(QUERY_XDR)]))
+		return request_refuse(request, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "the Content-Type must be " QUERY_XDR);
+	buf_init(&request->body, REPLAY_MAX);
+	return 0;
+}
+
+int replay_take(struct request *request, const void *data, size_t len)
+{
+	int err = request_reserve(request, HELD(request->body.len + len));
+
+	return err ? err : buf_append(&request->body, data, len);
+}
+
+int replay_answer(struct request *request)
+{
+	struct kml_batch batch;
+	struct buf answers;
+	int err;
+
+	err = kml_batch_decode(request->body.data, request->body.len, &batch);
+	buf_release(&request->body);
+	if (err)
+		return err;
+	buf_init(&answers, 0);
+	err = apply_batch(request->tree, &batch, &answers);
+	log_debug(LOG_HTTP, "replay: client=%016llx records=%u err=%d", (unsigned long long)batch.client,
+		  batch.records.records_len, err);
+	kml_batch_release(&batch);
+	if (err == -ESTALE)
+		err = request_refuse(request, MHD_HTTP_CONFLICT, "it repeats records whose answers are not kept any more");
+	else if (err == -EINVAL)
+		err = request_refuse(request, MHD_HTTP_BAD_REQUEST, "not a batch: no client, or its seqs do not ascend");
+	if (!err)
+		err = request_answer_buf(request, MHD_HTTP_OK, QUERY_XDR, &answers);
+	buf_release(&answers);
+	return err;
+}
+
+/* ---- stage ---- */
+
+static int stage_args(struct request *request, uint64_t *ret_client)
+{
+	if (request_parse_client(request->arg[0], ret_client))
+		return request_refuse(request, MHD_HTTP_BAD_REQUEST, "client is not 16 lower-case hex digits (and not 0)");
+	if (!upload_key_is_good(request->arg[1]))
+		return request_refuse(request, MHD_HTTP_BAD_REQUEST, "the key is not 1 to 64 of A-Z a-z 0-9 _ -");
+	return 0;
+}
+
+int stage_begin(struct request *request)
+{
+	const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+	uint64_t client, offset = 0;
+	int err;
+
+	err = stage_args(request, &client);
+	if (!err)
+		err = request_number(request, "offset", INT64_MAX, &offset);
+	/* A PUT that cannot end well need not begin: it would cut off what is there. */
+	if (!err && length)
+		err = tree_has_room(request->tree, strtoull(length, NULL, 10));
+	return err ? err : upload_open(request->tree, client, request->arg[1], offset, &request->upload);
+}
+
+int stage_take(struct request *request, const void *data, size_t len)
+{
+	return upload_write(request->upload, data, len);
+}
+
+int stage_put(struct request *request)
+{
+	int err = upload_sync(request->upload);
+
+	upload_close(request->upload);
+	request->upload = NULL;
+	return err ? err : request_answer_empty(request, MHD_HTTP_NO_CONTENT);
+}
+
+int stage_get(struct request *request)
+{
+	uint64_t client, size;
+	struct buf buf;
+	int err;
+
+	err = stage_args(request, &client);
+	if (!err)
+		err = upload_size(request->tree, client, request->arg[1], &size);
+	if (err)
+		return err;
+	buf_init(&buf, 0);
+	err = buf_printf(&buf, "{\"size\":%llu}\n", (unsigned long long)size);
+	if (!err)
+		err = request_answer_buf(request, MHD_HTTP_OK, QUERY_JSON, &buf);
+	buf_release(&buf);
+	return err;
+}
+
+int stage_delete(struct request *request)
+{
+	uint64_t client;
+	int err;
+
+	err = stage_args(request, &client);
+	if (!err)
+		err = upload_delete(request->tree, client, request->arg[1]);
+	if (!err && fsync(request->tree->stage_fd) < 0)
+		err = -errno;
+	return err ? err : request_answer_empty(request, MHD_HTTP_NO_CONTENT);
+}

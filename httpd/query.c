@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "httpd/query.h"
+
+#include <errno.h>
+#include <string.h>
+#include "base/clock.h"
+#include "httpd/journal.h"
+#include "httpd/json.h"
+
+#define WAIT_MAX_S 300
+#define POLLS_MAX 300			/* connections that wait at a time; the rest are for work */
+#define LOOK_US (2 * US_PER_S)		/* between two looks whether the peer is still there */
+#define HELD_MAX (2ull * JOURNAL_BYTES)	/* bytes of memory for one answer; JSON takes some times that */
+
+static int snapshot_position(struct sql *sql, uint64_t *ret_position)
+{
+	int64_t position;
+	int err = sql_int(sql, "SELECT max(position) FROM journal", &position);
+
+	if (!err)
+		*ret_position = (uint64_t)position;
+	return err;
+}
+
+/* ---- hello ---- */
+
+static int last_seq(struct sql *sql, uint64_t client, uint64_t *ret_seq)
+{
+	sqlite3_stmt *stmt;
+	int got = sql_query(sql, &stmt, "SELECT last_seq FROM client WHERE client = ?1", "i", (int64_t)client);
+
+	if (got < 0)
+		return got;
+	*ret_seq = got ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
+	if (got)
+		sql_done(stmt);
+	return 0;
+}
+
+int query_hello(struct request *request)
+{
+	const char *text = request_param(request, "client");
+	uint64_t client = 0, seq = 0, position = 0, oldest;
+	struct sql *sql;
+	struct buf buf;
+	json_t *json;
+	int err;
+
+	if (text && request_parse_client(text, &client))
+		return request_refuse(request, MHD_HTTP_BAD_REQUEST, "client is not 16 lower-case hex digits (and not 0)");
+	err = tree_reader_get(request->tree, &sql);
+	if (err)
+		return err;
+	err = snapshot_position(sql, &position);
+	if (!err && client)
+		err = last_seq(sql, client, &seq);
+	tree_reader_put(request->tree, sql);
+	if (err)
+		return err;
+	oldest = tree_oldest(request->tree);
+	json = json_pack("{s:i, s:s, s:I, s:I, s:s}", "izo", 1, "id", request->tree->id, "position", (json_int_t)position,
+			 "oldest", (json_int_t)oldest, "host", request->tree->host);
+	if (client && json && json_object_set_new(json, "last_seq", json_integer((json_int_t)seq))) {
+		json_decref(json);
+		json = NULL;
+	}
+	buf_init(&buf, 0);
+	err = json_write(&buf, json);
+	if (!err)
+		err = buf_append(&buf, "\n", 1);
+	if (!err)
+		err = request_answer_buf(request, MHD_HTTP_OK, QUERY_JSON, &buf);
+	buf_release(&buf);
+	return err;
+}
+
+/* ---- journal ---- */
+
+/* Be one of those that wait; false: there are enough. */
+static bool poll_enter(struct request_shared *shared)
+{
+	bool may;
+
+	pthread_mutex_lock(&shared->lock);
+	may = shared->polls < POLLS_MAX;
+	shared->polls += may;
+	pthread_mutex_unlock(&shared->lock);
+	return may;
+}
+
+static void poll_leave(struct request_shared *shared)
+{
+	pthread_mutex_lock(&shared->lock);
+	shared->polls--;
+	pthread_mutex_unlock(&shared->lock);
+}
+
+/*
+ * Until there is something above from.  The connection's thread waits here: a poll costs a thread that sleeps.
+ * A peer that went away is noticed soon, for a client with a bad link leaves many behind.
+ */
+static int wait_above(struct request *request, uint64_t from, uint64_t wait_s)
+{
+	uint64_t deadline_us = clock_us() + wait_s * US_PER_S, now = clock_us();
+
+	if (!wait_s || tree_wait(request->tree, from, 0) > from)
+		return 0;
+	if (!poll_enter(request->shared)) {
+		request->retry_after_s = 10;
+		return request_refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "too many wait already; try again later");
+	}
+	while (now < deadline_us && !tree_is_stopping(request->tree) && !request_is_left(request)) {
+		if (tree_wait(request->tree, from, MIN(deadline_us, now + LOOK_US)) > from)
+			break;
+		now = clock_us();
+	}
+	poll_leave(request->shared);
+	return 0;
+}
+
+static int entries_to_json(const struct buf *frames, struct buf *buf)
+{
+	struct kml_entry entry;
+	struct slice body;
+	size_t at = 0, used;
+	int err = 0;
+
+	buf_append(buf, "[", 1);
+	while (!err && kml_frame_next(frames->data + at, frames->len - at, SIZE_MAX, &body, &used) == 1) {
+		err = kml_entry_decode(body.data, body.len, &entry);
+		if (err)
+			return -EUCLEAN;
+		buf_append(buf, at ? ",\n" : "\n", at ? 2 : 1);
+		err = json_write(buf, json_of_entry(&entry));
+		kml_entry_release(&entry);
+		at += used;
+	}
+	buf_append(buf, "\n]\n", 3);
+	return err ? err : buf_error(buf);
+}
+
+static int read_journal(struct request *request, uint64_t from, unsigned max, bool is_json, struct buf *buf,
+			uint64_t *ret_last)
+{
+	struct buf frames;
+	struct sql *sql;
+	int64_t oldest;
+	int err;
+
+	err = tree_reader_get(request->tree, &sql);
+	if (err)
+		return err;
+	buf_init(&frames, 0);
+	/* Looked up in the snapshot that is read: what is asked for may be forgotten at any time. */
+	err = sql_int(sql, "SELECT min(position) FROM journal", &oldest);
+	if (!err && from + 1 < (uint64_t)oldest)
+		err = request_refuse(request, MHD_HTTP_GONE, "the journal does not reach back that far; list again");
+	if (!err)
+		err = journal_read(sql, from, max, &frames, ret_last);
+	tree_reader_put(request->tree, sql);
+	if (!err && is_json)
+		err = entries_to_json(&frames, buf);
+	if (!err && !is_json) {
+		err = buf_u32be(&frames, 0);
+		*buf = frames;		/* the caller's from now on, whatever became of it */
+		return err;
+	}
+	buf_release(&frames);
+	return err;
+}
+
+int query_journal(struct request *request)
+{
+	uint64_t from = 0, wait_s = 0, max = JOURNAL_MAX, position, last = 0;
+	bool is_json = request_wants_json(request);
+	struct buf buf;
+	int err;
+
+	err = request_number(request, "from", INT64_MAX, &from);
+	if (!err)
+		err = request_number(request, "wait", UINT32_MAX, &wait_s);
+	if (!err)
+		err = request_number(request, "max", UINT32_MAX, &max);
+	if (err)
+		return err;
+	if (!max || max > JOURNAL_MAX)
+		max = JOURNAL_MAX;
+	position = tree_wait(request->tree, from, 0);
+	if (from > position)
+		return request_refuse(request, MHD_HTTP_CONFLICT, "this tree has not come that far: it is not the one you knew");
+	err = wait_above(request, from, MIN(wait_s, WAIT_MAX_S));
+	if (err)
+		return err;
+	err = request_reserve(request, is_json ? 4 * HELD_MAX : HELD_MAX);
+	if (err)
+		return err;
+	buf_init(&buf, 0);
+	err = read_journal(request, from, (unsigned)max, is_json, &buf, &last);
+	if (!err)
+		err = request_reserve(request, MIN(buf.cap, request->reserved));
+	if (!err)
+		err = request_answer_buf(request, MHD_HTTP_OK, is_json ? QUERY_JSON : QUERY_XDR, &buf);
+	if (!err)
+		err = request_add_header(request, "Izo-Position", "%llu", (unsigned long long)last);
+	buf_release(&buf);
+	return err;
+}
+
+/* ---- object ---- */
+
+int query_find(struct request *request, struct sql *sql, struct object *ret_object)
+{
+	struct kml_oid oid;
+	int got;
+
+	if (kml_oid_parse(request->arg[0], &oid))
+		return request_refuse(request, MHD_HTTP_BAD_REQUEST, "not an oid: two 16-digit lower-case hex numbers and a dash");
+	got = object_by_oid(sql, oid, ret_object);
+	if (got < 0)
+		return got;
+	if (!got)
+		return request_refuse(request, MHD_HTTP_NOT_FOUND, "no such object");
+	if (ret_object->gone)
+		return request_refuse(request, MHD_HTTP_GONE, "it was removed");
+	return 0;
+}
+
+int query_object(struct request *request)
+{
+	bool is_json = request_wants_json(request);
+	struct kml_object kml;
+	struct object object;
+	struct sql *sql;
+	struct buf buf;
+	int err;
+
+	err = tree_reader_get(request->tree, &sql);
+	if (err)
+		return err;
+	err = query_find(request, sql, &object);
+	if (!err)
+		err = object_to_kml(sql, &object, &kml);
+	tree_reader_put(request->tree, sql);
+	if (err)
+		return err;
+	buf_init(&buf, 0);
+	if (is_json) {
+		err = json_write(&buf, json_of_object(&kml));
+		buf_append(&buf, "\n", 1);
+	} else {
+		err = kml_object_encode(&buf, &kml);
+	}
+	kml_object_release(&kml);
+	if (!err)
+		err = buf_error(&buf);
+	if (!err)
+		err = request_answer_buf(request, MHD_HTTP_OK, is_json ? QUERY_JSON : QUERY_XDR, &buf);
+	buf_release(&buf);
+	return err;
+}
