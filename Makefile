@@ -40,7 +40,7 @@ LIBS	:= base cache nfsd replicate httpd
 src	= $(wildcard $(1)/*.c)
 PROGS	:= izo-nfsd izo-httpd
 # Files of cmd/ besides the program's own.
-izo-nfsd_CMD	:= config options ctl control status progress service
+izo-nfsd_CMD	:= answer command config control ctl daemon listener mounts options progress report service status sync
 izo-httpd_CMD	:= options service
 izo-nfsd_LIBS	:= nfsd replicate cache rpcgen base
 izo-httpd_LIBS	:= httpd rpcgen base
@@ -101,6 +101,8 @@ layer_libs_cache	:= cache rpcgen base
 layer_libs_nfsd		:= nfsd cache rpcgen base
 layer_libs_replicate	:= replicate cache rpcgen base
 layer_libs_httpd	:= httpd rpcgen base
+# cmd/ is no library: its tests include the file they are about.
+layer_libs_cmd		:= base
 define unit_test
 $(1): $(1:$(B)/tests/%=$(B)/tests/unit/%.o) $(foreach l,$(layer_libs_$(call layer,$(1))),$(B)/lib$(l).a)
 	$$(call say,LINK)
@@ -109,6 +111,7 @@ endef
 $(foreach u,$(UNITS),$(eval $(call unit_test,$(u))))
 
 include tests/check.mk
+include dist/install.mk
 
 clean:
 	rm -rf $(BUILD)

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * command: izo-nfsd called to talk to the daemon that runs: --offline, --online, --status, --sync, --conflicts.
+ */
+#ifndef CMD_COMMAND_H
+#define CMD_COMMAND_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include "cmd/config.h"
+#include "cmd/ctl.h"
+
+enum command { COMMAND_NONE, COMMAND_OFFLINE, COMMAND_ONLINE, COMMAND_STATUS, COMMAND_SYNC, COMMAND_CONFLICTS };
+
+struct command_args {
+	enum command command;
+	const char *tree;		/* NULL: all */
+	bool is_json;
+};
+
+#define COMMAND_WAIT_S 60		/* for one answer: a slow disk is not a hung daemon */
+
+/* Gives the program's exit status; what there is to say has been printed. */
+int command_run(const struct config *config, const struct command_args *args);
+
+/* A request of that name, with the tree when one is meant; NULL: out of memory. */
+json_t *command_request(const char *name, const char *tree);
+/* sync.c: replay now, and wait for it.  Gives the program's exit status. */
+int command_sync(struct ctl *ctl, const char *tree);
+
+#endif

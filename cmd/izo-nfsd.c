@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* izo-nfsd: the command line; daemon.c is what serves, command.c what talks to it. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "cmd/command.h"
+#include "cmd/config.h"
+#include "cmd/daemon.h"
+#include "cmd/options.h"
+
+/* What was given; strings are argv's.  It overrides the file, so it is applied when that has been read. */
+struct given {
+	const char *config, *upstream, *cache, *export, *listen, *durability, *pid_file, *control, *trace;
+	bool no_rpcbind, allow_unprivileged_ports, is_foreground;
+	struct command_args command;
+};
+
+#define TAKE(field) \
+	static const char *take_##field(void *target, const char *value) \
+	{ \
+		((struct given *)target)->field = value; \
+		return NULL; \
+	}
+#define FLAG(field) \
+	static const char *take_##field(void *target, const char *value) \
+	{ \
+		(void)value; \
+		((struct given *)target)->field = true; \
+		return NULL; \
+	}
+TAKE(config) TAKE(upstream) TAKE(cache) TAKE(export) TAKE(listen) TAKE(durability) TAKE(pid_file) TAKE(control)
+TAKE(trace)
+FLAG(no_rpcbind) FLAG(allow_unprivileged_ports) FLAG(is_foreground)
+
+#define COMMAND(name, number) \
+	static const char *take_##name(void *target, const char *value) \
+	{ \
+		struct given *given = target; \
+		(void)value; \
+		if (given->command.command && given->command.command != (number)) \
+			return "cannot stand beside another command"; \
+		given->command.command = (number); \
+		return NULL; \
+	}
+COMMAND(offline, COMMAND_OFFLINE) COMMAND(online, COMMAND_ONLINE) COMMAND(status, COMMAND_STATUS)
+COMMAND(sync, COMMAND_SYNC) COMMAND(conflicts, COMMAND_CONFLICTS)
+
+static const char *take_json(void *target, const char *value)
+{
+	(void)value;
+	((struct given *)target)->command.is_json = true;
+	return NULL;
+}
+
+static const char *take_tree(void *target, const char *value)
+{
+	((struct given *)target)->command.tree = value;
+	return NULL;
+}
+
+static const struct option_row rows[] = {
+	{ "config", 'c', "FILE", "read FILE instead of " CONFIG_PATH, take_config },
+	{ "foreground", 'f', NULL, "stay in the foreground, messages to stderr", take_is_foreground },
+	{ "upstream", 0, "URL", "the server of the tree (default http://127.0.0.1:8642/)", take_upstream },
+	{ "cache", 0, "DIR", "where its cache is (default /var/cache/izo/imports)", take_cache },
+	{ "export", 0, "PATH", "the path that mount names (default /imports)", take_export },
+	{ "listen", 0, "ADDR:PORT", "serve NFS there (default 127.0.0.1:2049)", take_listen },
+	{ "no-rpcbind", 0, NULL, "do not register with rpcbind", take_no_rpcbind },
+	{ "allow-unprivileged-ports", 0, NULL, "believe programs of any user (for tests: any user\n"
+	  "may then claim to be any other)", take_allow_unprivileged_ports },
+	{ "durability", 0, "sync|async", "what an answered change survives: a power cut (sync,\n"
+	  "the default), or only the daemon's end (async)", take_durability },
+	{ "pid-file", 0, "FILE", "write the process id there", take_pid_file },
+	{ "control", 0, "SOCKET", "the control socket (default " CONFIG_CONTROL ")", take_control },
+	{ "trace", 0, "NAMES", "trace subsystems: rpc,nfs,cache,cml,link,replay,pull,\n"
+	  "fetch, or all", take_trace },
+	{ "offline", 0, NULL, "tell the daemon to work without the server until --online", take_offline },
+	{ "online", 0, NULL, "tell the daemon to use the server again", take_online },
+	{ "status", 0, NULL, "show the link, what waits, the cache, conflicts", take_status },
+	{ "sync", 0, NULL, "replay what waits now; ends when nothing waits", take_sync },
+	{ "conflicts", 0, NULL, "list what was changed on both sides", take_conflicts },
+	{ "json", 0, NULL, "with --status or --conflicts: as JSON", take_json },
+	{ "tree", 0, "NAME", "with a command: of that tree only", take_tree },
+};
+
+static const struct options options = {
+	.program = "izo-nfsd",
+	.usage = "[OPTION]...",
+	.about = "Serve a cached tree over NFS on this machine, connected or not; or talk to the daemon that does.",
+	.rows = rows,
+	.n = ARRAY_SIZE(rows),
+};
+
+static int check_given(const struct given *given)
+{
+	if (given->command.is_json && given->command.command != COMMAND_STATUS &&
+	    given->command.command != COMMAND_CONFLICTS) {
+		fprintf(stderr, "izo-nfsd: --json goes with --status or --conflicts\n");
+		return -EINVAL;
+	}
+	if (given->command.tree && !given->command.command) {
+		fprintf(stderr, "izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --conflicts\n");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int apply_options(struct config *config, const struct given *given, struct buf *errors)
+{
+	const struct {
+		const char *value, *key, *option;
+		bool is_tree;
+	} values[] = {
+		{ given->listen, "listen", "--listen", false },
+		{ given->durability, "durability", "--durability", false },
+		{ given->pid_file, "pid_file", "--pid-file", false },
+		{ given->control, "control", "--control", false },
+		{ given->trace, "trace", "--trace", false },
+		{ given->no_rpcbind ? "no" : NULL, "rpcbind", "--no-rpcbind", false },
+		{ given->allow_unprivileged_ports ? "yes" : NULL, "allow_unprivileged_ports",
+		  "--allow-unprivileged-ports", false },
+		{ given->upstream, "upstream", "--upstream", true },
+		{ given->cache, "cache", "--cache", true },
+		{ given->export, "export", "--export", true },
+	};
+	int err = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+		int got = 0;
+
+		if (!values[i].value)
+			continue;
+		if (values[i].is_tree)
+			got = config_set_tree(config, values[i].key, values[i].value, values[i].option, errors);
+		else
+			got = config_set(config, values[i].key, values[i].value, values[i].option, errors);
+		if (got)
+			err = got;
+	}
+	/* It stands above what the file says, so above what the file says of one tree too. */
+	for (size_t i = 0; given->durability && i < config->n_trees; i++)
+		config->trees[i].has_durability = false;
+	return err;
+}
+
+static int configure(struct config *config, const struct given *given)
+{
+	struct buf errors;
+	int err, applied;
+
+	err = config_init(config);
+	if (err)
+		return err;
+	buf_init(&errors, 0);
+	err = config_load(config, given->config ? given->config : CONFIG_PATH, given->config != NULL, &errors);
+	applied = apply_options(config, given, &errors);
+	if (!err)
+		err = applied;
+	if (!err)
+		err = config_check(config, &errors);
+	for (size_t at = 0; at < errors.len;) {
+		const char *line = (const char *)errors.data + at;
+		const char *end = memchr(line, '\n', errors.len - at);
+		size_t len = end ? (size_t)(end - line) : errors.len - at;
+
+		log_error("%.*s", (int)len, line);
+		at += len + 1;
+	}
+	if (err && !errors.len)
+		log_error("the configuration cannot be taken in: %s", strerror(-err));
+	buf_release(&errors);
+	return err;
+}
+
+int main(int argc, char **argv)
+{
+	struct given given = { 0 };
+	struct config config;
+	int err, first, status;
+
+	log_set_name("izo-nfsd");
+	err = options_parse(&options, argc, argv, &given, &first);
+	if (err == OPTIONS_DONE)
+		return EXIT_SUCCESS;
+	if (err || check_given(&given))
+		return OPTIONS_EXIT_USAGE;
+	err = configure(&config, &given);
+	if (err) {
+		config_release(&config);
+		return EXIT_FAILURE;
+	}
+	if (config.trace)
+		(void)log_trace(config.trace);	/* was checked when it was set */
+	status = given.command.command ? command_run(&config, &given.command) :
+		 daemon_run(&config, given.is_foreground);
+	config_release(&config);
+	return status;
+}

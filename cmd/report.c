@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cmd/report.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+const char *report_bytes(char text[REPORT_TEXT], uint64_t bytes)
+{
+	static const char *const units[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	double n = (double)bytes / 1024;
+	size_t unit = 0;
+
+	if (bytes < 1024) {
+		(void)snprintf(text, REPORT_TEXT, "%" PRIu64 " bytes", bytes);
+		return text;
+	}
+	for (; n >= 999.95 && unit + 1 < sizeof(units) / sizeof(units[0]); unit++)
+		n /= 1024;
+	(void)snprintf(text, REPORT_TEXT, "%.1f %s", n, units[unit]);
+	return text;
+}
+
+const char *report_age(char text[REPORT_TEXT], uint64_t s)
+{
+	if (s < 60)
+		(void)snprintf(text, REPORT_TEXT, "%" PRIu64 " s", s);
+	else if (s < 3600)
+		(void)snprintf(text, REPORT_TEXT, "%" PRIu64 " min", s / 60);
+	else if (s < 48 * 3600)
+		(void)snprintf(text, REPORT_TEXT, "%" PRIu64 " h %" PRIu64 " min", s / 3600, s / 60 % 60);
+	else
+		(void)snprintf(text, REPORT_TEXT, "%" PRIu64 " days", s / 86400);
+	return text;
+}
+
+uint64_t report_number(const json_t *object, const char *name)
+{
+	return (uint64_t)json_integer_value(json_object_get(object, name));
+}
+
+const char *report_text(const json_t *object, const char *name)
+{
+	const char *text = json_string_value(json_object_get(object, name));
+
+	return text ? text : "";
+}
+
+/* Names and reasons come from others: none of their control characters reaches the terminal. */
+static void print_clean(FILE *out, const char *s)
+{
+	for (; *s; s++)
+		(void)putc((unsigned char)*s < ' ' || *s == 0x7f ? '?' : *s, out);
+}
+
+/* ---- status ---- */
+
+static void print_link(FILE *out, const json_t *tree)
+{
+	const char *reason = report_text(tree, "reason");
+	uint64_t probe_in_s = report_number(tree, "probe_in_s");
+	char age[REPORT_TEXT];
+
+	fprintf(out, "  link       %s for %s", report_text(tree, "state"),
+		report_age(age, report_number(tree, "since_s")));
+	if (*reason) {
+		fprintf(out, ": ");
+		print_clean(out, reason);
+	}
+	if (probe_in_s)
+		fprintf(out, "; next try in %s", report_age(age, probe_in_s));
+	fprintf(out, "\n  position   %" PRIu64 ", upstream's %" PRIu64 "\n", report_number(tree, "position"),
+		report_number(tree, "upstream_position"));
+}
+
+static void print_waiting(FILE *out, const json_t *tree)
+{
+	uint64_t records = report_number(tree, "records");
+	const char *held = report_text(tree, "held");
+	char bytes[REPORT_TEXT], age[REPORT_TEXT];
+
+	if (records)
+		fprintf(out, "  waiting    %" PRIu64 " records, %s of content, the oldest for %s%s\n", records,
+			report_bytes(bytes, report_number(tree, "bytes")),
+			report_age(age, report_number(tree, "oldest_s")),
+			json_is_true(json_object_get(tree, "replaying")) ? "; being replayed" : "");
+	else
+		fprintf(out, "  waiting    nothing\n");
+	if (*held) {
+		fprintf(out, "  held       ");
+		print_clean(out, held);
+		fprintf(out, "\n");
+	}
+}
+
+static void print_tree(FILE *out, const json_t *tree)
+{
+	uint64_t conflicts = report_number(tree, "conflicts");
+	const char *failure = report_text(tree, "failure");
+	char bytes[REPORT_TEXT];
+
+	fprintf(out, "\n%s from ", report_text(tree, "export"));
+	print_clean(out, report_text(tree, "upstream"));
+	fprintf(out, " (tree %s%s)\n", report_text(tree, "name"),
+		json_is_true(json_object_get(tree, "read_only")) ? ", read-only" : "");
+	if (*failure) {
+		fprintf(out, "  FAILED     ");
+		print_clean(out, failure);
+		fprintf(out, "\n");
+	}
+	print_link(out, tree);
+	print_waiting(out, tree);
+	fprintf(out, "  cache      %s: %" PRIu64 " objects, %" PRIu64 " with content, %s\n", report_text(tree, "cache"),
+		report_number(tree, "objects"), report_number(tree, "contents"),
+		report_bytes(bytes, report_number(tree, "content_bytes")));
+	if (conflicts)
+		fprintf(out, "  conflicts  %" PRIu64 "; izo-nfsd --conflicts lists them\n", conflicts);
+	else
+		fprintf(out, "  conflicts  none\n");
+}
+
+void report_status(FILE *out, const json_t *status)
+{
+	char age[REPORT_TEXT];
+	const json_t *one;
+	size_t i;
+
+	fprintf(out, "izo-nfsd %s, pid %" PRIu64 ", serving on %s for %s\n", report_text(status, "version"),
+		report_number(status, "pid"), report_text(status, "listen"),
+		report_age(age, report_number(status, "uptime_s")));
+	json_array_foreach(json_object_get(status, "trees"), i, one)
+		print_tree(out, one);
+	json_array_foreach(json_object_get(status, "mounts"), i, one) {
+		fprintf(out, i ? "" : "\n");
+		fprintf(out, "%s is mounted on ", report_text(one, "export"));
+		print_clean(out, report_text(one, "point"));
+		fprintf(out, "\n");
+	}
+	json_array_foreach(json_object_get(status, "warnings"), i, one) {
+		fprintf(out, "%swarning: ", i ? "" : "\n");
+		print_clean(out, json_string_value(one));
+		fprintf(out, "\n");
+	}
+}
+
+/* The higher counts; the numbers of enum report_exit are for scripts and say nothing of order. */
+static int badness(int status)
+{
+	switch (status) {
+	case REPORT_FAILED:
+		return 4;
+	case REPORT_CONFLICTS:
+		return 3;
+	case REPORT_WAITING:
+		return 2;
+	case REPORT_UNLINKED:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+static int tree_exit(const json_t *tree)
+{
+	if (*report_text(tree, "failure"))
+		return REPORT_FAILED;
+	if (report_number(tree, "conflicts"))
+		return REPORT_CONFLICTS;
+	if (report_number(tree, "records") || *report_text(tree, "held"))
+		return REPORT_WAITING;
+	if (strcmp(report_text(tree, "state"), "connected"))
+		return REPORT_UNLINKED;
+	return REPORT_FINE;
+}
+
+int report_exit(const json_t *status)
+{
+	int worst = REPORT_FINE;
+	const json_t *tree;
+	size_t i;
+
+	json_array_foreach(json_object_get(status, "trees"), i, tree) {
+		int got = tree_exit(tree);
+
+		if (badness(got) > badness(worst))
+			worst = got;
+	}
+	return worst;
+}
+
+/* ---- conflicts ---- */
+
+void report_conflicts(FILE *out, const json_t *conflicts)
+{
+	const json_t *one;
+	size_t i;
+
+	if (!json_array_size(conflicts))
+		fprintf(out, "no conflicts\n");
+	json_array_foreach(conflicts, i, one) {
+		time_t when = (time_t)report_number(one, "when_s");
+		char date[32] = "";
+		struct tm tm;
+
+		if (localtime_r(&when, &tm))
+			(void)strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+		fprintf(out, "%s  %s  ", date, report_text(one, "tree"));
+		print_clean(out, report_text(one, "path"));
+		fprintf(out, "\n    ");
+		print_clean(out, report_text(one, "what"));
+		fprintf(out, "\n");
+	}
+}
