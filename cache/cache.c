@@ -16,6 +16,7 @@
 #include "cache/cml.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
+#include "cache/fetched.h"
 #include "cache/internal.h"
 #include "cache/meta.h"
 #include "cache/object.h"
@@ -281,6 +282,8 @@ static int start(struct cache *cache, const char *path)
 	if (!err)
 		err = park_start(cache);
 	if (!err)
+		err = fetched_start(cache);
+	if (!err)
 		err = cml_open(cache);
 	if (!err)
 		err = apply_open(cache);
@@ -325,6 +328,7 @@ no_inodes:
 static void cache_free(struct cache *cache)
 {
 	park_stop(cache);
+	fetched_stop(cache);
 	syncer_stop(cache);
 	apply_close(cache);
 	cml_close(cache);

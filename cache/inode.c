@@ -38,7 +38,7 @@ static void inode_forget(struct cache *cache, struct inode *inode)
 static bool inode_is_idle(const struct inode *inode)
 {
 	return !inode->refs && !inode->pins && !inode->n_writing && !inode->is_held &&
-	       !inode->has_uncommitted && !list_is_linked(&inode->quiet);
+	       !inode->has_uncommitted && !inode->has_fetched && !list_is_linked(&inode->quiet);
 }
 
 static void inode_shrink(struct cache *cache)
@@ -341,6 +341,15 @@ void inode_write_end(struct cache *cache, struct inode *inode, bool has_changed)
 void inode_write_wait(struct cache *cache, struct inode *inode)
 {
 	while (!inode_write_begin(cache, inode))
+		pthread_cond_wait(&cache->content_idle, &cache->lock);
+}
+
+void inode_hold(struct cache *cache, struct inode *inode)
+{
+	while (inode->is_held)
+		pthread_cond_wait(&cache->content_idle, &cache->lock);
+	inode->is_held = true;
+	while (inode->n_writing)
 		pthread_cond_wait(&cache->content_idle, &cache->lock);
 }
 

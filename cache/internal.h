@@ -19,6 +19,7 @@ struct cml;
 struct apply;
 struct checkpoint;
 struct reserve;
+struct fetched;
 
 struct cache {
 	/* constant after open */
@@ -37,6 +38,7 @@ struct cache {
 	struct cml *cml;		/* cml.c's state */
 	struct apply *apply;		/* apply.c's and listing.c's state */
 	struct checkpoint *checkpoint;
+	struct fetched *fetched;	/* notes what was fetched */
 	struct reserve *reserve;	/* room for the database on a full disk */
 	const struct fetcher *fetcher;
 	void *fetcher_arg;

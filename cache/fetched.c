@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cache/fetched.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "cache/inode.h"
+#include "cache/internal.h"
+#include "cache/object.h"
+#include "cache/writer.h"
+
+#define GATHER_US US_PER_S
+#define ENOUGH 1024		/* files: do not gather longer */
+#define AT_ONCE 128		/* files in one change, which holds their content */
+#define SYNC_EACH_MAX 8		/* more files than this: sync the file system as a whole */
+
+struct fetched {
+	struct cache *cache;
+	pthread_t thread;
+	pthread_cond_t wake;
+	/* under cache->lock */
+	struct buf queue;	/* uint64_t inos */
+	uint64_t since_us;	/* when the first of them came */
+	bool is_stopping;
+};
+
+/* A file whose map is to be noted, as far as it had come when the sync began. */
+struct note {
+	uint64_t ino, write_gen;
+};
+
+struct notes {
+	struct note *v;
+	size_t n;
+};
+
+void fetched_add(struct cache *cache, struct inode *inode)
+{
+	struct fetched *fetched = cache->fetched;
+
+	inode->fetched_gen = inode->write_gen;
+	if (inode->has_fetched)
+		return;
+	/* No memory: then it is not noted, and fetched once more after a restart. */
+	if (buf_append(&fetched->queue, &inode->ino, sizeof(inode->ino))) {
+		buf_reset(&fetched->queue);
+		return;
+	}
+	inode->has_fetched = true;
+	if (fetched->queue.len == sizeof(inode->ino)) {
+		fetched->since_us = clock_us();
+		pthread_cond_signal(&fetched->wake);
+	} else if (fetched->queue.len == ENOUGH * sizeof(inode->ino)) {
+		pthread_cond_signal(&fetched->wake);
+	}
+}
+
+/* ---- noting ---- */
+
+static int note_run(struct change *change)
+{
+	struct notes *notes = change->arg;
+
+	for (size_t i = 0; i < notes->n; i++) {
+		const struct note *note = &notes->v[i];
+		struct inode_edit *edit;
+		int err;
+
+		edit = inode_edit(change, note->ino, &err);
+		if (!edit && err == -ESTALE)
+			continue;
+		if (!edit)
+			return err;
+		/* What is written and not committed gets its map with the commit; what came since the sync, next time. */
+		if (edit->inode->has_uncommitted || edit->inode->write_gen != note->write_gen)
+			continue;
+		err = EDIT_MAPS(edit);
+		if (err)
+			return err;
+		if (edit->inode->has_uncommitted) {	/* since: a map never goes beyond the size beside it */
+			EDIT(edit, size, edit->v.size);
+			EDIT(edit, mtime, edit->v.mtime);
+			EDIT(edit, ctime, edit->v.ctime);
+		}
+	}
+	return 0;
+}
+
+/* Only what was synced is noted: keeps a row from speaking of bytes that are not on the disk. */
+static void sync_all(struct cache *cache, struct notes *notes)
+{
+	bool is_synced = cache->no_sync;
+
+	if (!is_synced && notes->n > SYNC_EACH_MAX) {
+		if (FAULT("fetched.sync") || syncfs(cache->objects_dirfd) < 0) {
+			cache_fail(cache, "the content files could not be synced", -EIO);
+			return;
+		}
+		is_synced = true;
+	}
+	for (size_t i = 0; i < notes->n; i++) {
+		struct inode *inode;
+		int err;
+
+		pthread_mutex_lock(&cache->lock);
+		inode = inode_get(cache, notes->v[i].ino, &err);
+		if (inode && is_synced)
+			inode->synced_gen = MAX(inode->synced_gen, notes->v[i].write_gen);
+		pthread_mutex_unlock(&cache->lock);
+		if (inode && !is_synced)
+			(void)object_sync_inode(cache, inode);	/* the error state keeps it from being noted */
+		pthread_mutex_lock(&cache->lock);
+		inode_put(cache, inode);
+		pthread_mutex_unlock(&cache->lock);
+	}
+}
+
+/* Under the lock: those that are not done come again, if there is something to be done for them. */
+static void take_back(struct cache *cache, struct notes *notes, int result)
+{
+	for (size_t i = 0; i < notes->n; i++) {
+		struct note *note = &notes->v[i];
+		struct inode *inode;
+		int err;
+
+		inode = inode_get(cache, note->ino, &err);
+		if (!inode)
+			continue;
+		inode->has_fetched = false;
+		if (!result && inode->write_gen != note->write_gen && !inode->has_uncommitted)
+			fetched_add(cache, inode);
+		inode_put(cache, inode);
+	}
+}
+
+/* notes->v[].ino is set.  Under the lock, which is let go meanwhile. */
+static void note_some(struct cache *cache, struct notes *notes)
+{
+	int err;
+
+	for (size_t i = 0; i < notes->n; i++) {
+		struct inode *inode = inode_get(cache, notes->v[i].ino, &err);
+
+		if (inode)
+			notes->v[i].write_gen = inode->write_gen;
+		inode_put(cache, inode);
+	}
+	pthread_mutex_unlock(&cache->lock);
+	sync_all(cache, notes);
+	err = 0;
+	for (size_t at = 0; at < notes->n && !err; at += AT_ONCE) {
+		struct notes some = { notes->v + at, MIN(notes->n - at, (size_t)AT_ONCE) };
+
+		err = writer_call(cache, note_run, &some);
+	}
+	pthread_mutex_lock(&cache->lock);
+	take_back(cache, notes, err);
+}
+
+/* Under the lock, which is let go meanwhile. */
+static void note_all(struct fetched *fetched)
+{
+	struct cache *cache = fetched->cache;
+	struct notes notes = { .n = fetched->queue.len / sizeof(uint64_t) };
+
+	notes.v = calloc(notes.n, sizeof(*notes.v));
+	for (size_t i = 0; notes.v && i < notes.n; i++)
+		memcpy(&notes.v[i].ino, fetched->queue.data + i * sizeof(uint64_t), sizeof(uint64_t));
+	buf_reset(&fetched->queue);
+	if (notes.v)
+		note_some(cache, &notes);
+	free(notes.v);
+	fetched->since_us = clock_us();
+}
+
+static void *fetched_run(void *arg)
+{
+	struct fetched *fetched = arg;
+	struct cache *cache = fetched->cache;
+
+	pthread_mutex_lock(&cache->lock);
+	for (;;) {
+		uint64_t at_us = fetched->queue.len ? fetched->since_us + GATHER_US : CLOCK_NEVER;
+
+		if (fetched->is_stopping)
+			break;
+		if (fetched->queue.len >= ENOUGH * sizeof(uint64_t) || clock_us() >= at_us)
+			note_all(fetched);
+		else
+			cache_cond_wait(&fetched->wake, &cache->lock, at_us);
+	}
+	/* Nothing comes any more: the fetcher has stopped. */
+	if (fetched->queue.len)
+		note_all(fetched);
+	pthread_mutex_unlock(&cache->lock);
+	return NULL;
+}
+
+int fetched_start(struct cache *cache)
+{
+	struct fetched *fetched = calloc(1, sizeof(*fetched));
+	int err;
+
+	if (!fetched)
+		return -ENOMEM;
+	fetched->cache = cache;
+	buf_init(&fetched->queue, 0);
+	err = cache_cond_init(&fetched->wake);
+	if (err) {
+		free(fetched);
+		return err;
+	}
+	cache->fetched = fetched;
+	err = thread_start(&fetched->thread, "izo-fetched", fetched_run, fetched);
+	if (err) {
+		pthread_cond_destroy(&fetched->wake);
+		free(fetched);
+		cache->fetched = NULL;
+	}
+	return err;
+}
+
+void fetched_stop(struct cache *cache)
+{
+	struct fetched *fetched = cache->fetched;
+
+	if (!fetched)
+		return;
+	pthread_mutex_lock(&cache->lock);
+	fetched->is_stopping = true;
+	pthread_cond_signal(&fetched->wake);
+	pthread_mutex_unlock(&cache->lock);
+	pthread_join(fetched->thread, NULL);
+	buf_release(&fetched->queue);
+	pthread_cond_destroy(&fetched->wake);
+	free(fetched);
+	cache->fetched = NULL;
+}
