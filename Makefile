@@ -101,10 +101,11 @@ layer_libs_cache	:= cache rpcgen base
 layer_libs_nfsd		:= nfsd cache rpcgen base
 layer_libs_replicate	:= replicate cache rpcgen base
 layer_libs_httpd	:= httpd rpcgen base
-# cmd/ is no library: its tests include the file they are about.
+# cmd/ is no library: these of its files stand on base/ alone.
 layer_libs_cmd		:= base
+layer_objs_cmd		:= $(patsubst %,$(B)/cmd/%.o,config control ctl mounts progress report)
 define unit_test
-$(1): $(1:$(B)/tests/%=$(B)/tests/unit/%.o) $(foreach l,$(layer_libs_$(call layer,$(1))),$(B)/lib$(l).a)
+$(1): $(1:$(B)/tests/%=$(B)/tests/unit/%.o) $(layer_objs_$(call layer,$(1))) $(foreach l,$(layer_libs_$(call layer,$(1))),$(B)/lib$(l).a)
 	$$(call say,LINK)
 	$$(Q)mkdir -p $$(@D) && $$(CC) $$(ALL_CFLAGS) -o $$@ $$^ $$(LDLIBS) -lcmocka
 endef

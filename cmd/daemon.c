@@ -250,11 +250,11 @@ static void say_ready(struct daemon *daemon)
 	char line[256];
 
 	for (size_t i = 0; i < config->n_trees; i++)
-		log_info("serving %s on %s%s%s:%u, from %s: tree=%s cache=%s durability=%s%s", config->trees[i].export,
-			 is_six ? "[" : "", config->listen_addr, is_six ? "]" : "", nfsd_port(daemon->nfsd),
+		log_info("serving %s from %s: tree=%s cache=%s durability=%s%s on %s%s%s:%u", config->trees[i].export,
 			 config->trees[i].upstream, config->trees[i].name, config->trees[i].cache,
 			 config->trees[i].durability == DURABILITY_SYNC ? "sync" : "async",
-			 config->trees[i].is_read_only ? " read_only=yes" : "");
+			 config->trees[i].is_read_only ? " read_only=yes" : "",
+			 is_six ? "[" : "", config->listen_addr, is_six ? "]" : "", nfsd_port(daemon->nfsd));
 	(void)snprintf(line, sizeof(line), config->n_trees == 1 ? "serving %s" : "serving %s and %zu more",
 		       config->trees[0].export, config->n_trees - 1);
 	service_ready(&daemon->service, line);
