@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "replicate/batch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/fault.h"
+#include "base/fs.h"
+
+#define READ_MAX (BATCH_BODY_MAX / 2)
+#define READ_TRIES 8	/* for a small file that is written while it is read */
+
+int batch_new(struct cml_batch *taken, struct batch **ret_batch)
+{
+	struct batch *batch = calloc(1, sizeof(*batch));
+
+	if (!batch)
+		return -ENOMEM;
+	batch->items = calloc(taken->n, sizeof(*batch->items));
+	if (!batch->items) {
+		free(batch);
+		return -ENOMEM;
+	}
+	batch->taken = taken;
+	batch->n = MIN(taken->n, (size_t)BATCH_RECORDS);
+	buf_init(&batch->body, BATCH_BODY_MAX);
+	*ret_batch = batch;
+	return 0;
+}
+
+static void drop_contents(struct batch *batch)
+{
+	for (size_t i = 0; i < batch->taken->n; i++) {
+		free(batch->items[i].content);
+		batch->items[i].content = NULL;
+	}
+}
+
+void batch_free(struct batch *batch)
+{
+	if (!batch)
+		return;
+	drop_contents(batch);
+	free(batch->items);
+	buf_release(&batch->body);
+	free(batch);
+}
+
+static bool is_store(const struct cml_item *item)
+{
+	return item->record.body.op == KML_STORE;
+}
+
+size_t batch_next_large(const struct batch *batch, size_t from)
+{
+	for (size_t i = from; i < batch->n; i++)
+		if (is_store(&batch->taken->items[i]) && batch->taken->items[i].bytes > BATCH_INLINE)
+			return i;
+	return batch->n;
+}
+
+int batch_read_ranges(int fd, const struct kml_store *store, uint64_t offset, void *data, size_t len)
+{
+	unsigned char *to = data;
+	uint64_t before = 0;
+
+	for (u_int i = 0; i < store->ranges.ranges_len && len; i++) {
+		const struct kml_range *range = &store->ranges.ranges_val[i];
+		uint64_t skip;
+		ssize_t got;
+		size_t n;
+
+		if (offset >= before + range->length) {
+			before += range->length;
+			continue;
+		}
+		skip = offset - before;
+		n = MIN(len, range->length - skip);
+		got = fs_pread_full(fd, to, n, range->offset + skip);
+		if (got < 0)
+			return (int)got;
+		/* The object need not be as long as the file: what is not written at its end is zeros. */
+		memset(to + got, 0, n - (size_t)got);
+		to += n;
+		len -= n;
+		offset += n;
+		before += range->length;
+	}
+	return len ? -EINVAL : 0;
+}
+
+/* 0; -EBUSY: it does not keep still, or got too large for here. */
+static int read_still(struct cache *cache, struct cml_item *item, struct batch_item *to)
+{
+	for (int i = 0; i < READ_TRIES; i++) {
+		unsigned char *data;
+		int err;
+
+		if (item->bytes > BATCH_INLINE)
+			return -EBUSY;
+		data = malloc(item->bytes ? item->bytes : 1);
+		if (!data)
+			return -ENOMEM;
+		free(to->content);
+		to->content = data;
+		to->len = item->bytes;
+		err = FAULT("batch.read");
+		if (!err)
+			err = batch_read_ranges(item->fd, &item->record.body.kml_body_u.store, 0, data,
+						to->len);
+		if (err)
+			return err;
+		if (!cml_refresh(cache, item))
+			return 0;
+	}
+	return -EBUSY;
+}
+
+int batch_read_small(struct batch *batch, struct cache *cache)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < batch->n; i++) {
+		struct cml_item *item = &batch->taken->items[i];
+		int err;
+
+		if (!is_store(item) || batch->items[i].is_staged)
+			continue;
+		/* Files that have grown since they were taken must not add up to more than a body can hold. */
+		if (sum > READ_MAX) {
+			batch->n = i;
+			return 0;
+		}
+		err = read_still(cache, item, &batch->items[i]);
+		if (err == -EBUSY) {
+			batch->n = i;
+			return 0;
+		}
+		if (err)
+			return err;
+		sum += batch->items[i].len;
+	}
+	return 0;
+}
+
+int batch_encode(struct batch *batch, uint64_t client, const char *host, uint64_t acked)
+{
+	AUTO_FREE struct kml_record *records = calloc(batch->n ? batch->n : 1, sizeof(*records));
+	struct kml_batch body = {
+		.format = KML_VERSION, .client = client, .host = (char *)host, .acked = acked,
+		.records = { .records_len = (u_int)batch->n, .records_val = records },
+	};
+	int err;
+
+	if (!records)
+		return -ENOMEM;
+	for (size_t i = 0; i < batch->n; i++) {
+		struct batch_item *item = &batch->items[i];
+		struct kml_content *content;
+
+		/* A copy of the struct only: what it points to stays the taken record's. */
+		records[i] = batch->taken->items[i].record;
+		if (!is_store(&batch->taken->items[i]))
+			continue;
+		content = &records[i].body.kml_body_u.store.content;
+		memset(content, 0, sizeof(*content));
+		if (item->is_staged) {
+			content->where = KML_STAGED;
+			content->kml_content_u.key = item->key;
+		} else {
+			content->where = KML_INLINE;
+			content->kml_content_u.bytes.bytes_len = (u_int)item->len;
+			content->kml_content_u.bytes.bytes_val = (char *)item->content;
+		}
+	}
+	for (;;) {
+		buf_reset(&batch->body);
+		err = kml_batch_encode(&batch->body, &body);
+		if (err != -EMSGSIZE || batch->n <= 1)
+			break;
+		batch->n /= 2;	/* stores of very many ranges */
+		body.records.records_len = (u_int)batch->n;
+	}
+	drop_contents(batch);	/* the body has them */
+	return err;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * fetch: what the cache wishes from upstream (cache/fetcher.h), several wishes at once.
+ *
+ * Wishes come from any thread into a queue; the replicate thread serves them in the order they came, FETCH_SLOTS at
+ * a time.  Each is answered once: by what comes, or with -EIO when the link goes or the program ends.
+ */
+#ifndef REPLICATE_FETCH_H
+#define REPLICATE_FETCH_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include "replicate/content.h"
+#include "replicate/listing.h"
+
+#define FETCH_SLOTS 8
+
+struct replicate;
+struct wish;
+
+struct fetch_slot {
+	struct fetch *fetch;
+	struct wish *wish;		/* owned; NULL: the slot is free */
+	unsigned tries;			/* of a listing that was overtaken */
+	struct loop_timer again;
+	struct listing listing;
+	struct content content;
+};
+
+struct fetch {
+	struct replicate *replicate;
+	atomic_bool has_link;
+	/* replicate thread */
+	struct list waiting;		/* struct wish */
+	struct fetch_slot slots[FETCH_SLOTS];
+
+	pthread_mutex_t lock;		/* held for moments, with nothing else taken under it but the loop's */
+	/* under lock */
+	struct list come;		/* struct wish, not seen by the thread yet */
+	bool is_job_posted;
+	struct loop_job job;
+};
+
+/* Plugs itself into the cache; no wish is accepted before fetch_start(). */
+void fetch_init(struct fetch *fetch, struct replicate *replicate);
+/* No more wishes may come (no thread, no operations).  Answers those that are left. */
+void fetch_release(struct fetch *fetch);
+
+void fetch_start(struct fetch *fetch);
+/* Answers everything with -EIO. */
+void fetch_stop(struct fetch *fetch);
+
+#endif

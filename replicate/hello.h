@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * hello: who is there, and may we talk to it?  (docs/PROTOCOL.md 3)
+ *
+ * A probe asks for the upstream's identity and its root object.
+ */
+#ifndef REPLICATE_HELLO_H
+#define REPLICATE_HELLO_H
+
+#include "replicate/http.h"
+#include "rpcgen/kml_codec.h"
+
+struct hello {
+	char id[40];
+	uint64_t position, oldest;
+	uint64_t last_seq;		/* 0: none */
+};
+
+/* -EPROTO: that is not what an izo-httpd says; *ret_why, a constant, says in what way. */
+int hello_parse(const void *data, size_t len, struct hello *ret_hello, const char **ret_why);
+
+struct probe {
+	/* the caller's, before probe_start() */
+	struct http *http;
+	uint64_t client;
+	/* err 0: hello and root are filled in.  -EPROTO: whoever answers is not an izo-httpd of ours. */
+	void (*done)(struct probe *probe, int err);
+
+	/* results */
+	struct hello hello;
+	struct kml_object root;
+	char trouble[200];		/* with err: a piece of sentence */
+
+	/* the module's */
+	struct http_request request;
+	bool is_running;
+};
+
+/* Nothing happens when one is under way. */
+void probe_start(struct probe *probe);
+/* done() is not called. */
+void probe_cancel(struct probe *probe);
+void probe_release(struct probe *probe);
+
+#endif

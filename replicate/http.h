@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * http: requests to one upstream: libcurl's multi interface on a loop.
+ *
+ * A request lives in the caller's struct.  After http_start() gave 0 it is the module's until done()
+ * is called, once, or http_cancel() took it back.  head() and sink() see the answer as it comes, and only
+ * one with a status of 2xx; they must not start or cancel requests, done() may.
+ *
+ * Threads: the loop's.  Errors: http_errno() has all that a request can end in.
+ */
+#ifndef REPLICATE_HTTP_H
+#define REPLICATE_HTTP_H
+
+#include <curl/curl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/loop.h"
+
+#define HTTP_CONNECT_S 5
+#define HTTP_STALL_S 15		/* no byte either way for so long */
+
+struct http {
+	/* constant */
+	struct loop *loop;
+	char *base;			/* the upstream's URL without the last slash; owned */
+	bool is_loopback;
+	/* called with each request that ended by itself, before its done() */
+	void (*ended)(struct http *http, bool is_failure);
+	/* loop thread */
+	CURLM *multi;
+	struct loop_timer timer;
+	struct list requests;
+};
+
+struct http_request {
+	/* the caller's, before http_start() */
+	const char *method;		/* "GET", "POST", "PUT", "DELETE" */
+	char path[200];			/* from "/izo/v1/..." on, with the query */
+	char range[48];			/* "A-B", or "" */
+	char if_match[24];		/* the version, or "" */
+	const char *content_type;	/* of the body, or NULL */
+	const void *body;		/* borrowed until the end */
+	size_t body_len;
+	unsigned stall_s;		/* 0: HTTP_STALL_S */
+	size_t answer_limit;		/* without sink: most bytes of answer; 0: 64 KiB */
+	/* 0, or anything else, which ends the request with it */
+	int (*head)(struct http_request *request);
+	int (*sink)(struct http_request *request, const void *data, size_t len);
+	/* last; the request may be started again in it */
+	void (*done)(struct http_request *request, int err);
+
+	/* the answer */
+	long status;			/* 0: none came */
+	bool has_position, has_etag, has_range;
+	uint64_t position;		/* Izo-Position */
+	uint64_t etag;
+	uint64_t range_from;		/* Content-Range: its first byte */
+	struct buf answer;		/* without sink: the body; of an error, the start of its text */
+	char trouble[160];		/* done() with err: what happened, for people */
+
+	/* the module's */
+	struct http *http;
+	CURL *easy;
+	struct curl_slist *headers;
+	struct list node;
+	char error[CURL_ERROR_SIZE];
+	int sink_err;
+	bool is_head_seen;
+};
+
+/* url: "http://..." or "https://...".  -EINVAL: not a URL of ours. */
+int http_init(struct http *http, struct loop *loop, const char *url);
+/* No request may be under way. */
+void http_release(struct http *http);
+
+/* -ENOMEM: done() is not called. */
+int http_start(struct http *http, struct http_request *request);
+/* Take back; done() is not called.  One that is not under way is left alone. */
+void http_cancel(struct http_request *request);
+bool http_is_active(const struct http_request *request);
+/* Free what the last answer left.  Not while it is under way. */
+void http_request_release(struct http_request *request);
+
+/*
+ * What a request's end means.  code: curl's; status: HTTP's, 0 when none came.
+ *	0 2xx | -EINVAL 400 | -EACCES 401, 403 | -ENOENT 404 | -EBADE 409 | -EIDRM 410 | -ESTALE 412 | -EMSGSIZE 413
+ *	-ERANGE 416 | -EAGAIN 408, 429, 502, 503, 504 | -ENOSPC 507 | -EREMOTEIO other 5xx | -EPROTO any other status
+ * and of curl: -EHOSTUNREACH no such host | -ECONNREFUSED nobody listens | -ETIMEDOUT | -ECONNRESET it broke off
+ *	-EKEYREJECTED TLS says no | -ECANCELED a callback of ours stopped it | -ENOMEM | -EINVAL a URL that cannot be
+ *	-EPROTO not HTTP | -EIO anything else
+ */
+int http_errno(CURLcode code, long status);
+/* Does that error say that there is no link (rather than that this one request is no good)? */
+bool http_is_lost(int err);
+
+#endif

@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "replicate/replay.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "replicate/internal.h"
+
+#define STALL_S 120			/* the upstream applies a batch before it answers */
+#define STALL_BYTES_PER_S (20u << 20)	/* and copies what is large */
+#define SHRINK 8			/* a refused batch is tried again in parts of it */
+
+static void take(struct replay *replay);
+static void give_back(struct replay *replay, uint64_t hold_us);
+
+static void hand_over(struct replay *replay, enum replay_step step, void (*run)(struct work *),
+		      void (*then)(struct work *))
+{
+	replay->step = step;
+	replay->work.run = run;
+	replay->work.done = then;
+	worker_post(replay->replicate->worker, &replay->work);
+}
+
+/* ---- waiting ---- */
+
+static void idle(struct replay *replay)
+{
+	struct replicate *r = replay->replicate;
+
+	replay->step = REPLAY_IDLE;
+	replay->must_stop = false;
+	replicate_note_replay(r, false, 0, 0);
+	if (replay->was_woken) {
+		replay->was_woken = false;
+		replay_wake(replay);
+	}
+	if (replay->step == REPLAY_IDLE)
+		replicate_replay_is_idle(r);
+}
+
+static void timer_fired(struct loop_timer *timer)
+{
+	take(container_of(timer, struct replay, timer));
+}
+
+static void gather(struct replay *replay)
+{
+	replay->step = REPLAY_GATHER;
+	loop_timer_set(replay->replicate->loop, &replay->timer, clock_us() + REPLAY_GATHER_US);
+}
+
+/* Try again after a while; why the log does not drain is told already. */
+static void hold(struct replay *replay, uint64_t us)
+{
+	replay->step = REPLAY_HELD;
+	replicate_note_replay(replay->replicate, false, 0, 0);
+	loop_timer_set(replay->replicate->loop, &replay->timer, clock_us() + us);
+}
+
+/* How long, after a trouble that may pass by itself or (is_lasting) only with somebody's help. */
+static uint64_t backoff(struct replay *replay, bool is_lasting)
+{
+	unsigned tries = replay->tries++;
+
+	return link_backoff_us(is_lasting ? MAX(tries, LINK_TRIES_LONG + 1u) : tries,
+			       replicate_random());
+}
+
+static void hold_text(struct replay *replay, const char *what, const char *why)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "%s%s%s", what, why ? ": " : "", why ? why : "");
+	replicate_hold(replay->replicate, text);
+}
+
+/* ---- giving back ---- */
+
+static void run_give_back(struct work *work)
+{
+	struct replay *replay = container_of(work, struct replay, work);
+
+	cml_give_back(replay->replicate->cache, replay->batch->taken);
+}
+
+static void given_back(struct work *work)
+{
+	struct replay *replay = container_of(work, struct replay, work);
+
+	batch_free(replay->batch);
+	replay->batch = NULL;
+	if (replay->must_stop || !replay->is_started || !replay->hold_us)
+		idle(replay);
+	else
+		hold(replay, replay->hold_us);
+}
+
+static void give_back(struct replay *replay, uint64_t hold_us)
+{
+	replay->hold_us = hold_us;
+	hand_over(replay, REPLAY_GIVE_BACK, run_give_back, given_back);
+}
+
+/* ---- taking in the answers ---- */
+
+/* Answers are in order; from the first RETRY on they say nothing. */
+static size_t count_settled(const struct kml_answers *answers)
+{
+	size_t n = 0;
+
+	while (n < answers->answers.answers_len &&
+	       answers->answers.answers_val[n].status != KML_RETRY)
+		n++;
+	return n;
+}
+
+static void run_retire(struct work *work)
+{
+	struct replay *replay = container_of(work, struct replay, work);
+	const struct kml_answers *answers = &replay->answers;
+
+	replay->work_err = cml_retire(replay->replicate->cache, replay->batch->taken,
+				      answers->answers.answers_val, count_settled(answers));
+}
+
+static void retired(struct work *work)
+{
+	struct replay *replay = container_of(work, struct replay, work);
+	struct replicate *r = replay->replicate;
+	size_t asked = replay->answers.answers.answers_len, n = count_settled(&replay->answers);
+	const struct kml_answer *retry = n < asked ? &replay->answers.answers.answers_val[n] : NULL;
+
+	batch_free(replay->batch);
+	replay->batch = NULL;
+	if (replay->work_err)
+		hold_text(replay, "the cache cannot take in the upstream's answers",
+			  strerror(-replay->work_err));
+	else if (retry)
+		hold_text(replay, "the upstream cannot take changes now",
+			  retry->error ? strerror((int)retry->error) : NULL);
+	else
+		replicate_hold(r, NULL);
+	if (!replay->work_err && n) {
+		replay->tries = 0;
+		replay->max_records = MIN(replay->max_records * SHRINK, (size_t)BATCH_RECORDS);
+		background_kick(&r->background);
+	}
+	replicate_note_position(r, replay->answers.position);
+	kml_answers_release(&replay->answers);
+	if (replay->must_stop || !replay->is_started)
+		idle(replay);
+	else if (replay->work_err || retry)
+		hold(replay, backoff(replay, replay->work_err != 0));
+	else
+		take(replay);
+}
+
+static void retire(struct replay *replay)
+{
+	size_t n = count_settled(&replay->answers);
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < n; i++)
+		bytes += replay->batch->taken->items[i].bytes;
+	replicate_note_replay(replay->replicate, true, n, bytes);
+	hand_over(replay, REPLAY_RETIRE, run_retire, retired);
+}
+
+/* ---- the request ---- */
+
+/* The answers are what was asked for: one each, in order. */
+static int check_answers(const struct replay *replay)
+{
+	const struct batch *batch = replay->batch;
+	const struct kml_answers *answers = &replay->answers;
+
+	if (answers->answers.answers_len != batch->n)
+		return -EBADMSG;
+	for (size_t i = 0; i < batch->n; i++)
+		if (answers->answers.answers_val[i].seq != batch->taken->items[i].record.seq)
+			return -EBADMSG;
+	return 0;
+}
+
+static void refused(struct replay *replay, int err)
+{
+	const char *trouble = replay->request.trouble;
+	bool is_lasting = true;
+
+	switch (err) {
+	case -EINVAL:
+	case -EMSGSIZE:
+		hold_text(replay, "the upstream does not accept the records", trouble);
+		if (replay->max_records > 1) {
+			/* In parts, so that only what is really refused stays. */
+			replay->max_records = MAX(MIN(replay->max_records, replay->batch->n) / SHRINK,
+						  (size_t)1);
+			is_lasting = false;
+		}
+		break;
+	case -EBADE:
+		hold_text(replay, "the upstream has done these records but no longer knows with what result",
+			  trouble);
+		break;
+	case -EBADMSG:
+		hold_text(replay, "the upstream's answer to the records is malformed", NULL);
+		break;
+	case -EACCES:
+	case -ENOENT:
+		hold_text(replay, "the upstream does not let this client replay", trouble);
+		break;
+	default:
+		hold_text(replay, "the upstream cannot take changes now", trouble);
+		is_lasting = false;
+		break;
+	}
+	log_warn("replay: batch refused, trying again later: %s first=%llu records=%zu",
+		 trouble[0] ? trouble : "malformed answer",
+		 (unsigned long long)replay->batch->taken->items[0].record.seq, replay->batch->n);
+	give_back(replay, backoff(replay, is_lasting));
+}
+
+static void answered(struct http_request *request, int err)
+{
+	struct replay *replay = container_of(request, struct replay, request);
+
+	if (!err)
+		err = FAULT("replay.answer");
+	if (!err) {
+		err = kml_answers_decode(request->answer.data, request->answer.len,
+					 &replay->answers);
+		if (!err && check_answers(replay)) {
+			kml_answers_release(&replay->answers);
+			err = -EBADMSG;
+		}
+		if (err == -EPROTONOSUPPORT)
+			err = -EBADMSG;
+	}
+	http_request_release(request);
+	if (!err) {
+		log_debug(LOG_REPLAY, "replay: answered: records=%zu", replay->batch->n);
+		retire(replay);
+	} else if (!http_is_lost(err)) {
+		refused(replay, err);
+	} else {
+		give_back(replay, backoff(replay, false));
+		/* Before anything else: whether they were done is for the upstream to say, next time. */
+		(void)replicate_lost_by(replay->replicate, err, request->trouble);
+	}
+}
+
+static void post(struct replay *replay)
+{
+	struct http_request *request = &replay->request;
+	uint64_t bytes = 0;
+	int err;
+
+	for (size_t i = 0; i < replay->batch->n; i++)
+		if (replay->batch->taken->items[i].record.body.op == KML_STORE)
+			bytes += replay->batch->taken->items[i].record.body.kml_body_u.store.size;
+	replay->step = REPLAY_POST;
+	request->method = "POST";
+	request->content_type = "application/x-izo-kml";
+	request->body = replay->batch->body.data;
+	request->body_len = replay->batch->body.len;
+	request->answer_limit = BATCH_BODY_MAX;
+	request->stall_s = STALL_S + (unsigned)MIN(bytes / STALL_BYTES_PER_S, (uint64_t)86400);
+	request->done = answered;
+	snprintf(request->path, sizeof(request->path), "/izo/v1/replay");
+	err = http_start(&replay->replicate->http, request);
+	if (err)
+		give_back(replay, backoff(replay, false));
+}
+
+/* ---- the contents ---- */
+
+static void read_batch(struct work *work)
+{
+	struct replay *replay = container_of(work, struct replay, work);
+	struct replicate *r = replay->replicate;
+
+	replay->work_err = batch_read_small(replay->batch, r->cache);
+	if (!replay->work_err && replay->batch->n)
+		replay->work_err = batch_encode(replay->batch, r->client, r->host,
+						cml_acked(r->cache));
+}
+
+/* The next record's file is written all the time: what stands before it goes now, it and the rest later. */
+static void hold_for_writer(struct replay *replay)
+{
+	hold_text(replay, "a file is being written all the time and cannot be copied; it goes when it is quiet",
+		  NULL);
+	give_back(replay, backoff(replay, false));
+}
+
+static void batch_read(struct work *work)
+{
+	struct replay *replay = container_of(work, struct replay, work);
+
+	if (replay->must_stop) {
+		give_back(replay, 0);
+	} else if (replay->work_err) {
+		hold_text(replay, "the cache cannot be read", strerror(-replay->work_err));
+		give_back(replay, backoff(replay, true));
+	} else if (!replay->batch->n) {
+		hold_for_writer(replay);
+	} else {
+		post(replay);
+	}
+}
+
+static void stage_next(struct replay *replay, size_t from);
+
+static void staged(struct stage *stage, int err)
+{
+	struct replay *replay = container_of(stage, struct replay, stage);
+	struct batch *batch = replay->batch;
+	struct batch_item *item = &batch->items[replay->at];
+
+	if (replay->must_stop) {
+		give_back(replay, 0);
+	} else if (!err) {
+		item->is_staged = stage->key[0] != '\0';
+		memcpy(item->key, stage->key, sizeof(item->key));
+		stage_next(replay, replay->at + 1);
+	} else if (err == -EBUSY && stage->is_local && replay->at) {
+		batch->n = replay->at;
+		stage_next(replay, batch->n);
+	} else if (err == -EBUSY && stage->is_local) {
+		hold_for_writer(replay);
+	} else if (stage->is_local) {
+		hold_text(replay, "the cache cannot be read", strerror(-err));
+		give_back(replay, backoff(replay, true));
+	} else if (http_is_lost(err)) {
+		give_back(replay, backoff(replay, false));
+		(void)replicate_lost_by(replay->replicate, err, stage->request.trouble);
+	} else {
+		hold_text(replay, "the upstream does not take a large file", stage->request.trouble);
+		give_back(replay, backoff(replay, false));
+	}
+}
+
+static void stage_next(struct replay *replay, size_t from)
+{
+	struct replicate *r = replay->replicate;
+	struct stage *stage = &replay->stage;
+
+	replay->at = batch_next_large(replay->batch, from);
+	if (replay->at == replay->batch->n) {
+		hand_over(replay, REPLAY_READ, read_batch, batch_read);
+		return;
+	}
+	replay->step = REPLAY_STAGE;
+	stage->cache = r->cache;
+	stage->http = &r->http;
+	stage->worker = r->worker;
+	stage->client = r->client;
+	stage->item = &replay->batch->taken->items[replay->at];
+	stage->done = staged;
+	stage_start(stage);
+}
+
+/* ---- taking ---- */
+
+static void run_take(struct work *work)
+{
+	struct replay *replay = container_of(work, struct replay, work);
+	struct cml_batch *taken = NULL;
+
+	replay->work_err = FAULT("replay.take");
+	if (!replay->work_err)
+		replay->work_err = cml_take(replay->replicate->cache, replay->max_records, BATCH_BYTES,
+					    &taken);
+	if (replay->work_err || !taken)
+		return;
+	replay->work_err = batch_new(taken, &replay->batch);
+	if (replay->work_err)
+		cml_give_back(replay->replicate->cache, taken);
+}
+
+static void taken(struct work *work)
+{
+	struct replay *replay = container_of(work, struct replay, work);
+
+	replay->hold_us = 0;
+	if (replay->work_err) {
+		hold_text(replay, "the log cannot be read", strerror(-replay->work_err));
+		if (replay->must_stop || !replay->is_started)
+			idle(replay);
+		else
+			hold(replay, backoff(replay, true));
+	} else if (!replay->batch) {
+		replicate_hold(replay->replicate, replay->forbidden);
+		idle(replay);
+	} else if (replay->must_stop) {
+		give_back(replay, 0);
+	} else {
+		replicate_note_replay(replay->replicate, true, 0, 0);
+		stage_next(replay, 0);
+	}
+}
+
+static void take(struct replay *replay)
+{
+	replay->was_woken = false;
+	hand_over(replay, REPLAY_TAKE, run_take, taken);
+}
+
+/* ---- from outside ---- */
+
+void replay_wake(struct replay *replay)
+{
+	if (!replay->is_started || replay->forbidden)
+		return;
+	if (replay->step == REPLAY_IDLE)
+		gather(replay);
+	else if (replay->step != REPLAY_GATHER && replay->step != REPLAY_HELD)
+		replay->was_woken = true;
+}
+
+void replay_now(struct replay *replay)
+{
+	if (!replay->is_started || replay->forbidden)
+		return;
+	if (replay->step == REPLAY_GATHER || replay->step == REPLAY_HELD) {
+		loop_timer_cancel(replay->replicate->loop, &replay->timer);
+		take(replay);
+	} else if (replay->step == REPLAY_IDLE) {
+		take(replay);
+	} else {
+		replay->was_woken = true;
+	}
+}
+
+void replay_start(struct replay *replay, const char *forbidden)
+{
+	replay->is_started = true;
+	replay->forbidden = forbidden;
+	replicate_hold(replay->replicate, forbidden);
+	replay_wake(replay);
+}
+
+void replay_stop(struct replay *replay)
+{
+	replay->is_started = false;
+	switch (replay->step) {
+	case REPLAY_IDLE:
+		replicate_replay_is_idle(replay->replicate);
+		return;
+	case REPLAY_GATHER:
+	case REPLAY_HELD:
+		loop_timer_cancel(replay->replicate->loop, &replay->timer);
+		idle(replay);
+		return;
+	case REPLAY_POST:
+		http_cancel(&replay->request);
+		give_back(replay, 0);
+		return;
+	case REPLAY_STAGE:
+		replay->must_stop = true;
+		if (stage_cancel(&replay->stage))
+			give_back(replay, 0);
+		return;
+	case REPLAY_TAKE:
+	case REPLAY_READ:
+	case REPLAY_RETIRE:
+	case REPLAY_GIVE_BACK:
+		replay->must_stop = true;
+		return;
+	}
+}
+
+void replay_init(struct replay *replay, struct replicate *replicate)
+{
+	memset(replay, 0, sizeof(*replay));
+	replay->replicate = replicate;
+	replay->timer.fire = timer_fired;
+	replay->max_records = BATCH_RECORDS;
+	stage_init(&replay->stage);
+}
+
+void replay_release(struct replay *replay)
+{
+	http_request_release(&replay->request);
+	stage_release(&replay->stage);
+}

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "replicate/stage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <libgen.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/fs.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "replicate/batch.h"
+
+#define SNAPSHOT_TRIES 5
+#define COPY_STEP (64u << 20)
+#define TICK_US (50 * US_PER_MS)	/* ctime's grain, with room */
+#define COARSE_TICK_US (2 * US_PER_S)	/* where it counts whole seconds */
+#define ASKED_MAX 3			/* "how much is there?" in one round */
+
+static const struct kml_store *store_of(const struct stage *stage)
+{
+	return &stage->item->record.body.kml_body_u.store;
+}
+
+static int source(const struct stage *stage)
+{
+	return stage->snapshot >= 0 ? stage->snapshot : stage->item->fd;
+}
+
+static void end(struct stage *stage, int err)
+{
+	if (stage->snapshot >= 0)
+		(void)close(stage->snapshot);
+	stage->snapshot = -1;
+	free(stage->chunk);
+	stage->chunk = NULL;
+	http_request_release(&stage->request);
+	stage->done(stage, err);
+}
+
+static void local_trouble(struct stage *stage, int err)
+{
+	stage->is_local = true;
+	end(stage, err);
+}
+
+/* Run on the worker, then go on with 'then', unless it was cancelled meanwhile. */
+static void hand_over(struct stage *stage, void (*run)(struct work *), void (*then)(struct work *))
+{
+	stage->is_working = true;
+	stage->work.run = run;
+	stage->work.done = then;
+	worker_post(stage->worker, &stage->work);
+}
+
+/* Back from the worker; false: there is nothing left to do. */
+static bool is_back(struct stage *stage)
+{
+	stage->is_working = false;
+	if (!atomic_load(&stage->is_cancelled))
+		return true;
+	end(stage, -ECANCELED);
+	return false;
+}
+
+/* ---- a round: one state of the file ---- */
+
+/* Is its ctime so old that one more write would give it another? */
+static bool is_settled(const struct stat *st)
+{
+	uint64_t tick_us = st->st_ctim.tv_nsec ? TICK_US : COARSE_TICK_US;
+	struct timespec now;
+	int64_t age_us;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	age_us = (now.tv_sec - st->st_ctim.tv_sec) * (int64_t)US_PER_S +
+		 (now.tv_nsec - st->st_ctim.tv_nsec) / 1000;
+	return age_us > (int64_t)tick_us;
+}
+
+static int make_key(struct stage *stage)
+{
+	const struct kml_store *store = store_of(stage);
+	uint64_t mark[5], hash;
+	struct stat st;
+
+	if (fstat(stage->item->fd, &st) < 0)
+		return -errno;
+	if (!is_settled(&st)) {
+		/* Most likely it was written for the last time before it came here. */
+		(void)usleep(TICK_US);
+		if (fstat(stage->item->fd, &st) < 0)
+			return -errno;
+	}
+	mark[0] = (uint64_t)st.st_ino;
+	mark[1] = (uint64_t)st.st_ctim.tv_sec;
+	mark[2] = (uint64_t)st.st_ctim.tv_nsec;
+	mark[3] = store->size;
+	mark[4] = store->keep_size;
+	hash = hash_bytes(mark, sizeof(mark), stage->client);
+	hash = hash_bytes(store->ranges.ranges_val,
+			  store->ranges.ranges_len * sizeof(struct kml_range), hash);
+
+	stage->is_resumable = is_settled(&st);
+	if (!stage->is_resumable && getrandom(&hash, sizeof(hash), 0) != sizeof(hash))
+		return -EIO;
+	snprintf(stage->key, sizeof(stage->key), "%c%" PRIu64 "-%016" PRIx64,
+		 stage->is_resumable ? 's' : 'r', stage->item->record.seq, hash);
+	return 0;
+}
+
+static void prepare(struct work *work)
+{
+	struct stage *stage = container_of(work, struct stage, work);
+
+	stage->total = stage->item->bytes;
+	stage->work_err = make_key(stage);
+}
+
+static void ask_size(struct stage *stage);
+static void read_chunk(struct stage *stage);
+static void begin_round(struct stage *stage);
+
+static void prepared(struct work *work)
+{
+	struct stage *stage = container_of(work, struct stage, work);
+
+	if (!is_back(stage))
+		return;
+	if (stage->work_err) {
+		local_trouble(stage, stage->work_err);
+		return;
+	}
+	if (stage->total <= BATCH_INLINE) {
+		stage->key[0] = '\0';	/* it was cut meanwhile */
+		end(stage, 0);
+		return;
+	}
+	stage->sent = 0;
+	stage->asked = 0;
+	/* What goes in one piece is sent again sooner than asked for. */
+	if (stage->is_resumable && stage->total > STAGE_CHUNK)
+		ask_size(stage);
+	else
+		read_chunk(stage);
+}
+
+static void begin_round(struct stage *stage)
+{
+	stage->rounds++;
+	hand_over(stage, prepare, prepared);
+}
+
+/* ---- how much is there ---- */
+
+static int parse_size(const struct buf *answer, uint64_t *ret_size)
+{
+	json_error_t error;
+	json_t *json = json_loadb(answer->data ? (const char *)answer->data : "", answer->len, 0,
+				  &error);
+	const json_t *size = json_object_get(json, "size");
+	int err = -EBADMSG;
+
+	if (json_is_integer(size) && json_integer_value(size) >= 0) {
+		*ret_size = (uint64_t)json_integer_value(size);
+		err = 0;
+	}
+	json_decref(json);
+	return err;
+}
+
+static void size_came(struct http_request *request, int err)
+{
+	struct stage *stage = container_of(request, struct stage, request);
+	uint64_t size = 0;
+
+	if (!err)
+		err = parse_size(&request->answer, &size);
+	else if (err == -ENOENT)
+		err = 0;
+	if (err) {
+		end(stage, err);
+		return;
+	}
+	stage->sent = size <= stage->total ? size : 0;
+	if (stage->sent)
+		log_info("replay: sending a large file goes on: seq=%" PRIu64 " from=%" PRIu64
+			 " of=%" PRIu64, stage->item->record.seq, stage->sent, stage->total);
+	read_chunk(stage);
+}
+
+static void start_request(struct stage *stage, const char *method, const char *query,
+			  void (*done)(struct http_request *, int))
+{
+	struct http_request *request = &stage->request;
+	int err;
+
+	request->method = method;
+	request->done = done;
+	request->body = NULL;
+	request->body_len = 0;
+	/* At the end of a piece the upstream makes it durable; its disk may be slow. */
+	request->stall_s = 4 * HTTP_STALL_S;
+	if (*query) {
+		request->body = stage->chunk;
+		request->body_len = stage->chunk_len;
+	}
+	snprintf(request->path, sizeof(request->path), "/izo/v1/stage/%016" PRIx64 "/%s%s",
+		 stage->client, stage->key, query);
+	err = http_start(stage->http, request);
+	if (err)
+		local_trouble(stage, err);
+}
+
+static void ask_size(struct stage *stage)
+{
+	if (stage->asked++ == ASKED_MAX) {
+		end(stage, -EBADE);
+		return;
+	}
+	start_request(stage, "GET", "", size_came);
+}
+
+/* ---- piece by piece ---- */
+
+static void read_piece(struct work *work)
+{
+	struct stage *stage = container_of(work, struct stage, work);
+
+	stage->work_err = FAULT("stage.read");
+	if (!stage->work_err)
+		stage->work_err = batch_read_ranges(source(stage), store_of(stage), stage->sent,
+						    stage->chunk, stage->chunk_len);
+}
+
+static void check_still(struct stage *stage);
+
+static void piece_sent(struct http_request *request, int err)
+{
+	struct stage *stage = container_of(request, struct stage, request);
+
+	if (err == -EBADE) {
+		ask_size(stage);	/* it has less than we thought: it was put back, or cleaned up */
+		return;
+	}
+	if (err) {
+		end(stage, err);
+		return;
+	}
+	stage->sent += stage->chunk_len;
+	if (stage->sent < stage->total)
+		read_chunk(stage);
+	else
+		check_still(stage);
+}
+
+static void piece_read(struct work *work)
+{
+	struct stage *stage = container_of(work, struct stage, work);
+	char query[40];
+
+	if (!is_back(stage))
+		return;
+	if (stage->work_err) {
+		local_trouble(stage, stage->work_err);
+		return;
+	}
+	snprintf(query, sizeof(query), "?offset=%" PRIu64, stage->sent);
+	start_request(stage, "PUT", query, piece_sent);
+}
+
+static void read_chunk(struct stage *stage)
+{
+	if (stage->sent == stage->total) {
+		check_still(stage);
+		return;
+	}
+	if (!stage->chunk)
+		stage->chunk = malloc(STAGE_CHUNK);
+	if (!stage->chunk) {
+		local_trouble(stage, -ENOMEM);
+		return;
+	}
+	stage->chunk_len = MIN((uint64_t)STAGE_CHUNK, stage->total - stage->sent);
+	hand_over(stage, read_piece, piece_read);
+}
+
+/* ---- did it keep still? ---- */
+
+/* An unnamed file beside the object, so on a file system where it can be cloned. */
+static int open_beside(int fd)
+{
+	char link[40], path[PATH_MAX];
+	ssize_t n;
+	int to;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	if (n < 0)
+		return -errno;
+	path[n] = '\0';
+	to = open(dirname(path), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	return to < 0 ? -errno : to;
+}
+
+static int copy_ranges(struct stage *stage, int to)
+{
+	const struct kml_store *store = store_of(stage);
+
+	if (ioctl(to, FICLONE, stage->item->fd) == 0)
+		return 0;
+	for (u_int i = 0; i < store->ranges.ranges_len; i++) {
+		struct kml_range range = store->ranges.ranges_val[i];
+
+		while (range.length) {
+			uint64_t n = MIN(range.length, (uint64_t)COPY_STEP);
+			int err = fs_copy_range(stage->item->fd, to, range.offset, n);
+
+			if (err)
+				return err;
+			if (atomic_load(&stage->is_cancelled))
+				return -ECANCELED;
+			range.offset += n;
+			range.length -= n;
+		}
+	}
+	return 0;
+}
+
+static int take_snapshot(struct stage *stage)
+{
+	int fd, err;
+
+	/* item->record is of the present state: cml_refresh() has just said so. */
+	for (int i = 0; i < SNAPSHOT_TRIES; i++) {
+		fd = open_beside(stage->item->fd);
+		if (fd < 0)
+			return fd;
+		err = FAULT("stage.snapshot");
+		if (!err)
+			err = copy_ranges(stage, fd);
+		if (!err && !cml_refresh(stage->cache, stage->item)) {
+			stage->snapshot = fd;
+			return 0;
+		}
+		(void)close(fd);	/* nobody will read it */
+		if (err)
+			return err;
+	}
+	return -EBUSY;
+}
+
+static void look(struct work *work)
+{
+	struct stage *stage = container_of(work, struct stage, work);
+
+	stage->work_err = 0;
+	stage->has_changed = cml_refresh(stage->cache, stage->item);
+	if (stage->has_changed && stage->rounds >= STAGE_LIVE) {
+		log_debug(LOG_REPLAY, "replay: seq=%" PRIu64 " is written all the time, copying it",
+			  stage->item->record.seq);
+		stage->work_err = take_snapshot(stage);
+	}
+}
+
+static void old_deleted(struct http_request *request, int err)
+{
+	struct stage *stage = container_of(request, struct stage, request);
+
+	(void)err;	/* what is left there expires by itself */
+	begin_round(stage);
+}
+
+static void looked(struct work *work)
+{
+	struct stage *stage = container_of(work, struct stage, work);
+
+	if (!is_back(stage))
+		return;
+	if (stage->work_err)
+		local_trouble(stage, stage->work_err);
+	else if (!stage->has_changed)
+		end(stage, 0);
+	else
+		start_request(stage, "DELETE", "", old_deleted);
+}
+
+/* All has been sent.  A snapshot cannot have changed. */
+static void check_still(struct stage *stage)
+{
+	if (stage->snapshot >= 0)
+		end(stage, 0);
+	else
+		hand_over(stage, look, looked);
+}
+
+/* ---- start and stop ---- */
+
+void stage_init(struct stage *stage)
+{
+	memset(stage, 0, sizeof(*stage));
+	stage->snapshot = -1;
+}
+
+void stage_release(struct stage *stage)
+{
+	http_request_release(&stage->request);
+}
+
+void stage_start(struct stage *stage)
+{
+	atomic_store(&stage->is_cancelled, false);
+	stage->rounds = 0;
+	stage->is_local = false;
+	begin_round(stage);
+}
+
+bool stage_cancel(struct stage *stage)
+{
+	atomic_store(&stage->is_cancelled, true);
+	if (stage->is_working)
+		return false;
+	http_cancel(&stage->request);
+	if (stage->snapshot >= 0)
+		(void)close(stage->snapshot);
+	stage->snapshot = -1;
+	free(stage->chunk);
+	stage->chunk = NULL;
+	return true;
+}
