@@ -71,6 +71,8 @@ struct inode {
 	uint64_t used;			/* bytes on disk when last seen; 0: unknown */
 	uint64_t write_gen;		/* goes up with each change of content */
 	uint64_t synced_gen;		/* write_gen up to which the object file was synced */
+	uint64_t fetched_gen;		/* write_gen when bytes were fetched last */
+	bool has_fetched;		/* bytes were fetched that the maps on disk do not have yet */
 	uint64_t cut_gen;		/* goes up when the object file gets shorter: reads begin anew */
 	uint64_t last_write_us, last_commit_us;
 	bool has_uncommitted;		/* since the last COMMIT: size and maps on disk are older */
@@ -115,6 +117,9 @@ struct inode_edit {
 	bool is_new, is_removed;
 	/* Set by who puts all content into the row: has_uncommitted ends with it. */
 	bool is_committed;
+	/* cml.c's: taken_seq becomes this together with the maps. */
+	bool set_taken;
+	uint64_t taken_seq;
 	/* inode.c's */
 	struct change *change;
 	uint32_t old_gen;
@@ -175,6 +180,11 @@ void inode_write_end(struct cache *cache, struct inode *inode, bool has_changed)
  * writer thread.
  */
 void inode_write_wait(struct cache *cache, struct inode *inode);
+/*
+ * Hold the content: waits for what is being written, new writes wait until inode_hold_end().  The lock is let go
+ * meanwhile: look at the inode again.  Not on a loop thread, and nothing may be waited for while it is held.
+ */
+void inode_hold(struct cache *cache, struct inode *inode);
 /* New local content goes here: dirty, or dirty_next while the store is taken. */
 static inline struct extent_map *inode_dirty_map(struct inode *inode)
 {

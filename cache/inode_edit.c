@@ -190,13 +190,15 @@ static int content_hold(struct cache *cache, struct inode_edit *edit)
 		edit->change->wants_rerun = true;
 		return -EAGAIN;
 	}
-	assert(!inode->is_held);
-	inode->is_held = true;
+	inode_hold(cache, inode);
 	edit->holds = true;
-	while (inode->n_writing)
-		pthread_cond_wait(&cache->content_idle, &cache->lock);
-	if (cache->durability == DURABILITY_ASYNC || cache->no_sync ||
-	    inode->synced_gen == inode->write_gen)
+	if (cache->no_sync || inode->synced_gen == inode->write_gen)
+		return 0;
+	/*
+	 * ASYNC promises little about what was written last; but what was fetched must never be said to be here
+	 * when it is not.
+	 */
+	if (cache->durability == DURABILITY_ASYNC && inode->synced_gen >= inode->fetched_gen)
 		return 0;
 	pthread_mutex_unlock(&cache->lock);
 	int err = object_sync_inode(cache, inode);
@@ -315,6 +317,8 @@ static void edit_apply(struct cache *cache, struct inode_edit *edit)
 		map_swap(&inode->dirty, &edit->dirty);
 		map_swap(&inode->dirty_next, &edit->dirty_next);
 	}
+	if (edit->set_taken)
+		inode->taken_seq = edit->taken_seq;
 	if (edit->target) {
 		free(inode->target);
 		inode->target = edit->target;
