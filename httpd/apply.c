@@ -501,6 +501,11 @@ static int redo(struct tree *tree)
 	}
 	if (!got) {
 		segment.done = segment.progress = search.done;
+		/* A file system that orders nothing may have lost the file itself. */
+		if (!search.done)
+			got = progress_begin(&segment);
+	}
+	if (!got) {
 		segment.needs_syncfs = true;
 		log_info("apply: finishing a batch that was interrupted: client=%016llx records=%u done=%u",
 			 (unsigned long long)batch.client, segment.n, segment.done);

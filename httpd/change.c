@@ -157,7 +157,7 @@ int change_unlink(struct tree *tree, const struct change_by *by, struct object *
 
 	err = name_delete(tree->sql, row->dir, name);
 	if (!err)
-		err = lose_name(tree, object, row->dir, name);
+		err = lose_name(tree, object, row->dir, !row->by && row->wanted.len ? name_slice(&row->wanted) : name);
 	if (!err)
 		err = touch_dir(tree, by, row->dir, is_dir ? -1 : 0);
 	if (!err)

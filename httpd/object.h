@@ -44,7 +44,8 @@ struct name_row {
 	struct name name;
 	int64_t object;
 	uint64_t by;			/* the client that gave the name; 0: a local program */
-	struct name wanted;		/* the name that client wanted, when it got another (RENAMED) */
+	/* The name that client wanted, when it got another (RENAMED); with by 0: the one it had, before reconcile parked it. */
+	struct name wanted;
 };
 
 static inline struct slice name_slice(const struct name *name)

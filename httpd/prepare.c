@@ -371,21 +371,28 @@ static int make_content(struct segment *segment, uint32_t i, const struct object
 static int fill_created(struct segment *segment, uint32_t i, uint32_t create)
 {
 	const struct kml_store *store = &segment->records[i].body.kml_body_u.store;
-	struct kml_attr attr = { .mtime = store->mtime };
 	struct plan *made = &segment->plan[create];
+	struct kml_attr attr = { .mode = made->staged.attr.mode, .mtime = store->mtime };
 	AUTO_CLOSE int fd = -1;
 	char name[64];
 	int err;
 
-	if (segment->plan[i].is_into)
-		return 0;
 	segment_stage_name(segment->client, segment->records[create].seq, name);
 	fd = openat(segment->tree->stage_fd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno == EACCES) {
+		/* A read-only file of our own, and we are not root. */
+		err = file_set(segment->tree->stage_fd, name, made->staged.id, &(struct kml_attr){ .mode = 0600 },
+			       KML_SET_MODE);
+		if (err)
+			return err;
+		fd = openat(segment->tree->stage_fd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	}
 	if (fd < 0)
 		return -errno;
-	err = put_ranges(segment, store, store->keep_size, fd);
+	/* keep 0: what may be in it already was put there for an attempt that was cut short. */
+	err = put_ranges(segment, store, 0, fd);
 	if (!err)
-		err = file_set_fd(fd, &attr, KML_SET_MTIME);
+		err = file_set_fd(fd, &attr, KML_SET_MODE | KML_SET_MTIME);
 	if (!err)
 		err = file_stat(fd, "", &made->staged);
 	if (err)
@@ -422,6 +429,7 @@ struct made {
 	struct kml_oid oid;
 	uint32_t record;	/* a CREATE, or a STORE of something that was there */
 	bool is_store;
+	bool has_content;	/* a CREATE with the content of a later STORE */
 };
 
 static uint64_t hash_oid(struct kml_oid oid)
@@ -473,10 +481,12 @@ static int stage_store(struct segment *segment, uint32_t i, struct hash_table *t
 	char name[64];
 	int got;
 
-	if (made && made->is_store)
+	if (made && (made->is_store || made->has_content))
 		return CUT_HERE;	/* it needs the version that the earlier one makes */
-	if (made)
+	if (made) {
+		made->has_content = true;
 		return segment->plan[made->record].is_staged ? fill_created(segment, i, made->record) : 0;
+	}
 	got = object_by_oid(segment->tree->sql, store->oid, &object);
 	if (got <= 0 || object.gone || object.attr.type != KML_REG)
 		return got < 0 ? got : 0;	/* certify() has the answer */
@@ -519,14 +529,12 @@ static int stage_one(struct segment *segment, uint32_t i, struct hash_table *tab
  * End the segment before record i.  A store that was to fill a file made by an earlier record may have left a part
  * of it there: then the segment ends before that one already, and the file is made anew.
  */
-static void cut(struct segment *segment, uint32_t i, const struct hash_table *table)
+static void cut(struct segment *segment, uint32_t i, int error, const struct hash_table *table)
 {
 	const struct kml_body *body = &segment->records[i].body;
 	struct made *made = body->op == KML_STORE ? find_made(table, body->kml_body_u.store.oid) : NULL;
 
-	if (made && !made->is_store) {
-		for (uint32_t j = made->record; j < i; j++)
-			segment->plan[j].is_into = false;
+	if (made && !made->is_store && error) {
 		prepare_undo(segment, made->record);
 		i = made->record;
 	}
@@ -581,7 +589,7 @@ int prepare_stage(struct segment *segment)
 		/* -ENOENT: what was sent ahead is not here (any more); it has to be sent again. */
 		if (err < 0)
 			segment->cut_error = -err;
-		cut(segment, i, &table);
+		cut(segment, i, segment->cut_error, &table);
 		break;
 	}
 	hash_drain(&table, free_made, NULL);

@@ -275,6 +275,29 @@ static int compare_root(struct run *run)
 
 /* ---- names ---- */
 
+/* Errors that say: there is no such file.  After any other one nothing is known. */
+static bool is_nothing(int err)
+{
+	return err == -ENOENT || err == -ENOTDIR || err == -ENAMETOOLONG || err == -ESTALE || err == -ELOOP || err == -EXDEV;
+}
+
+/* A file, or a directory above it, that the server may not look at, or the disk does not give: it stays as it is. */
+static bool is_hidden(int err)
+{
+	return err == -EACCES || err == -EPERM || err == -EIO || err == -EUCLEAN || err == -EBADMSG;
+}
+
+static int pass_by(struct run *run, const char *name, int err)
+{
+	static struct log_gate gate;	/* under the tree's lock */
+	unsigned held;
+
+	if (log_gate_open(&gate, 60, &held))
+		log_warn("%s: cannot look at what is in it, so changes of it are not noticed: name=%s more=%u: %s",
+			 run->tree->path, name, held, strerror(-err));
+	return 0;
+}
+
 /* What the name holds: 1 and *ret_stat, 0: nothing that is exported, or -errno. */
 static int stat_name(struct run *run, int64_t dir, const char *name, struct file_stat *ret_stat)
 {
@@ -283,11 +306,9 @@ static int stat_name(struct run *run, int64_t dir, const char *name, struct file
 	if (dir == ROOT_ID && !strcmp(name, STATE_DIR))
 		return 0;
 	fd = tree_dir(run->tree, dir);
-	if (fd < 0)
-		return fd == -ENOMEM || fd == -EMFILE || fd == -ENFILE || fd == -EIO ? fd : 0;
-	err = file_stat(fd, name, ret_stat);
+	err = fd < 0 ? fd : file_stat(fd, name, ret_stat);
 	if (err)
-		return err == -ENOENT || err == -ENOTDIR || err == -ENAMETOOLONG ? 0 : err;
+		return is_nothing(err) ? 0 : err;
 	return ret_stat->dev == run->tree->dev;
 }
 
@@ -302,9 +323,9 @@ static int lost_name(struct run *run, const struct object *object, struct name_r
 	got = names_of(run->tree->sql, object->id, &rows, &n);
 	for (size_t i = 0; !got && i < n; i++) {
 		got = stat_name(run, rows[i].dir, rows[i].name.text, &st);
-		if (got < 0)
+		if (got < 0 && !is_hidden(got))
 			return got;
-		if (!got || !same_file(object, &st)) {
+		if (!got || (got > 0 && !same_file(object, &st))) {
 			*ret_row = rows[i];
 			return 1;
 		}
@@ -396,8 +417,9 @@ static int park(struct run *run, struct object *object, const struct name_row *r
 
 	snprintf(name, sizeof(name), ".moved-%lld-%llu", (long long)object->id,
 		 (unsigned long long)run->tree->position);
+	/* The name it had is where it belongs, should it have to come back. */
 	err = change_rename(run->tree, &by, object, row, row->dir, (struct slice){ name, strlen(name) },
-			    (struct slice){ NULL, 0 }, NULL);
+			    name_slice(&row->name), NULL);
 	if (err)
 		return err;
 	tree_forget_dir(run->tree, object->id);
@@ -415,10 +437,11 @@ static int replaced_name(struct run *run, const struct reconcile_item *item)
 	int got;
 
 	got = stat_name(run, item->dir, item->name.text, &st);
-	if (got > 0)
-		got = name_get(run->tree->sql, item->dir, name, &row);
-	else if (!got)
+	if (got < 0)
+		return is_hidden(got) ? 0 : got;
+	if (!got)
 		return add_item(&run->missing, item->dir, name);
+	got = name_get(run->tree->sql, item->dir, name, &row);
 	if (!got)
 		return new_name(run, item->dir, name, &st);	/* the old object was found elsewhere meanwhile */
 	if (got > 0)
@@ -473,12 +496,22 @@ static int look_at(struct run *run, int64_t dir, struct slice name, bool *ret_is
 	if (name.len == 1 && *(const char *)name.data == '.') {
 		if (dir == ROOT_ID)
 			return compare_root(run);
-		is_known = name_of(run->tree->sql, dir, &own);
-		return is_known <= 0 ? is_known : look_at(run, own.dir, name_slice(&own.name), ret_is_known);
+		got = name_of(run->tree->sql, dir, &own);
+		if (got <= 0)
+			return got;
+		dir = own.dir;
+		name = name_slice(&own.name);
+	}
+	/* A directory that is not where it was: its own name will tell. */
+	for (int fd; (fd = tree_dir(run->tree, dir)) < 0 && is_nothing(fd); name = name_slice(&own.name)) {
+		got = name_of(run->tree->sql, dir, &own);
+		if (got <= 0)
+			return got;
+		dir = own.dir;
 	}
 	is_there = stat_name(run, dir, name.data, &st);
 	if (is_there < 0)
-		return is_there;
+		return is_hidden(is_there) ? pass_by(run, name.data, is_there) : is_there;
 	is_known = name_get(run->tree->sql, dir, name, &row);
 	if (is_known < 0)
 		return is_known;
@@ -542,7 +575,7 @@ static int missing_name(struct run *run, const struct reconcile_item *item)
 		return got;
 	got = stat_name(run, item->dir, item->name.text, &st);
 	if (got < 0)
-		return got;
+		return is_hidden(got) ? 0 : got;
 	if (got) {
 		got = object_by_id(run->tree->sql, row.object, &object);
 		if (got <= 0)
@@ -565,17 +598,17 @@ struct reading {
 	struct run *run;
 	int64_t dir;
 	int64_t known;		/* names that the tables have too */
+	int err;		/* of looking at one */
 };
 
 static int read_name(void *arg, const char *name)
 {
 	struct reading *reading = arg;
 	bool is_known;
-	int err;
 
-	err = look_at(reading->run, reading->dir, (struct slice){ name, strlen(name) }, &is_known);
+	reading->err = look_at(reading->run, reading->dir, (struct slice){ name, strlen(name) }, &is_known);
 	reading->known += is_known;
-	return err;
+	return reading->err;
 }
 
 static int find_missing(struct run *run, int64_t dir)
@@ -596,7 +629,7 @@ static int find_missing(struct run *run, int64_t dir)
 			got = stat_name(run, dir, rows[i].name.text, &st);
 			if (!got)
 				got = add_item(&run->missing, dir, name_slice(&rows[i].name));
-			if (got < 0)
+			if (got < 0 && !is_hidden(got))
 				return got;
 		}
 		if (n)
@@ -646,7 +679,9 @@ static int read_dir(struct run *run, int64_t dir)
 	if (fd < 0) {
 		/* It is not where it was, or not to be opened: its name will tell. */
 		err = name_of(run->tree->sql, dir, &row);
-		return err <= 0 ? err : fd == -EACCES ? 0 : add_item(&run->missing, row.dir, name_slice(&row.name));
+		if (err > 0 && is_hidden(fd))
+			return pass_by(run, row.name.text, fd);
+		return err <= 0 ? err : add_item(&run->missing, row.dir, name_slice(&row.name));
 	}
 	if (run->hooks && run->hooks->enter)
 		run->hooks->enter(run->hooks->arg, dir, fd);
@@ -662,6 +697,8 @@ static int read_dir(struct run *run, int64_t dir)
 	err = count_names(run->tree, dir, &names);
 	if (!err)
 		err = file_each(fd, read_name, &reading);
+	if (err && !reading.err && is_hidden(err))
+		return pass_by(run, "(its names)", err);
 	if (!err && reading.known < names)
 		err = find_missing(run, dir);
 	if (!err)

@@ -959,6 +959,11 @@ int step_record(struct segment *segment, uint32_t i, struct kml_answer *ret_answ
 
 /* ---- the end of a segment ---- */
 
+static bool is_attr_equal(const struct kml_attr *a, const struct kml_attr *b)
+{
+	return a->mode == b->mode && a->uid == b->uid && a->gid == b->gid;
+}
+
 /* The row learns what the file is now; or, when somebody else was there meanwhile, that it has to be looked at. */
 static int finish_file(struct segment *segment, int64_t id)
 {
@@ -985,8 +990,7 @@ static int finish_file(struct segment *segment, int64_t id)
 		object.file_nlink = st.attr.nlink;
 		object.attr.atime = st.attr.atime;
 		object.is_racy = false;
-		if (object.attr.mode == st.attr.mode && object.attr.uid == st.attr.uid && object.attr.gid == st.attr.gid &&
-		    object.attr.size == st.attr.size &&
+		if (is_attr_equal(&object.attr, &st.attr) && object.attr.size == st.attr.size &&
 		    (object.attr.type == KML_DIR || !file_time_cmp(object.attr.mtime, st.attr.mtime)))
 			return object_update(tree->sql, &object);
 	}
@@ -1000,6 +1004,7 @@ static int finish_dir(struct segment *segment, int64_t id, int *ret_fd)
 {
 	struct object dir;
 	struct file_stat st;
+	struct name_row row;
 	int got, fd;
 
 	*ret_fd = -1;
@@ -1020,7 +1025,14 @@ static int finish_dir(struct segment *segment, int64_t id, int *ret_fd)
 	dir.attr.mtime = st.attr.mtime;
 	dir.ctime = st.ctime;
 	dir.file_nlink = st.attr.nlink;
-	return object_update(segment->tree->sql, &dir);
+	if (is_attr_equal(&dir.attr, &st.attr))
+		return object_update(segment->tree->sql, &dir);
+	dir.ctime = 0;		/* somebody else was there meanwhile */
+	got = object_update(segment->tree->sql, &dir);
+	if (got || id == ROOT_ID)
+		return got ? got : segment_look(segment, ROOT_ID, (struct slice){ ".", 1 });
+	got = name_of(segment->tree->sql, id, &row);
+	return got > 0 ? segment_look(segment, row.dir, name_slice(&row.name)) : got ? got : -EUCLEAN;
 }
 
 struct finish {

@@ -1,0 +1,819 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Batches against a real directory: every operation, every answer.  send_batch() sees each time that a batch sent again is
+ * answered and not done again (invariant 2), and that tables, journal and disk say the same.
+ */
+#include "tests/unit/httpd_batch.h"
+
+#include <sys/sysmacros.h>
+#include "httpd/upload.h"
+
+static void check_time(struct fixture *f, const char *name, struct kml_time want)
+{
+	struct stat st = stat_of(f, name);
+
+	assert_int_equal(st.st_mtim.tv_sec, want.sec);
+	assert_int_equal(st.st_mtim.tv_nsec, want.nsec);
+}
+
+static void check_content(struct fixture *f, const char *name, const char *want)
+{
+	const char *got = content_of(f, name);
+
+	if (!got)
+		fail_msg("there is no %s", name);
+	assert_string_equal(got, want);
+}
+
+/* ---- what is applied ---- */
+
+static void makes(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b = batch_new(f, CLIENT);
+	struct kml_make *make;
+	char target[100] = "";
+	struct stat st;
+
+	f_age(f);
+	make = add_create(b, KML_ROOT, "file", oid(1));
+	make->mode = 04751;
+	if (!geteuid()) {
+		make->uid = 1234;
+		make->gid = 5678;
+	}
+	make->mtime = (struct kml_time){ 1111111111, 987654321 };
+	make->atime = (struct kml_time){ 1222222222, 1 };
+	add_mkdir(b, KML_ROOT, "dir", oid(2))->mode = 01770;
+	add_symlink(b, oid(2), "link", oid(3), "../file");
+	add_mknod(b, oid(2), "fifo", oid(4), KML_FIFO);
+	expect(b, "OK OK OK OK");
+
+	st = stat_of(f, "file");
+	assert_int_equal(st.st_mode, S_IFREG | 04751);
+	if (!geteuid()) {
+		assert_int_equal(st.st_uid, 1234);
+		assert_int_equal(st.st_gid, 5678);
+	}
+	check_time(f, "file", (struct kml_time){ 1111111111, 987654321 });
+	assert_int_equal(st.st_atim.tv_sec, 1222222222);
+	assert_int_equal(st.st_atim.tv_nsec, 1);
+	assert_int_equal(stat_of(f, "dir").st_mode, S_IFDIR | 01770);
+	assert_true(readlinkat(f->fd, "dir/link", target, sizeof(target) - 1) > 0);
+	assert_string_equal(target, "../file");
+	assert_true(S_ISFIFO(stat_of(f, "dir/fifo").st_mode));
+	/* The root's time is that of its last change, the directory's that of its own. */
+	check_time(f, "", time_of(2));
+	check_time(f, "dir", time_of(4));
+	assert_string_equal(ops_after(f, 0), "CREATE MKDIR SYMLINK MKNOD");
+	assert_true(kml_oid_equal(oid_of(f, "dir/fifo"), oid(4)));
+}
+
+static void device_nodes(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b = batch_new(f, CLIENT);
+	struct kml_mknod *node;
+
+	if (geteuid())
+		skip();
+	node = add_mknod(b, KML_ROOT, "null", oid(1), KML_CHR);
+	node->major = 1;
+	node->minor = 3;
+	expect(b, "OK");
+	assert_true(S_ISCHR(stat_of(f, "null").st_mode));
+	assert_int_equal(stat_of(f, "null").st_rdev, makedev(1, 3));
+}
+
+static void create_and_store(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b = batch_new(f, CLIENT);
+
+	add_create(b, KML_ROOT, "a", oid(1))->mode = 0400;
+	add_store(b, oid(1), 0, "hello");
+	add_create(b, KML_ROOT, "b", oid(2));
+	add_setattr(b, oid(2), KML_SET_MODE, 0)->mode = 0600;
+	add_store(b, oid(2), 0, "first");
+	add_store(b, oid(2), 0, "second");
+	expect(b, "OK OK OK OK OK OK");
+	check_content(f, "a", "hello");
+	check_content(f, "b", "second");
+	assert_int_equal(stat_of(f, "a").st_mode & 07777, 0400);
+	assert_int_equal(stat_of(f, "b").st_mode & 07777, 0600);
+	check_time(f, "a", time_of(2));
+	check_time(f, "b", time_of(6));
+	assert_string_equal(ops_after(f, 0), "CREATE STORE CREATE SETATTR STORE STORE");
+
+	/* In later batches, without knowing the version that the last one made; inode and identity change and stay. */
+	b = batch_new(f, CLIENT);
+	add_store(b, oid(1), 0, "hello again");
+	expect(b, "OK");
+	check_content(f, "a", "hello again");
+	assert_int_equal(stat_of(f, "a").st_mode & 07777, 0400);
+	assert_true(kml_oid_equal(oid_of(f, "a"), oid(1)));
+	b = batch_new(f, CLIENT);
+	add_store(b, oid(1), 0, "");
+	add_store(b, oid(1), 0, "");
+	expect(b, "OK OK");
+	check_content(f, "a", "");
+}
+
+/* Old bytes up to keep_size, zeros up to size, ranges on top. */
+static void ranges(void **state)
+{
+	static const struct {
+		const char *name;
+		uint64_t keep, size;
+		struct kml_range range[2];
+		const char *bytes;
+		const char *want;	/* '0' for a zero byte */
+	} cases[] = {
+		{ "nothing but cut", 4, 4, { { 0, 0 } }, "", "abcd" },
+		{ "cut and extended", 4, 7, { { 0, 0 } }, "", "abcd000" },
+		{ "in the middle", 10, 10, { { 3, 2 } }, "XY", "abcXYfghij" },
+		{ "two ranges", 10, 10, { { 0, 1 }, { 9, 1 } }, "XY", "XbcdefghiY" },
+		{ "behind the end", 10, 14, { { 12, 2 } }, "XY", "abcdefghij00XY" },
+		{ "over the kept part's end", 4, 8, { { 3, 3 } }, "XYZ", "abcXYZ00" },
+		{ "keep more than there is", 100, 12, { { 11, 1 } }, "X", "abcdefghij0X" },
+		{ "nothing kept", 0, 6, { { 1, 2 }, { 4, 1 } }, "XYZ", "0XY0Z0" },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct batch *b = batch_new(f, CLIENT);
+		const char *name = cases[i].name;
+		struct kml_store *s;
+		char got[64];
+		ssize_t n;
+		int fd;
+
+		add_create(b, KML_ROOT, name, oid(i + 1));
+		add_store(b, oid(i + 1), 0, "abcdefghij");
+		expect(b, "OK OK");
+		b = batch_new(f, CLIENT);
+		s = add_store(b, oid(i + 1), version_of(f, name), "");
+		s->keep_size = cases[i].keep;
+		s->size = cases[i].size;
+		for (size_t j = 0; j < 2; j++)
+			if (cases[i].range[j].length)
+				add_range(b, s, cases[i].range[j].offset, cases[i].range[j].length);
+		s->content.where = s->ranges.ranges_len ? KML_INLINE : KML_NOWHERE;
+		s->content.kml_content_u.bytes.bytes_val = (char *)cases[i].bytes;
+		s->content.kml_content_u.bytes.bytes_len = (u_int)strlen(cases[i].bytes);
+		expect(b, "OK");
+		fd = openat(f->fd, name, O_RDONLY);
+		n = read(fd, got, sizeof(got) - 1);
+		(void)close(fd);
+		assert_int_equal(n, strlen(cases[i].want));
+		for (ssize_t j = 0; j < n; j++)
+			got[j] = got[j] ? got[j] : '0';
+		got[n] = '\0';
+		if (strcmp(got, cases[i].want))
+			fail_msg("%s: got %s, not %s", name, got, cases[i].want);
+	}
+}
+
+static void sparse_stays_sparse(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b = batch_new(f, CLIENT);
+	struct kml_store *s;
+
+	add_create(b, KML_ROOT, "big", oid(1));
+	s = add_store(b, oid(1), 0, "x");
+	s->size = 1ull << 30;
+	s->ranges.ranges_val->offset = 1 << 20;
+	expect(b, "OK OK");
+	assert_int_equal(stat_of(f, "big").st_size, 1 << 30);
+	assert_in_range(stat_of(f, "big").st_blocks, 0, 1000);
+
+	b = batch_new(f, CLIENT);
+	s = add_store(b, oid(1), 0, "y");
+	s->size = s->keep_size = 1ull << 30;
+	s->ranges.ranges_val->offset = 500 << 20;
+	expect(b, "OK");
+	assert_int_equal(stat_of(f, "big").st_size, 1 << 30);
+	assert_in_range(stat_of(f, "big").st_blocks, 0, 1000);
+	assert_int_equal(content_of(f, "big")[0], 0);
+}
+
+static void names(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b = batch_new(f, CLIENT);
+	struct kml_rename *r;
+
+	f_age(f);
+	add_mkdir(b, KML_ROOT, "d", oid(1));
+	add_mkdir(b, KML_ROOT, "e", oid(2));
+	add_create(b, oid(1), "a", oid(3));
+	add_store(b, oid(3), 0, "a's");
+	add_link(b, oid(3), oid(2), "a2");
+	add_rename(b, oid(3), oid(1), "a", oid(2), "b");
+	expect(b, "OK OK OK OK OK OK");
+	check_content(f, "e/b", "a's");
+	check_content(f, "e/a2", "a's");
+	assert_false(is_there(f, "d/a"));
+	check_time(f, "d", time_of(6));
+	check_time(f, "e", time_of(6));
+	assert_int_equal(stat_of(f, "e/b").st_ino, stat_of(f, "e/a2").st_ino);
+
+	/* New content is under both names. */
+	b = batch_new(f, CLIENT);
+	add_store(b, oid(3), 0, "new");
+	expect(b, "OK");
+	check_content(f, "e/b", "new");
+	check_content(f, "e/a2", "new");
+	assert_int_equal(stat_of(f, "e/b").st_ino, stat_of(f, "e/a2").st_ino);
+	/* and that is no change of a directory */
+	check_time(f, "e", time_of(6));
+
+	/* Over a file, over an empty directory, with all that is in it. */
+	b = batch_new(f, CLIENT);
+	add_create(b, oid(1), "c", oid(4));
+	r = add_rename(b, oid(3), oid(2), "b", oid(1), "c");
+	r->replaced = oid(4);
+	add_mkdir(b, KML_ROOT, "empty", oid(5));
+	r = add_rename(b, oid(1), KML_ROOT, "d", KML_ROOT, "empty");
+	r->replaced = oid(5);
+	expect(b, "OK OK OK OK");
+	check_content(f, "empty/c", "new");
+	assert_false(is_there(f, "d"));
+	assert_int_equal(row_of(f, "empty").id, row_of(f, "empty").id);
+	assert_true(kml_oid_equal(oid_of(f, "empty"), oid(1)));
+
+	b = batch_new(f, CLIENT);
+	add_unlink(b, KML_REMOVE, oid(1), "c", oid(3), 0);
+	add_unlink(b, KML_REMOVE, oid(2), "a2", oid(3), 0);
+	add_unlink(b, KML_RMDIR, KML_ROOT, "empty", oid(1), 0);
+	add_unlink(b, KML_RMDIR, KML_ROOT, "e", oid(2), 0);
+	expect(b, "OK OK OK OK");
+	assert_false(is_there(f, "empty"));
+	assert_false(is_there(f, "e"));
+}
+
+static void attributes(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b = batch_new(f, CLIENT);
+	struct kml_setattr *s;
+	struct stat st;
+
+	add_create(b, KML_ROOT, "a", oid(1));
+	add_mkdir(b, KML_ROOT, "d", oid(2));
+	add_symlink(b, KML_ROOT, "l", oid(3), "nowhere");
+	s = add_setattr(b, oid(1), KML_SET_MODE | KML_SET_MTIME | KML_SET_ATIME, 0);
+	s->mode = 02711;
+	s->mtime = (struct kml_time){ 42, 43 };
+	s->atime = (struct kml_time){ 44, 45 };
+	s = add_setattr(b, oid(2), KML_SET_MODE | KML_SET_MTIME, 0);
+	s->mode = 0500;
+	s->mtime = (struct kml_time){ 2000000000, 7 };
+	s = add_setattr(b, oid(3), KML_SET_MTIME, 0);
+	s->mtime = (struct kml_time){ 46, 47 };
+	s = add_setattr(b, KML_ROOT, KML_SET_MODE, row_of(f, "").attr_version);
+	s->mode = 0751;
+	expect(b, "OK OK OK OK OK OK OK");
+	st = stat_of(f, "a");
+	assert_int_equal(st.st_mode & 07777, 02711);
+	check_time(f, "a", (struct kml_time){ 42, 43 });
+	assert_int_equal(st.st_atim.tv_nsec, 45);
+	check_time(f, "d", (struct kml_time){ 2000000000, 7 });
+	check_time(f, "l", (struct kml_time){ 46, 47 });
+	assert_int_equal(stat_of(f, "").st_mode & 07777, 0751);
+	/* A later name in it does not set its time back. */
+	b = batch_new(f, CLIENT);
+	add_create(b, oid(2), "x", oid(4));
+	expect(b, "OK");
+	check_time(f, "d", (struct kml_time){ 2000000000, 7 });
+
+	if (geteuid())
+		return;
+	b = batch_new(f, CLIENT);
+	s = add_setattr(b, oid(1), KML_SET_UID | KML_SET_GID, 0);
+	s->uid = 77;
+	s->gid = 78;
+	s = add_setattr(b, oid(3), KML_SET_UID, 0);
+	s->uid = 79;
+	expect(b, "OK OK");
+	st = stat_of(f, "a");
+	assert_int_equal(st.st_uid, 77);
+	assert_int_equal(st.st_gid, 78);
+	assert_int_equal(st.st_mode & 07777, 02711);
+	assert_int_equal(stat_of(f, "l").st_uid, 79);
+}
+
+/* ---- content that is sent ahead ---- */
+
+static void send_ahead(struct fixture *f, const char *key, const char *content)
+{
+	struct upload *upload;
+
+	assert_int_equal(upload_open(f->tree, CLIENT, key, 0, &upload), 0);
+	assert_int_equal(upload_write(upload, content, strlen(content)), 0);
+	assert_int_equal(upload_sync(upload), 0);
+	upload_close(upload);
+}
+
+static struct kml_store *add_staged(struct batch *b, struct kml_oid object, uint64_t size, const char *key)
+{
+	struct kml_store *s = add_store(b, object, 0, "");
+
+	s->size = size;
+	s->content.where = KML_STAGED;
+	s->content.kml_content_u.key = (char *)key;
+	return s;
+}
+
+static void staged(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b = batch_new(f, CLIENT);
+	struct kml_store *s;
+	uint64_t size;
+
+	/* Into a new file; in place of an old one; parts of it. */
+	send_ahead(f, "k1", "0123456789");
+	add_create(b, KML_ROOT, "a", oid(1));
+	s = add_staged(b, oid(1), 10, "k1");
+	add_range(b, s, 0, 10);
+	expect(b, "OK OK");
+	check_content(f, "a", "0123456789");
+	assert_int_equal(upload_size(f->tree, CLIENT, "k1", &size), -ENOENT);
+
+	send_ahead(f, "k2", "9876543210");
+	b = batch_new(f, CLIENT);
+	add_range(b, add_staged(b, oid(1), 10, "k2"), 0, 10);
+	expect(b, "OK");
+	check_content(f, "a", "9876543210");
+	assert_int_equal(stat_of(f, "a").st_mode & 07777, 0644);
+	assert_int_equal(upload_size(f->tree, CLIENT, "k2", &size), -ENOENT);
+
+	send_ahead(f, "k3", "xyz");
+	b = batch_new(f, CLIENT);
+	s = add_staged(b, oid(1), 10, "k3");
+	s->keep_size = 10;
+	add_range(b, s, 1, 1);
+	add_range(b, s, 5, 2);
+	expect(b, "OK");
+	check_content(f, "a", "9x765yz210");
+	assert_int_equal(upload_size(f->tree, CLIENT, "k3", &size), -ENOENT);
+}
+
+static void staged_missing(void **state)
+{
+	struct fixture *f = *state;
+	struct kml_answers answers;
+	struct batch *b = batch_new(f, CLIENT);
+	uint64_t size, seq;
+
+	add_create(b, KML_ROOT, "a", oid(1));
+	add_create(b, KML_ROOT, "b", oid(2));
+	add_range(b, add_staged(b, oid(2), 3, "k"), 0, 3);
+	add_create(b, KML_ROOT, "c", oid(3));
+	seq = b->v[0].seq;
+	answers = send_batch(b);
+	/* What needs it and all behind it is to be sent again. */
+	assert_int_equal(answers.answers.answers_val[0].status, KML_OK);
+	for (u_int i = 1; i < 4; i++) {
+		assert_int_equal(answers.answers.answers_val[i].status, KML_RETRY);
+		assert_int_equal(answers.answers.answers_val[i].error, ENOENT);
+	}
+	kml_answers_release(&answers);
+	assert_true(is_there(f, "a"));
+	assert_false(is_there(f, "b"));
+
+	/* Only a part of it is here. */
+	send_ahead(f, "k", "yz");
+	f->seq = seq;
+	b = batch_new(f, CLIENT);
+	add_create(b, KML_ROOT, "b", oid(2));
+	add_range(b, add_staged(b, oid(2), 3, "k"), 0, 3);
+	expect(b, "RETRY:2 RETRY:2");
+	send_ahead(f, "k", "xyz");
+	f->seq = seq;
+	b = batch_new(f, CLIENT);
+	add_create(b, KML_ROOT, "b", oid(2));
+	add_range(b, add_staged(b, oid(2), 3, "k"), 0, 3);
+	add_create(b, KML_ROOT, "c", oid(3));
+	expect(b, "OK OK OK");
+	check_content(f, "b", "xyz");
+
+	/* A store that is not applied takes its staged file with it, too. */
+	put_file(f, "b", "local");
+	send_ahead(f, "k", "four");
+	b = batch_new(f, CLIENT);
+	add_range(b, add_staged(b, oid(2), 4, "k"), 0, 4);
+	expect(b, "CONFLICT");
+	check_content(f, "b", "local");
+	assert_int_equal(upload_size(f->tree, CLIENT, "k", &size), -ENOENT);
+}
+
+/* ---- names that are taken ---- */
+
+static void renamed(void **state)
+{
+	struct fixture *f = *state;
+	struct kml_answers answers;
+	struct batch *b;
+
+	put_file(f, "a", "theirs");
+	assert_int_equal(look(f), 1);
+	settle();
+	(void)look(f);
+	b = batch_new(f, CLIENT);
+	add_create(b, KML_ROOT, "a", oid(1));
+	add_store(b, oid(1), 0, "ours");
+	answers = send_for(b, "RENAMED OK");
+	assert_int_equal(answers.answers.answers_val[0].name.kml_name_len, strlen("a.conflict-laptop-20100101-000001"));
+	kml_answers_release(&answers);
+	check_content(f, "a", "theirs");
+	check_content(f, "a.conflict-laptop-20100101-000001", "ours");
+
+	/* The client goes on with the name it thinks its file has. */
+	b = batch_new(f, CLIENT);
+	add_link(b, oid(1), KML_ROOT, "second");
+	add_rename(b, oid(1), KML_ROOT, "a", KML_ROOT, "b");
+	expect(b, "OK OK");
+	check_content(f, "b", "ours");
+	assert_false(is_there(f, "a.conflict-laptop-20100101-000001"));
+	b = batch_new(f, CLIENT);
+	add_symlink(b, KML_ROOT, "a", oid(2), "x");
+	add_mknod(b, KML_ROOT, "a", oid(3), KML_FIFO);
+	add_mkdir(b, KML_ROOT, "a", oid(4));
+	add_link(b, oid(1), KML_ROOT, "a");
+	b->v[1].time = b->v[0].time;	/* the same name, then */
+	expect(b, "RENAMED RENAMED RENAMED RENAMED");
+	assert_true(is_there(f, "a.conflict-laptop-20100101-000005"));
+	assert_true(is_there(f, "a.conflict-laptop-20100101-000005-2"));
+	assert_true(S_ISDIR(stat_of(f, "a.conflict-laptop-20100101-000007").st_mode));
+	b = batch_new(f, CLIENT);
+	add_create(b, oid(4), "in it", oid(5));
+	add_unlink(b, KML_REMOVE, KML_ROOT, "a", oid(3), 0);
+	add_unlink(b, KML_REMOVE, oid(4), "in it", oid(5), 0);
+	add_unlink(b, KML_RMDIR, KML_ROOT, "a", oid(4), 0);
+	expect(b, "OK OK OK OK");
+	assert_false(is_there(f, "a.conflict-laptop-20100101-000005-2"));
+	assert_false(is_there(f, "a.conflict-laptop-20100101-000007"));
+	check_content(f, "a", "theirs");
+
+	/* A rename to a name that is taken, one that the client did not know of. */
+	b = batch_new(f, CLIENT);
+	add_rename(b, oid(1), KML_ROOT, "b", KML_ROOT, "a");
+	expect(b, "RENAMED");
+	check_content(f, "a", "theirs");
+	assert_false(is_there(f, "b"));
+}
+
+static void conflict_names(void **state)
+{
+	static const struct {
+		const char *name, *host;
+		unsigned n;
+		const char *want;
+	} cases[] = {
+		{ "a", "h", 0, "a.conflict-h-20100101-000000" },
+		{ "a", "h", 3, "a.conflict-h-20100101-000000-3" },
+		{ "a", "", 0, "a.conflict-unknown-20100101-000000" },
+		{ "a", "../x\n", 0, "a.conflict-.._x_-20100101-000000" },
+	};
+	char longest[KML_NAME_MAX + 1];
+	struct name name;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		apply_conflict_name((struct slice){ cases[i].name, strlen(cases[i].name) }, cases[i].host, time_of(0),
+				    cases[i].n, &name);
+		assert_string_equal(name.text, cases[i].want);
+	}
+	/* All of it fits, and no character is cut in two: these are two bytes each, at odd offsets. */
+	longest[0] = 'x';
+	for (size_t i = 1; i < KML_NAME_MAX; i += 2)
+		memcpy(longest + i, "\xc3\xa4", 2);
+	apply_conflict_name((struct slice){ longest, KML_NAME_MAX }, "host", time_of(0), 2, &name);
+	assert_in_range(name.len, KML_NAME_MAX - 1, KML_NAME_MAX);
+	assert_int_equal(name.len, strlen(name.text));
+	assert_memory_equal(name.text + name.len - strlen(".conflict-host-20100101-000000-2"),
+			    ".conflict-host-20100101-000000-2", strlen(".conflict-host-20100101-000000-2"));
+	assert_int_equal((unsigned char)name.text[name.len - strlen(".conflict-host-20100101-000000-2") - 1], 0xa4);
+}
+
+static void merged(void **state)
+{
+	struct fixture *f = *state;
+	struct kml_answers answers;
+	struct batch *b;
+
+	assert_int_equal(mkdirat(f->fd, "d", 0700), 0);
+	put_file(f, "d/theirs", "x");
+	b = batch_new(f, CLIENT);
+	add_mkdir(b, KML_ROOT, "d", oid(1));
+	add_create(b, oid(1), "ours", oid(2));
+	add_store(b, oid(2), 0, "y");
+	add_mkdir(b, oid(1), "sub", oid(3));
+	answers = send_for(b, "MERGED OK OK OK");
+	assert_non_null(answers.answers.answers_val[0].object);
+	assert_true(kml_oid_equal(answers.answers.answers_val[0].object->oid, oid_of(f, "d")));
+	kml_answers_release(&answers);
+	check_content(f, "d/ours", "y");
+	check_content(f, "d/theirs", "x");
+	assert_int_equal(stat_of(f, "d").st_mode & 07777, 0700);
+	/* The client's word for it goes on to be good, in all places. */
+	b = batch_new(f, CLIENT);
+	add_setattr(b, oid(1), KML_SET_MODE, row_of(f, "d").attr_version)->mode = 0711;
+	add_rename(b, oid(1), KML_ROOT, "d", KML_ROOT, "e");
+	add_rename(b, oid(2), oid(1), "ours", oid(3), "ours");
+	expect(b, "OK OK OK");
+	check_content(f, "e/sub/ours", "y");
+	assert_int_equal(stat_of(f, "e").st_mode & 07777, 0711);
+}
+
+/* ---- what is not applied ---- */
+
+static void conflicts(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t version, attr_version;
+	struct kml_answers answers;
+	struct batch *b;
+
+	put_file(f, "a", "base");
+	put_file(f, "c", "base");
+	assert_int_equal(mkdirat(f->fd, "d", 0755), 0);
+	settle();
+	(void)look(f);
+	version = version_of(f, "a");
+	attr_version = row_of(f, "a").attr_version;
+
+	/* Another client was quicker. */
+	b = batch_new(f, OTHER);
+	add_store(b, oid_of(f, "a"), version, "other's");
+	add_setattr(b, oid_of(f, "a"), KML_SET_MODE, attr_version)->mode = 0600;
+	expect(b, "OK OK");
+	b = batch_new(f, CLIENT);
+	add_store(b, oid_of(f, "a"), version, "ours");
+	add_setattr(b, oid_of(f, "a"), KML_SET_MODE, attr_version)->mode = 0666;
+	add_unlink(b, KML_REMOVE, KML_ROOT, "a", oid_of(f, "a"), version);
+	answers = send_for(b, "CONFLICT CONFLICT CONFLICT");
+	for (u_int i = 0; i < 3; i++) {
+		assert_non_null(answers.answers.answers_val[i].object);
+		assert_int_equal(answers.answers.answers_val[i].object->data_version, version_of(f, "a"));
+		assert_int_equal(answers.answers.answers_val[i].object->attr.mode, 0600);
+	}
+	kml_answers_release(&answers);
+	check_content(f, "a", "other's");
+
+	/* A local program was, and nobody has looked yet. */
+	put_file(f, "c", "local");
+	put_file(f, "d/new", "local");
+	b = batch_new(f, CLIENT);
+	add_store(b, oid_of(f, "c"), version_of(f, "c"), "ours");
+	add_unlink(b, KML_REMOVE, KML_ROOT, "c", oid_of(f, "c"), version_of(f, "c"));
+	add_unlink(b, KML_RMDIR, KML_ROOT, "d", oid_of(f, "d"), 0);
+	expect(b, "CONFLICT CONFLICT CONFLICT");
+	check_content(f, "c", "local");
+	check_content(f, "d/new", "local");
+
+	/* Moved elsewhere meanwhile. */
+	assert_int_equal(renameat(f->fd, "c", f->fd, "d/c"), 0);
+	settle();
+	(void)look(f);
+	b = batch_new(f, CLIENT);
+	add_rename(b, oid_of(f, "d/c"), KML_ROOT, "c", KML_ROOT, "mine");
+	expect(b, "CONFLICT");
+	check_content(f, "d/c", "local");
+
+	/* Different groups: data here, attributes there. */
+	b = batch_new(f, CLIENT);
+	add_store(b, oid_of(f, "d/c"), version_of(f, "d/c"), "ours");
+	version = row_of(f, "d/c").attr_version;
+	expect(b, "OK");
+	b = batch_new(f, OTHER);
+	add_setattr(b, oid_of(f, "d/c"), KML_SET_MODE, version)->mode = 0640;
+	expect(b, "OK");
+	assert_int_equal(stat_of(f, "d/c").st_mode & 07777, 0640);
+}
+
+static void gone(void **state)
+{
+	struct fixture *f = *state;
+	struct kml_oid a, b_oid;
+	struct batch *b;
+
+	put_file(f, "a", "base");
+	put_file(f, "b", "base");
+	settle();
+	(void)look(f);
+	a = oid_of(f, "a");
+	b_oid = oid_of(f, "b");
+	assert_int_equal(unlinkat(f->fd, "a", 0), 0);
+	b = batch_new(f, CLIENT);
+	add_store(b, a, version_of(f, "a"), "ours");
+	add_setattr(b, a, KML_SET_MODE, 1)->mode = 0600;
+	add_link(b, a, KML_ROOT, "c");
+	add_rename(b, a, KML_ROOT, "a", KML_ROOT, "d");
+	add_unlink(b, KML_REMOVE, KML_ROOT, "a", a, 1);
+	expect(b, "GONE GONE GONE GONE ALREADY");
+	/* Replaced by another's rename. */
+	b = batch_new(f, OTHER);
+	add_create(b, KML_ROOT, "new", (struct kml_oid){ OTHER, 1 });
+	add_rename(b, (struct kml_oid){ OTHER, 1 }, KML_ROOT, "new", KML_ROOT, "b")->replaced = b_oid;
+	b->v[1].body.kml_body_u.rename.replaced_base = version_of(f, "b");
+	expect(b, "OK OK");
+	b = batch_new(f, CLIENT);
+	add_store(b, b_oid, 1, "ours");
+	expect(b, "GONE");
+}
+
+static void refused(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b = batch_new(f, CLIENT);
+	struct kml_store *s;
+
+	add_create(b, KML_ROOT, STATE_DIR, oid(1));
+	add_create(b, oid(77), "x", oid(2));
+	add_setattr(b, oid(78), KML_SET_MODE, 0);
+	add_mkdir(b, KML_ROOT, "d", oid(3));
+	add_mkdir(b, oid(3), "e", oid(4));
+	add_rename(b, oid(3), KML_ROOT, "d", oid(4), "f");
+	add_create(b, KML_ROOT, "a", oid(5));
+	s = add_store(b, oid(5), 0, "x");
+	s->size = s->keep_size = INT64_MAX - 1;
+	add_create(b, KML_ROOT, "b", oid(5));
+	add_store(b, oid(3), 0, "x");
+	expect(b, "REFUSED:1 REFUSED:116 REFUSED:116 OK OK REFUSED:22 OK REFUSED:27 REFUSED:17 REFUSED:22");
+	check_content(f, "a", "");
+
+	/* The same of a file that is there: it stays as it is. */
+	b = batch_new(f, CLIENT);
+	add_store(b, oid(5), 0, "content");
+	expect(b, "OK");
+	b = batch_new(f, CLIENT);
+	s = add_store(b, oid(5), 0, "x");
+	s->size = s->keep_size = INT64_MAX - 1;
+	add_store(b, oid(5), 0, "next");
+	expect(b, "REFUSED:27 OK");
+	check_content(f, "a", "next");
+}
+
+/* ---- directories that come back ---- */
+
+static void revived(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b = batch_new(f, CLIENT);
+
+	f_age(f);
+	add_mkdir(b, KML_ROOT, "d", oid(1))->mode = 0750;
+	add_mkdir(b, oid(1), "e", oid(2))->mode = 0710;
+	add_create(b, KML_ROOT, "file", oid(9));
+	expect(b, "OK OK OK");
+	assert_int_equal(unlinkat(f->fd, "d/e", AT_REMOVEDIR), 0);
+	assert_int_equal(unlinkat(f->fd, "d", AT_REMOVEDIR), 0);
+	assert_true(look(f) > 0);
+
+	/* With all that is above it; the entries are made as local ones, for the client has to hear of them, too. */
+	b = batch_new(f, CLIENT);
+	add_create(b, oid(2), "a", oid(3));
+	add_store(b, oid(3), 0, "a's");
+	add_mkdir(b, oid(2), "sub", oid(4));
+	add_rename(b, oid(9), KML_ROOT, "file", oid(1), "file");
+	expect(b, "OK OK OK OK");
+	check_content(f, "d/e/a", "a's");
+	assert_true(is_there(f, "d/e/sub"));
+	assert_true(is_there(f, "d/file"));
+	assert_int_equal(stat_of(f, "d").st_mode & 07777, 0750);
+	assert_int_equal(stat_of(f, "d/e").st_mode & 07777, 0710);
+	assert_true(kml_oid_equal(oid_of(f, "d/e"), oid(2)));
+
+	/* Its old name is taken by now. */
+	assert_int_equal(file_delete(f->fd, "d"), 0);
+	put_file(f, "d", "a file now");
+	b = batch_new(f, CLIENT);
+	add_create(b, oid(2), "again", oid(5));
+	expect(b, "OK");
+	check_content(f, "d", "a file now");
+	assert_true(is_there(f, "d.conflict-laptop-20100101-000008/e/again"));
+}
+
+/* ---- exactly once ---- */
+
+static void numbers(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b = batch_new(f, CLIENT);
+	struct kml_answers answers;
+	struct buf buf;
+
+	buf_init(&buf, 0);
+	add_create(b, KML_ROOT, "a", oid(1));
+	add_create(b, KML_ROOT, "b", oid(2));
+	assert_int_equal(send_raw(b, 0, &buf), 0);
+
+	/* What is applied has its old answer, what is new is done. */
+	add_create(b, KML_ROOT, "c", oid(3));
+	buf_reset(&buf);
+	assert_int_equal(send_raw(b, 0, &buf), 0);
+	assert_true(is_there(f, "c"));
+	assert_string_equal(ops_after(f, 0), "CREATE CREATE CREATE");
+
+	/* Once the client has an answer it need not be kept; then it is ALREADY. */
+	buf_reset(&buf);
+	assert_int_equal(send_raw(b, 2, &buf), 0);
+	b->v[3] = b->v[2];
+	b->v[3].seq = 4;
+	b->v[3].body.kml_body_u.make.name = name_of_text("d");
+	b->v[3].body.kml_body_u.make.oid = oid(4);
+	b->n = 4;
+	buf_reset(&buf);
+	assert_int_equal(send_raw(b, 2, &buf), 0);
+	b->n = 3;
+	buf_reset(&buf);
+	assert_int_equal(send_raw(b, 2, &buf), 0);
+	assert_int_equal(kml_answers_decode(buf.data, buf.len, &answers), 0);
+	assert_int_equal(answers.answers.answers_val[0].status, KML_ALREADY);
+	assert_int_equal(answers.answers.answers_val[1].status, KML_ALREADY);
+	assert_int_equal(answers.answers.answers_val[2].status, KML_OK);
+	kml_answers_release(&answers);
+	/* A client that has forgotten that it had them. */
+	buf_reset(&buf);
+	assert_int_equal(send_raw(b, 0, &buf), -ESTALE);
+	assert_int_equal(buf.len, 0);
+
+	/* No batches: numbers that go back, no client. */
+	b->v[0].seq = b->v[1].seq = 9;
+	assert_int_equal(send_raw(b, 0, &buf), -EINVAL);
+	b->n = 1;
+	b->v[0].seq = 0;
+	assert_int_equal(send_raw(b, 0, &buf), -EINVAL);
+	b->v[0].seq = 10;
+	b->client = 0;
+	assert_int_equal(send_raw(b, 0, &buf), -EINVAL);
+	check_all(f);
+	buf_release(&buf);
+	free(b);
+}
+
+/* Another server start between the two does not change that. */
+static void across_restart(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b = batch_new(f, CLIENT);
+	struct buf first, second;
+	uint64_t n_racy;
+
+	buf_init(&first, 0);
+	buf_init(&second, 0);
+	put_file(f, "a", "theirs");
+	add_create(b, KML_ROOT, "a", oid(1));
+	add_store(b, oid(1), 0, "x");
+	assert_int_equal(send_raw(b, 0, &first), 0);
+	f_close(f);
+	f_open(f);
+	assert_int_equal(send_raw(b, 0, &second), 0);
+	assert_int_equal(first.len, second.len);
+	assert_memory_equal(first.data, second.data, first.len);
+	n_racy = racy(f);
+	assert_int_equal(look(f), n_racy);
+	check_all(f);
+	buf_release(&first);
+	buf_release(&second);
+	free(b);
+}
+
+/* A name that exists on disk and not in the tables, as if it came between the look and the step, cannot be staged here; but a
+ * batch of more records than one segment's look must still find what came since. */
+static void local_names_in_the_way(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b;
+
+	put_file(f, "taken", "local");
+	assert_int_equal(mkdirat(f->fd, "dir", 0755), 0);
+	b = batch_new(f, CLIENT);
+	add_create(b, KML_ROOT, "taken", oid(1));
+	add_mkdir(b, KML_ROOT, "dir", oid(2));
+	/* In a directory that is not known to be the client's: nobody has looked at its names. */
+	put_file(f, "dir/x", "local");
+	add_create(b, oid(2), "x", oid(3));
+	expect(b, "RENAMED MERGED RENAMED");
+	check_content(f, "taken", "local");
+	check_content(f, "dir/x", "local");
+}
+
+int main(void)
+{
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(makes),	   TEST(device_nodes),	TEST(create_and_store), TEST(ranges),	TEST(sparse_stays_sparse),
+		TEST(names),	   TEST(attributes),	TEST(staged),		TEST(staged_missing),
+		TEST(renamed),	   TEST(merged),	TEST(conflicts),	TEST(gone),	TEST(refused),
+		TEST(revived),	   TEST(numbers),	TEST(across_restart),	TEST(local_names_in_the_way),
+		cmocka_unit_test(conflict_names),
+	};
+
+	log_set_level(LOG_LEVEL_ERROR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
