@@ -331,8 +331,8 @@ static void cache_free(struct cache *cache)
 	fetched_stop(cache);
 	syncer_stop(cache);
 	apply_close(cache);
-	cml_close(cache);
 	writer_stop(cache);
+	cml_close(cache);	/* commits that were handed over late have appended to it until now */
 	checkpoint_stop(cache);
 	object_cache_release(cache);
 	name_cache_release(cache);

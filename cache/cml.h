@@ -23,20 +23,24 @@ struct cache;
 struct cml_item {
 	struct kml_record record;	/* owned; of a store: content KML_NOWHERE, ranges filled in */
 	uint64_t ino;
-	int fd;				/* of a store: the content, to read with pread(); else -1 */
+	int fd;				/* of a store with ranges: the content, to pread(); what is beyond its end is zeros; else -1 */
 	uint64_t bytes;			/* of a store: sum of its ranges */
+	uint64_t write_gen;		/* the cache's */
 };
 
 struct cml_batch {
 	size_t n;
 	struct cml_item *items;		/* seq ascending */
-	uint64_t next;			/* the cache's */
+	uint64_t next;			/* the cache's: room in items */
 };
 
 /*
  * Take the oldest records: at most max_records, and no further than the record with which the
  * content bytes pass max_bytes (the first is always taken).  *ret_batch is NULL when there are none.
- * Errors: -ENOMEM, -EIO (error state).
+ * It may be cut shorter: there is never more than one store of a file in a batch, and descriptors are limited
+ * (a quarter of what the process may have).
+ * What is out already (another batch, not given back) is not taken again.
+ * Errors: -ENOMEM, -EIO (error state; a record that cannot be read), -ENOSPC, -EMFILE.
  */
 int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes, struct cml_batch **ret_batch);
 
@@ -73,6 +77,9 @@ int cml_flush(struct cache *cache);
 
 /* ---- what replay and status need to know of this cache ---- */
 
+/* This machine's name, for the names of conflict copies that are made here; before the first answer.  Default: gethostname(). */
+void cml_set_host(struct cache *cache, const char *host);
+
 uint64_t cml_client_id(struct cache *cache);	/* random, not 0, made with the cache */
 /* All answers up to this seq are taken in. */
 uint64_t cml_acked(struct cache *cache);
@@ -98,7 +105,7 @@ struct cml_conflict {
 	char path[4096];		/* where ours is now, or what was not done to it */
 	char what[256];			/* one sentence */
 };
-/* Calls fn for each conflict on record, oldest first. */
+/* Calls fn for each conflict on record, oldest first; after that they count as looked at.  0 or -errno. */
 int cml_conflicts(struct cache *cache, void (*fn)(void *arg, const struct cml_conflict *conflict), void *arg);
 
 /* For `--offline` without a daemon: marks the cache in dir.  -EBUSY: a daemon has it; -ENOENT: no cache there. */

@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Appending to the client's modification log, and folding while at it.
+ *
+ * (1) A record gets the next number and goes to the end, in the transaction of the change itself.
+ * (2) Only what was never taken (seq above frozen_seq) is folded, moved or dropped.
+ * (3) A SETATTR takes an older one of its object into itself; but not that one's mtime when a STORE
+ *     came between the two, for a STORE sets mtime too.
+ * (4) A file has one STORE that was not taken, at most.  It carries the file's mtime as it is when taken, so
+ *     it must come after a SETATTR of times that was done before the content it is for.
+ *
+ * CREATE and REMOVE of one name stay in the log both, though nothing is left of the file: each of
+ * them sets its directory's mtime, here and at the upstream.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/fault.h"
+#include "base/log.h"
+#include "cache/cml.h"
+#include "cache/cml_state.h"
+#include "cache/db.h"
+#include "cache/internal.h"
+#include "cache/record.h"
+#include "cache/writer.h"
+
+struct waiting {
+	struct hash_node node;
+	uint64_t ino, bytes;
+};
+
+/* ---- figures ---- */
+
+void cml_count_bytes(struct cache *cache, uint64_t ino, uint64_t bytes)
+{
+	struct cml *cml = cache->cml;
+	struct waiting *waiting = NULL;
+
+	pthread_mutex_lock(&cache->lock);
+	for (struct hash_node *n = hash_first(&cml->waiting, hash_u64(ino)); n; n = hash_next(n)) {
+		waiting = container_of(n, struct waiting, node);
+		if (waiting->ino == ino)
+			break;
+		waiting = NULL;
+	}
+	if (!waiting && bytes) {
+		waiting = calloc(1, sizeof(*waiting));
+		if (waiting) {
+			waiting->ino = ino;
+			hash_insert(&cml->waiting, &waiting->node, hash_u64(ino));
+		}
+	}
+	if (waiting) {	/* without memory a figure in the status is too low */
+		cml->waiting_bytes += bytes - waiting->bytes;
+		waiting->bytes = bytes;
+	}
+	if (waiting && !bytes) {
+		hash_remove(&cml->waiting, &waiting->node);
+		free(waiting);
+	}
+	pthread_mutex_unlock(&cache->lock);
+}
+
+/* After the commit. */
+static void records_counted(struct cache *cache, void *arg)
+{
+	struct cml *cml = cache->cml;
+	intptr_t more = (intptr_t)arg;
+
+	pthread_mutex_lock(&cache->lock);
+	cml->records += more;
+	if (more > 0 && cml->wakeup)
+		cml->wakeup(cml->wakeup_arg);
+	pthread_mutex_unlock(&cache->lock);
+}
+
+int cml_count_records(struct change *change, int64_t more)
+{
+	return more ? writer_after_commit(change, records_counted, (void *)(intptr_t)more) : 0;
+}
+
+/* ---- records ---- */
+
+struct kml_time cml_time(int64_t ns)
+{
+	int64_t sec = ns / 1000000000, rest = ns % 1000000000;
+
+	if (rest < 0) {
+		sec--;
+		rest += 1000000000;
+	}
+	return (struct kml_time){ sec, (unsigned)rest };
+}
+
+const struct kml_make *cml_make_of(const struct kml_record *record)
+{
+	switch (record->body.op) {
+	case KML_CREATE:
+	case KML_MKDIR:
+		return &record->body.kml_body_u.make;
+	case KML_SYMLINK:
+		return &record->body.kml_body_u.symlink.make;
+	case KML_MKNOD:
+		return &record->body.kml_body_u.mknod.make;
+	default:
+		return NULL;
+	}
+}
+
+struct kml_oid cml_oid_of(const struct kml_record *record)
+{
+	switch (record->body.op) {
+	case KML_LINK:
+		return record->body.kml_body_u.link.oid;
+	case KML_REMOVE:
+	case KML_RMDIR:
+		return record->body.kml_body_u.unlink.oid;
+	case KML_RENAME:
+		return record->body.kml_body_u.rename.oid;
+	case KML_SETATTR:
+		return record->body.kml_body_u.setattr.oid;
+	case KML_STORE:
+		return record->body.kml_body_u.store.oid;
+	default:
+		return cml_make_of(record)->oid;
+	}
+}
+
+unsigned cml_places_of(const struct kml_record *record, struct cml_place ret_places[2])
+{
+	const struct kml_make *make = cml_make_of(record);
+	const struct kml_link *link = &record->body.kml_body_u.link;
+	const struct kml_unlink *gone = &record->body.kml_body_u.unlink;
+	const struct kml_rename *rename = &record->body.kml_body_u.rename;
+
+	if (make) {
+		ret_places[0] = (struct cml_place){ make->parent, kml_name_get(&make->name) };
+		return 1;
+	}
+	switch (record->body.op) {
+	case KML_LINK:
+		ret_places[0] = (struct cml_place){ link->parent, kml_name_get(&link->name) };
+		return 1;
+	case KML_REMOVE:
+	case KML_RMDIR:
+		ret_places[0] = (struct cml_place){ gone->parent, kml_name_get(&gone->name) };
+		return 1;
+	case KML_RENAME:
+		ret_places[0] = (struct cml_place){ rename->from_parent,
+						    kml_name_get(&rename->from_name) };
+		ret_places[1] = (struct cml_place){ rename->to_parent,
+						    kml_name_get(&rename->to_name) };
+		return 2;
+	default:
+		return 0;
+	}
+}
+
+/* ---- oids of merged directories ---- */
+
+#define ALIAS "merged "		/* keys in table meta: "merged ORIGIN-NUMBER" */
+#define ALIAS_END "merged!"	/* sorts after all of them */
+
+static void alias_key(struct kml_oid oid, char ret_key[sizeof(ALIAS) + KML_OID_TEXT])
+{
+	memcpy(ret_key, ALIAS, sizeof(ALIAS));
+	kml_oid_print(oid, ret_key + sizeof(ALIAS) - 1);
+}
+
+uint64_t cml_find_oid(struct change *change, struct kml_oid oid)
+{
+	char key[sizeof(ALIAS) + KML_OID_TEXT], text[KML_OID_TEXT];
+	uint64_t ino = inode_find_oid(change->cache, &oid);
+	struct slice value;
+	sqlite3_stmt *stmt;
+
+	if (ino)
+		return ino;
+	alias_key(oid, key);
+	if (db_query(writer_db(change->cache), &stmt, "SELECT value FROM meta WHERE key = ?1", "t",
+		     key) <= 0)
+		return 0;
+	value = db_column(stmt, 0);
+	memcpy(text, value.data, MIN(value.len, sizeof(text) - 1));
+	text[MIN(value.len, sizeof(text) - 1)] = '\0';
+	db_done(stmt);
+	return kml_oid_parse(text, &oid) ? 0 : inode_find_oid(change->cache, &oid);
+}
+
+int cml_alias_add(struct change *change, struct kml_oid oid, struct kml_oid is)
+{
+	char key[sizeof(ALIAS) + KML_OID_TEXT], text[KML_OID_TEXT];
+
+	alias_key(oid, key);
+	kml_oid_print(is, text);
+	return meta_set_text(change, key, text);
+}
+
+int cml_alias_clear(struct change *change)
+{
+	return db_run(writer_db(change->cache), "DELETE FROM meta WHERE key >= ?1 AND key < ?2",
+		      "tt", ALIAS, ALIAS_END);
+}
+
+/* ---- append ---- */
+
+int cml_last_of(struct change *change, uint64_t ino, enum kml_op op, uint64_t *ret_seq)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	got = db_query(writer_db(change->cache), &stmt,
+		       "SELECT seq FROM cml WHERE ino = ?1 AND op = ?2 ORDER BY seq DESC LIMIT 1",
+		       "ii", (int64_t)ino, (int64_t)op);
+	if (got <= 0)
+		return got;
+	*ret_seq = sqlite3_column_int64(stmt, 0);
+	db_done(stmt);
+	return 1;
+}
+
+int cml_drop(struct change *change, uint64_t seq)
+{
+	int err;
+
+	err = db_run(writer_db(change->cache), "DELETE FROM cml WHERE seq = ?1", "i", (int64_t)seq);
+	return err ? err : cml_count_records(change, -1);
+}
+
+/* The last SETATTR of the object, if it was not taken: 1 and what it says. */
+static int waiting_setattr(struct change *change, uint64_t ino, struct kml_record *ret_record)
+{
+	struct slice text;
+	sqlite3_stmt *stmt;
+	int got, err;
+
+	got = db_query(writer_db(change->cache), &stmt,
+		       "SELECT record FROM cml WHERE ino = ?1 AND op = ?2 AND seq > ?3"
+		       " ORDER BY seq DESC LIMIT 1",
+		       "iii", (int64_t)ino, (int64_t)KML_SETATTR,
+		       (int64_t)change->cache->cml->frozen_seq);
+	if (got <= 0)
+		return got;
+	text = db_column(stmt, 0);
+	err = kml_record_decode(text.data, text.len, ret_record);
+	db_done(stmt);
+	return err ? (err == -ENOMEM ? err : -EUCLEAN) : 1;
+}
+
+/* keeps (3) */
+static int fold_setattr(struct change *change, uint64_t ino, struct kml_setattr *setattr)
+{
+	struct kml_record record = { 0 };
+	const struct kml_setattr *old = &record.body.kml_body_u.setattr;
+	uint64_t store = 0, seq;
+	unsigned take;
+	int got;
+
+	got = waiting_setattr(change, ino, &record);
+	if (got <= 0)
+		return got;
+	seq = record.seq;
+	if (!kml_oid_equal(old->oid, setattr->oid))
+		goto out;	/* of what this inode was before it became a new object */
+	got = cml_last_of(change, ino, KML_STORE, &store);
+	if (got < 0)
+		goto out;
+	take = old->set & ~setattr->set;
+	if (store > seq)
+		take &= ~(unsigned)KML_SET_MTIME;
+	if (take & KML_SET_MODE)
+		setattr->mode = old->mode;
+	if (take & KML_SET_UID)
+		setattr->uid = old->uid;
+	if (take & KML_SET_GID)
+		setattr->gid = old->gid;
+	if (take & KML_SET_ATIME)
+		setattr->atime = old->atime;
+	if (take & KML_SET_MTIME)
+		setattr->mtime = old->mtime;
+	setattr->set |= take;
+	setattr->attr_base = old->attr_base;
+	got = cml_drop(change, seq);
+out:
+	kml_record_release(&record);
+	return MIN(got, 0);
+}
+
+static int append(struct change *change, uint64_t ino, struct kml_record *record,
+		  uint64_t *ret_seq)
+{
+	struct cml *cml = change->cache->cml;
+	struct buf buf;
+	int err;
+
+	record->format = KML_VERSION;
+	record->seq = __atomic_fetch_add(&cml->next_seq, 1, __ATOMIC_RELAXED);
+	record->time = cml_time(change->now);
+	buf_init(&buf, 0);
+	err = kml_record_encode(&buf, record);
+	if (!err)
+		err = FAULT("cml.append");
+	if (!err)
+		err = db_run(writer_db(change->cache),
+			     "INSERT INTO cml (seq, op, ino, time, record) VALUES (?1, ?2, ?3, ?4, ?5)",
+			     "iiiib", (int64_t)record->seq, (int64_t)record->body.op, (int64_t)ino,
+			     change->now, (struct slice){ buf.data, buf.len });
+	buf_release(&buf);
+	if (!err)
+		err = cml_count_records(change, 1);
+	if (err)
+		return err;
+	*ret_seq = record->seq;
+	log_debug(LOG_CML, "cml: seq=%llu %s ino=%llu", (unsigned long long)record->seq,
+		  kml_op_name(record->body.op), (unsigned long long)ino);
+	return 0;
+}
+
+int cml_append(struct change *change, uint64_t ino, const struct kml_record *record,
+	       uint64_t *ret_seq)
+{
+	struct kml_record r = *record;
+	int err = 0;
+
+	r.uid = change->op ? change->op->cred.uid : 0;
+	if (r.body.op == KML_SETATTR)
+		err = fold_setattr(change, ino, &r.body.kml_body_u.setattr);
+	return err ? err : append(change, ino, &r, ret_seq);
+}
+
+/* Has a SETATTR after this number set times?  keeps (4) */
+static int times_set_since(struct change *change, uint64_t ino, uint64_t seq)
+{
+	struct kml_record record;
+	int got;
+
+	got = waiting_setattr(change, ino, &record);
+	if (got <= 0)
+		return got;
+	got = record.seq > seq &&
+	      record.body.kml_body_u.setattr.set & (KML_SET_ATIME | KML_SET_MTIME);
+	kml_record_release(&record);
+	return got;
+}
+
+int cml_append_store(struct change *change, struct inode_edit *edit)
+{
+	struct kml_record record = { 0 };
+	struct kml_store *store = &record.body.kml_body_u.store;
+	uint64_t ino = edit->inode->ino, seq = 0;
+	int got;
+
+	assert(edit->has_maps);
+	if (!edit->v.links_up)
+		return 0;
+	cml_count_bytes(change->cache, ino,
+			extent_bytes(&edit->dirty) + extent_bytes(&edit->dirty_next));
+	got = cml_last_of(change, ino, KML_STORE, &seq);
+	if (got > 0 && seq > change->cache->cml->frozen_seq) {
+		got = times_set_since(change, ino, seq);
+		if (!got && edit->v.data_seq != seq)
+			EDIT(edit, data_seq, seq);
+		if (got > 0)
+			got = cml_drop(change, seq);
+		else if (!got)
+			return 0;
+	}
+	if (got < 0)
+		return got;
+	record.uid = change->op ? change->op->cred.uid : edit->v.uid;
+	record.body.op = KML_STORE;
+	store->oid = edit->v.oid;
+	store->keep_size = CML_NOT_TAKEN;
+	got = append(change, ino, &record, &seq);
+	if (!got)
+		EDIT(edit, data_seq, seq);
+	return got;
+}
+
+/* What is left of an object's records; 0: nothing. */
+static int last_seq_of(struct change *change, uint64_t ino, uint64_t *ret_seq)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	got = db_query(writer_db(change->cache), &stmt, "SELECT max(seq) FROM cml WHERE ino = ?1",
+		       "i", (int64_t)ino);
+	if (got <= 0)
+		return got;
+	*ret_seq = sqlite3_column_int64(stmt, 0);
+	db_done(stmt);
+	return 0;
+}
+
+int cml_forget(struct change *change, struct inode_edit *edit)
+{
+	struct db *db = writer_db(change->cache);
+	uint64_t seq = 0;
+	int err;
+
+	err = db_run(db, "DELETE FROM cml WHERE ino = ?1 AND op IN (?2, ?3) AND seq > ?4", "iiii",
+		     (int64_t)edit->inode->ino, (int64_t)KML_SETATTR, (int64_t)KML_STORE,
+		     (int64_t)change->cache->cml->frozen_seq);
+	if (!err)
+		err = cml_count_records(change, -(int64_t)sqlite3_changes(db_handle(db)));
+	if (!err)
+		err = last_seq_of(change, edit->inode->ino, &seq);
+	if (err)
+		return err;
+	/* The marks of what was dropped would stay for ever. */
+	if (edit->v.data_seq)
+		EDIT(edit, data_seq, seq);
+	if (edit->v.attr_seq)
+		EDIT(edit, attr_seq, seq);
+	cml_count_bytes(change->cache, edit->inode->ino, 0);
+	return 0;
+}
+
+uint64_t cml_frozen_seq(struct cache *cache)
+{
+	return cache->cml ? cache->cml->frozen_seq : 0;
+}
+
+/* ---- opening ---- */
+
+static int count(struct db *db, const char *sql, uint64_t *ret)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	got = db_query(db, &stmt, sql, "");
+	if (got <= 0)
+		return got;
+	*ret = sqlite3_column_int64(stmt, 0);
+	db_done(stmt);
+	return 0;
+}
+
+/* One file with a STORE. */
+static int load_bytes(struct cache *cache, sqlite3_stmt *stmt)
+{
+	struct extent_map map = { 0 };
+	uint64_t bytes = 0;
+	int err = 0;
+
+	for (int column = 1; column <= 2 && !err; column++) {
+		err = extent_decode(&map, db_column(stmt, column));
+		bytes += extent_bytes(&map);
+	}
+	extent_release(&map);
+	if (!err)
+		cml_count_bytes(cache, sqlite3_column_int64(stmt, 0), bytes);
+	return err;
+}
+
+static int load_all_bytes(struct cache *cache, struct db *db)
+{
+	sqlite3_stmt *stmt;
+	int got, err;
+
+	got = db_query(db, &stmt,
+		       "SELECT ino, dirty, dirty_next FROM inode WHERE ino IN"
+		       " (SELECT ino FROM cml WHERE op = ?1)", "i", (int64_t)KML_STORE);
+	while (got > 0) {
+		err = load_bytes(cache, stmt);
+		if (err) {
+			db_done(stmt);
+			return err;
+		}
+		got = db_next(stmt);
+	}
+	return got;
+}
+
+static int load(struct change *change)
+{
+	struct cache *cache = change->cache;
+	struct db *db = writer_db(cache);
+	struct cml *cml = cache->cml;
+	uint64_t last = 0, records = 0;
+	int64_t acked = 0;
+	int err;
+
+	err = count(db, "SELECT seq FROM sqlite_sequence WHERE name = 'cml'", &last);
+	if (!err)
+		err = count(db, "SELECT count(*) FROM cml", &records);
+	if (!err)
+		err = MIN(meta_get_int(db, "acked", &acked), 0);
+	if (!err)
+		err = load_all_bytes(cache, db);
+	if (err)
+		return err;
+	pthread_mutex_lock(&cache->lock);
+	__atomic_store_n(&cml->next_seq, last + 1, __ATOMIC_RELAXED);
+	cml->frozen_seq = last;
+	cml->records = records;
+	cml->acked = acked;
+	pthread_mutex_unlock(&cache->lock);
+	return 0;
+}
+
+int cml_open(struct cache *cache)
+{
+	struct cml *cml = calloc(1, sizeof(*cml));
+	int err;
+
+	if (!cml)
+		return -ENOMEM;
+	err = hash_init(&cml->waiting);
+	if (err) {
+		free(cml);
+		return err;
+	}
+	cache->cml = cml;
+	if (gethostname(cml->host, sizeof(cml->host) - 1) < 0)
+		cml->host[0] = '\0';	/* too long for us, or it has none */
+	return writer_call(cache, load, NULL);
+}
+
+static void waiting_free(struct hash_node *node, void *arg)
+{
+	(void)arg;
+	free(container_of(node, struct waiting, node));
+}
+
+void cml_close(struct cache *cache)
+{
+	struct cml *cml = cache->cml;
+
+	if (!cml)
+		return;
+	hash_drain(&cml->waiting, waiting_free, NULL);
+	hash_release(&cml->waiting);
+	free(cml);
+	cache->cml = NULL;
+}

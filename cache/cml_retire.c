@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Taking in the upstream's answers: all of a batch in one change.
+ *
+ * For each record, in order:
+ * (1) the marks that it left on names and on its object are cleared, and the object learns the
+ *     version that the record made;
+ * (2) of a STORE: what was dirty is the upstream's too now; dirty_next becomes dirty;
+ * (3) an answer other than "done" is settled (conflict.c);
+ * (4) its row goes.
+ * A record that the upstream REFUSED for good leaves its marks where nothing but our copy is left to
+ * show for it (keeps_marks()): nothing from upstream ever touches what is marked.
+ */
+#include <errno.h>
+#include "base/fault.h"
+#include "base/log.h"
+#include "cache/cml.h"
+#include "cache/cml_state.h"
+#include "cache/conflict.h"
+#include "cache/db.h"
+#include "cache/dentry.h"
+#include "cache/internal.h"
+#include "cache/object.h"
+#include "cache/record.h"
+#include "cache/writer.h"
+
+static bool is_done(const struct kml_answer *answer)
+{
+	return answer->status == KML_OK || answer->status == KML_ALREADY;
+}
+
+static bool keeps_marks(const struct kml_record *record, const struct kml_answer *answer)
+{
+	if (answer->status != KML_REFUSED)
+		return false;
+	if (cml_make_of(record) || record->body.op == KML_STORE)
+		return true;
+	/* ESTALE: the upstream does not know it, for it refused to make it, or its directory. */
+	return answer->error == ESTALE && record->body.op != KML_REMOVE &&
+	       record->body.op != KML_RMDIR;
+}
+
+/* ---- (1) ---- */
+
+static int retire_names(struct change *change, const struct kml_record *record,
+			const struct kml_answer *answer)
+{
+	struct cml_place places[2];
+	unsigned n = cml_places_of(record, places);
+	int err = 0;
+
+	for (unsigned i = 0; i < n && !err; i++) {
+		uint64_t dir = cml_find_oid(change, places[i].dir);
+		struct inode_edit *edit;
+
+		if (!dir)
+			continue;
+		err = name_retire(change, dir, places[i].name, record->seq);
+		if (err || answer->status == KML_OK)
+			continue;
+		/* Upstream has something else there, perhaps: look. */
+		edit = inode_edit(change, dir, &err);
+		if (edit)
+			EDIT(edit, is_stale, true);
+		else if (err == -ESTALE)
+			err = 0;
+	}
+	return err;
+}
+
+static void learn_version(struct inode_edit *edit, const struct kml_record *record,
+			  const struct kml_answer *answer)
+{
+	bool is_make = cml_make_of(record) != NULL;
+	bool is_data = is_make || record->body.op == KML_STORE;
+	bool is_attr = is_make || record->body.op == KML_SETATTR;
+	bool was_done = is_done(answer) || answer->status == KML_RENAMED;
+
+	if (!was_done || (!is_data && !is_attr))
+		return;
+	if (!answer->made_version) {
+		/* Done before, and the version it made is not known any more: ask. */
+		EDIT(edit, is_stale, true);
+		return;
+	}
+	if (is_data && answer->made_version > edit->v.data_version)
+		EDIT(edit, data_version, answer->made_version);
+	if (is_attr && answer->made_version > edit->v.attr_version)
+		EDIT(edit, attr_version, answer->made_version);
+}
+
+/* ---- (2) ---- */
+
+static void map_move(struct extent_map *to, struct extent_map *from)
+{
+	extent_release(to);
+	*to = *from;
+	*from = (struct extent_map){ 0 };
+}
+
+static int retire_content(struct change *change, struct inode_edit *edit,
+			  const struct kml_record *record, const struct kml_answer *answer)
+{
+	const struct kml_store *store = &record->body.kml_body_u.store;
+	bool is_last, is_ours = kml_oid_equal(store->oid, edit->v.oid);
+	int err;
+
+	err = EDIT_MAPS(edit);
+	if (err)
+		return err;
+	is_last = edit->inode->taken_seq == record->seq;
+	if (edit->inode->has_uncommitted) {
+		/* The maps that go into the row speak of these as well. */
+		EDIT(edit, size, edit->v.size);
+		EDIT(edit, mtime, edit->v.mtime);
+		EDIT(edit, ctime, edit->v.ctime);
+	}
+	if (is_ours && !is_done(answer)) {
+		/* It stays to be sent, with the next STORE, if there ever is one. */
+		err = extent_union(&edit->dirty, &edit->dirty_next);
+		if (!err && store->keep_size < edit->v.keep_size)
+			EDIT(edit, keep_size, store->keep_size);
+		if (!err && is_last)
+			extent_release(&edit->dirty_next);
+	} else if (is_last) {
+		map_move(&edit->dirty, &edit->dirty_next);
+	} else {
+		/* Another one is frozen: dirty_next is that one's, and of what was written since too. */
+		err = extent_copy(&edit->dirty, &edit->dirty_next);
+	}
+	if (err)
+		return err;
+	if (is_last) {
+		edit->set_taken = true;
+		edit->taken_seq = 0;
+	}
+	cml_count_bytes(change->cache, edit->inode->ino,
+			extent_bytes(&edit->dirty) + extent_bytes(&edit->dirty_next));
+	return 0;
+}
+
+static int retire_object(struct change *change, uint64_t ino, const struct kml_record *record,
+			 const struct kml_answer *answer)
+{
+	struct inode_edit *edit;
+	int err = 0;
+
+	edit = inode_edit(change, ino, &err);
+	if (!edit)
+		return err == -ESTALE ? 0 : err;
+	if (!keeps_marks(record, answer)) {
+		if (edit->v.attr_seq == record->seq)
+			EDIT(edit, attr_seq, 0);
+		if (edit->v.data_seq == record->seq)
+			EDIT(edit, data_seq, 0);
+	}
+	/* It may have become another object since: a conflict, or a removed file that got a name again. */
+	if (kml_oid_equal(cml_oid_of(record), edit->v.oid) ||
+	    cml_find_oid(change, cml_oid_of(record)) == ino)
+		learn_version(edit, record, answer);
+	if (record->body.op == KML_STORE)
+		err = retire_content(change, edit, record, answer);
+	return err;
+}
+
+/* ---- all of it ---- */
+
+/* The object of the record as of now (a conflict may have given it to another inode): 1, 0: the record is gone. */
+static int read_ino(struct change *change, uint64_t seq, uint64_t *ret_ino)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	got = db_query(writer_db(change->cache), &stmt, "SELECT ino FROM cml WHERE seq = ?1", "i",
+		       (int64_t)seq);
+	if (got <= 0)
+		return got;
+	*ret_ino = sqlite3_column_int64(stmt, 0);
+	db_done(stmt);
+	return 1;
+}
+
+static int retire_one(struct change *change, const struct kml_record *record,
+		      const struct kml_answer *answer)
+{
+	uint64_t ino;
+	int got;
+
+	got = read_ino(change, record->seq, &ino);
+	if (got <= 0)
+		return got;
+	got = FAULT("cml.retire");
+	if (!got && !keeps_marks(record, answer))
+		got = retire_names(change, record, answer);
+	if (!got)
+		got = retire_object(change, ino, record, answer);
+	if (!got && !is_done(answer))
+		got = conflict_settle(change, ino, record, answer);
+	return got ? got : cml_drop(change, record->seq);
+}
+
+struct retire {
+	struct cml_batch *batch;
+	const struct kml_answer *answers;
+	size_t n;
+};
+
+static int is_log_empty(struct change *change)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	got = db_query(writer_db(change->cache), &stmt, "SELECT 1 FROM cml LIMIT 1", "");
+	if (got > 0)
+		db_done(stmt);
+	return got < 0 ? got : !got;
+}
+
+static int retire_run(struct change *change)
+{
+	struct retire *retire = change->arg;
+	uint64_t last = retire->batch->items[retire->n - 1].record.seq;
+	int got = 0;
+
+	for (size_t i = 0; i < retire->n && !got; i++)
+		got = retire_one(change, &retire->batch->items[i].record, &retire->answers[i]);
+	if (!got)
+		got = meta_set_int(change, "acked", last);
+	if (!got)
+		got = is_log_empty(change);
+	return got > 0 ? cml_alias_clear(change) : got;
+}
+
+/*
+ * The change holds content, and syncs what is not on the disk yet, on the writer thread.  Most of that
+ * is better done here, where nobody waits for it.
+ */
+static void sync_content(struct cache *cache, const struct retire *retire)
+{
+	if (cache->durability == DURABILITY_ASYNC || cache->no_sync)
+		return;
+	for (size_t i = 0; i < retire->n; i++) {
+		const struct cml_item *item = &retire->batch->items[i];
+		struct inode *inode = NULL;
+		bool is_synced = true;
+		int err;
+
+		if (item->record.body.op != KML_STORE)
+			continue;
+		pthread_mutex_lock(&cache->lock);
+		inode = inode_get(cache, item->ino, &err);
+		if (inode)
+			is_synced = inode->synced_gen == inode->write_gen;
+		pthread_mutex_unlock(&cache->lock);
+		if (!is_synced)
+			(void)object_sync_inode(cache, inode);	/* a failure is the error state */
+		pthread_mutex_lock(&cache->lock);
+		inode_put(cache, inode);
+		pthread_mutex_unlock(&cache->lock);
+	}
+}
+
+int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_answer *answers,
+	       size_t n_answers)
+{
+	struct retire retire = { .batch = batch, .answers = answers };
+	struct cml *cml = cache->cml;
+	uint64_t last = 0;
+	int err = 0;
+
+	while (retire.n < MIN(n_answers, batch->n) && answers[retire.n].status != KML_RETRY &&
+	       answers[retire.n].seq == batch->items[retire.n].record.seq)
+		retire.n++;
+	if (n_answers && batch->n && answers[0].seq != batch->items[0].record.seq)
+		err = -EBADMSG;
+	if (retire.n) {
+		last = batch->items[retire.n - 1].record.seq;
+		sync_content(cache, &retire);
+		err = writer_call(cache, retire_run, &retire);
+	}
+	if (retire.n < batch->n || err)
+		cml_give_back(cache, batch);
+	else
+		cml_batch_free(batch);
+	if (err || !retire.n)
+		return err;
+	pthread_mutex_lock(&cache->lock);
+	cml->acked = MAX(cml->acked, last);
+	/* Given back from the first on; but the answered ones are gone. */
+	cml->out_seq = MAX(cml->out_seq, last);
+	pthread_mutex_unlock(&cache->lock);
+	return 0;
+}

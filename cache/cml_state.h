@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * cml_state: the log's state in memory, for the files cml*.c and conflict.c.
+ *
+ * What is on the disk: table cml, one row a record.  A record up to frozen_seq may have been sent, so
+ * its row is never folded into another, nor moved.  Of a STORE that was not taken yet the row is a mark only;
+ * when it is first taken its keep_size and data_base are written into it (docs/ARCHITECTURE.md "One STORE per file").
+ */
+#ifndef CACHE_CML_STATE_H
+#define CACHE_CML_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/hash.h"
+#include "rpcgen/kml_codec.h"
+
+struct cache;
+struct change;
+struct cml_batch;
+
+/* keep_size in the row of a STORE that was never taken. */
+#define CML_NOT_TAKEN UINT64_MAX
+
+struct cml {
+	/* writer thread; others read it atomically */
+	uint64_t next_seq;
+	/* changed by the writer thread, under cache->lock */
+	uint64_t frozen_seq;
+	uint64_t records, acked;
+	/* under cache->lock */
+	uint64_t out_seq;		/* the last record of the batches that are out */
+	struct hash_table waiting;	/* struct waiting: bytes of each file with a STORE */
+	uint64_t waiting_bytes;
+	char host[KML_HOST_MAX + 1];
+	void (*wakeup)(void *arg);
+	void *wakeup_arg;
+};
+
+/* What waits of this file's content: dirty and dirty_next.  bytes 0: nothing any more. */
+void cml_count_bytes(struct cache *cache, uint64_t ino, uint64_t bytes);
+/* When the change commits, so many records more (or fewer). */
+int cml_count_records(struct change *change, int64_t more);
+
+void cml_batch_free(struct cml_batch *batch);
+
+/* The last row of this op for the object: 1 and its seq, 0, -errno. */
+int cml_last_of(struct change *change, uint64_t ino, enum kml_op op, uint64_t *ret_seq);
+struct kml_time cml_time(int64_t ns);
+
+/*
+ * Directories that were MERGED have another oid than records in the log say.  The inode of an oid, 0: none.
+ * On the writer thread.
+ */
+uint64_t cml_find_oid(struct change *change, struct kml_oid oid);
+int cml_alias_add(struct change *change, struct kml_oid oid, struct kml_oid is);
+/* The log is empty: nothing speaks of them any more. */
+int cml_alias_clear(struct change *change);
+
+/* The object a record is about, and the directories and names it touches (1 or 2). */
+struct kml_oid cml_oid_of(const struct kml_record *record);
+const struct kml_make *cml_make_of(const struct kml_record *record);
+struct cml_place {
+	struct kml_oid dir;
+	struct slice name;
+};
+unsigned cml_places_of(const struct kml_record *record, struct cml_place ret_places[2]);
+
+#endif

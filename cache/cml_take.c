@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Taking records out of the log, for sending.
+ *
+ * A STORE is frozen when it is first taken.  Then, in one transaction,
+ * (1) its row gets the keep_size and the base that it goes by, however often it is sent;
+ * (2) keep_size of the inode begins anew with the size as it is: the next store is done on what
+ *     this one makes;
+ * (3) taken_seq is set: what is written from now on is dirty_next, and makes another STORE.
+ * What is sent is the file as it is at the time of sending: dirty and dirty_next.  Where an earlier
+ * sending has been applied already, and only its answer was lost, the next STORE brings the rest.
+ *
+ * A second STORE of a file waits until the first is answered: if that is refused, what the second
+ * one has is not a whole file.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "cache/cml.h"
+#include "cache/cml_state.h"
+#include "cache/db.h"
+#include "cache/internal.h"
+#include "cache/object.h"
+#include "cache/record.h"
+#include "cache/writer.h"
+
+#define WRITING_WAIT_US 1000
+
+struct take {
+	size_t max_records, max_fds;
+	uint64_t max_bytes;
+	uint64_t bytes;
+	size_t fds;
+	struct cml_batch *batch;
+};
+
+/* ---- a store as it is to be sent ---- */
+
+/*
+ * Too many ranges for one record: join neighbours with content between them that is here too, though it
+ * is the upstream's own.
+ */
+static void join_ranges(struct extent_map *map, const struct extent_map *present)
+{
+	struct extent gap;
+	uint32_t n = 1;
+
+	if (map->n <= KML_RANGES_MAX)
+		return;
+	for (uint32_t i = 1; i < map->n; i++) {
+		if (extent_first_gap(present, map->v[n - 1].end, map->v[i].start, &gap))
+			map->v[n++] = map->v[i];
+		else
+			map->v[n - 1].end = map->v[i].end;
+	}
+	map->n = n;
+}
+
+/* Under the lock.  record is a STORE whose keep_size is set. */
+static int fill_store(const struct inode *inode, struct kml_record *record, uint64_t *ret_bytes)
+{
+	struct kml_store *store = &record->body.kml_body_u.store;
+	struct extent_map map = { 0 };
+	struct kml_range *ranges = NULL;
+	int err;
+
+	err = extent_copy(&map, &inode->dirty);
+	if (!err)
+		err = extent_union(&map, &inode->dirty_next);
+	if (!err) {
+		extent_cut(&map, inode->v.size);
+		join_ranges(&map, &inode->present);
+		err = map.n > KML_RANGES_MAX ? -EFBIG : 0;
+	}
+	if (!err && map.n) {
+		ranges = calloc(map.n, sizeof(*ranges));
+		err = ranges ? 0 : -ENOMEM;
+	}
+	if (err)
+		goto out;
+	for (uint32_t i = 0; i < map.n; i++)
+		ranges[i] = (struct kml_range){ map.v[i].start, map.v[i].end - map.v[i].start };
+	free(store->ranges.ranges_val);
+	store->ranges.ranges_val = ranges;
+	store->ranges.ranges_len = map.n;
+	store->size = inode->v.size;
+	store->keep_size = MIN(MIN(store->keep_size, inode->v.keep_size), store->size);
+	store->mtime = cml_time(inode->v.mtime);
+	*ret_bytes = extent_bytes(&map);
+out:
+	extent_release(&map);
+	return err;
+}
+
+/* Under the lock: a descriptor of its own of the content file. */
+static int open_content(struct cache *cache, struct inode *inode)
+{
+	struct object *object;
+	int fd, err;
+
+	object = object_get(cache, inode, true, &err);
+	if (!object)
+		return err;
+	fd = fcntl(object->fd, F_DUPFD_CLOEXEC, 0);
+	err = fd < 0 ? -errno : fd;
+	object_put(cache, object);
+	return err;
+}
+
+static int row_update(struct change *change, const struct kml_record *record)
+{
+	struct buf buf;
+	int err;
+
+	buf_init(&buf, 0);
+	err = kml_record_encode(&buf, record);
+	if (!err)
+		err = db_run(writer_db(change->cache), "UPDATE cml SET record = ?1 WHERE seq = ?2",
+			     "bi", (struct slice){ buf.data, buf.len }, (int64_t)record->seq);
+	buf_release(&buf);
+	return err;
+}
+
+/* Is it the file's first STORE in the log?  1, 0, -errno. */
+static int is_first(struct change *change, uint64_t ino, uint64_t seq)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	got = db_query(writer_db(change->cache), &stmt,
+		       "SELECT 1 FROM cml WHERE ino = ?1 AND op = ?2 AND seq < ?3 LIMIT 1", "iii",
+		       (int64_t)ino, (int64_t)KML_STORE, (int64_t)seq);
+	if (got > 0)
+		db_done(stmt);
+	return got < 0 ? got : !got;
+}
+
+/* What take_one() gives. */
+enum { TAKEN, SKIPPED, ENOUGH };
+
+static int take_store(struct change *change, struct take *take, struct cml_item *item)
+{
+	struct kml_store *store = &item->record.body.kml_body_u.store;
+	struct cache *cache = change->cache;
+	struct inode_edit *edit;
+	uint64_t size;
+	bool is_new = store->keep_size == CML_NOT_TAKEN;
+	int got;
+
+	got = is_first(change, item->ino, item->record.seq);
+	if (got <= 0)
+		return got ? got : ENOUGH;
+	if (take->fds >= take->max_fds)
+		return ENOUGH;
+	edit = inode_edit(change, item->ino, &got);
+	if (!edit && got == -ESTALE) {
+		/* The file is gone, its REMOVE comes later in the log: nobody needs this one. */
+		got = cml_drop(change, item->record.seq);
+		return got ? got : SKIPPED;
+	}
+	if (!edit)
+		return got;
+	pthread_mutex_lock(&cache->lock);
+	size = edit->inode->v.size;
+	if (is_new) {
+		store->keep_size = edit->inode->v.keep_size;
+		store->data_base = edit->inode->v.data_version;
+	}
+	pthread_mutex_unlock(&cache->lock);
+	if (is_new) {
+		got = row_update(change, &item->record);	/* (1) */
+		if (got)
+			return got;
+	}
+	pthread_mutex_lock(&cache->lock);
+	got = fill_store(edit->inode, &item->record, &item->bytes);
+	item->write_gen = edit->inode->write_gen;
+	if (!got && item->bytes) {
+		item->fd = open_content(cache, edit->inode);
+		got = MIN(item->fd, 0);
+	}
+	pthread_mutex_unlock(&cache->lock);
+	if (got == -EMFILE || got == -ENFILE)
+		return take->batch->n ? ENOUGH : got;
+	if (got) {
+		log_error("cml: the content of inode %llu cannot be read for sending, the log is "
+			  "held up: %s", (unsigned long long)item->ino, strerror(-got));
+		return got == -ENOMEM ? got : -EIO;
+	}
+	if (is_new)
+		EDIT(edit, keep_size, size);			/* (2) */
+	edit->set_taken = true;					/* (3) */
+	edit->taken_seq = MAX(edit->inode->taken_seq, item->record.seq);
+	take->fds += item->fd >= 0;
+	take->bytes += item->bytes;
+	return TAKEN;
+}
+
+/* The record after that number: 1, 0: there is none. */
+static int read_next(struct change *change, uint64_t after, struct cml_item *item)
+{
+	struct slice text;
+	sqlite3_stmt *stmt;
+	uint64_t seq;
+	int got, err;
+
+	got = db_query(writer_db(change->cache), &stmt,
+		       "SELECT seq, ino, record FROM cml WHERE seq > ?1 ORDER BY seq LIMIT 1", "i",
+		       (int64_t)after);
+	if (got <= 0)
+		return got;
+	*item = (struct cml_item){ .fd = -1 };
+	seq = sqlite3_column_int64(stmt, 0);
+	item->ino = sqlite3_column_int64(stmt, 1);
+	text = db_column(stmt, 2);
+	err = kml_record_decode(text.data, text.len, &item->record);
+	db_done(stmt);
+	if (err && err != -ENOMEM)
+		log_error("cml: record %llu cannot be read, the log is held up: %s",
+			  (unsigned long long)seq, strerror(-err));
+	return err ? (err == -ENOMEM ? err : -EIO) : 1;
+}
+
+static int batch_room(struct cml_batch *batch)
+{
+	size_t cap = batch->next ? batch->next * 2 : 64;
+	struct cml_item *items;
+
+	if (batch->n < batch->next)
+		return 0;
+	items = realloc(batch->items, cap * sizeof(*items));
+	if (!items)
+		return -ENOMEM;
+	batch->items = items;
+	batch->next = cap;
+	return 0;
+}
+
+static void item_release(struct cml_item *item)
+{
+	mem_close_fd(&item->fd);
+	kml_record_release(&item->record);
+}
+
+static void batch_clear(struct cml_batch *batch)
+{
+	for (size_t i = 0; i < batch->n; i++)
+		item_release(&batch->items[i]);
+	batch->n = 0;
+}
+
+void cml_batch_free(struct cml_batch *batch)
+{
+	if (!batch)
+		return;
+	batch_clear(batch);
+	free(batch->items);
+	free(batch);
+}
+
+static int take_all(struct change *change, struct take *take, uint64_t *io_after)
+{
+	struct cml_batch *batch = take->batch;
+	int got;
+
+	while (batch->n < take->max_records && (!batch->n || take->bytes <= take->max_bytes)) {
+		struct cml_item *item;
+		uint64_t seq;
+
+		got = batch_room(batch);
+		if (got)
+			return got;
+		item = &batch->items[batch->n];
+		got = read_next(change, *io_after, item);
+		if (got <= 0)
+			return got;
+		seq = item->record.seq;
+		got = item->record.body.op == KML_STORE ? take_store(change, take, item) : TAKEN;
+		if (got == TAKEN)
+			batch->n++;
+		else
+			item_release(item);
+		if (got < 0 || got == ENOUGH)
+			return MIN(got, 0);
+		*io_after = seq;
+	}
+	return 0;
+}
+
+static int take_run(struct change *change)
+{
+	struct take *take = change->arg;
+	struct cache *cache = change->cache;
+	struct cml *cml = cache->cml;
+	uint64_t after;
+	int err;
+
+	/* It may be run again. */
+	batch_clear(take->batch);
+	take->bytes = take->fds = 0;
+	pthread_mutex_lock(&cache->lock);
+	after = cml->out_seq;
+	pthread_mutex_unlock(&cache->lock);
+	err = FAULT("cml.take");
+	if (!err)
+		err = take_all(change, take, &after);
+	if (err)
+		return err;
+	/* Should the transaction fail they are frozen all the same, which does no harm. */
+	pthread_mutex_lock(&cache->lock);
+	cml->frozen_seq = MAX(cml->frozen_seq, after);
+	pthread_mutex_unlock(&cache->lock);
+	return 0;
+}
+
+int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes,
+	     struct cml_batch **ret_batch)
+{
+	struct cml_batch *batch = calloc(1, sizeof(*batch));
+	struct take take = {
+		.max_records = MIN(MAX(max_records, 1), (size_t)KML_BATCH_MAX),
+		.max_bytes = max_bytes,
+		.batch = batch,
+	};
+	struct rlimit limit;
+	int err;
+
+	if (!batch)
+		return -ENOMEM;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		limit.rlim_cur = 1024;
+	take.max_fds = limit.rlim_cur == RLIM_INFINITY ? KML_BATCH_MAX : MAX(limit.rlim_cur / 4, 1);
+	err = writer_call(cache, take_run, &take);
+	if (!err && batch->n) {
+		pthread_mutex_lock(&cache->lock);
+		cache->cml->out_seq = batch->items[batch->n - 1].record.seq;
+		pthread_mutex_unlock(&cache->lock);
+		*ret_batch = batch;
+		return 0;
+	}
+	cml_batch_free(batch);
+	if (!err)
+		*ret_batch = NULL;
+	return err;
+}
+
+void cml_give_back(struct cache *cache, struct cml_batch *batch)
+{
+	struct cml *cml = cache->cml;
+
+	if (!batch)
+		return;
+	pthread_mutex_lock(&cache->lock);
+	if (batch->n)
+		cml->out_seq = MIN(cml->out_seq, batch->items[0].record.seq - 1);
+	pthread_mutex_unlock(&cache->lock);
+	cml_batch_free(batch);
+}
+
+/* ---- while it is being read ---- */
+
+struct refresh {
+	struct cml_item *item;
+	bool is_settled;	/* it could be looked at */
+	bool has_changed;
+};
+
+/* Under the lock.  While a write is under way nothing can be said. */
+static void look(struct cache *cache, struct inode *inode, struct refresh *refresh)
+{
+	struct cml_item *item = refresh->item;
+	int err;
+
+	refresh->is_settled = !inode->n_writing;
+	refresh->has_changed = inode->write_gen != item->write_gen;
+	if (!refresh->is_settled || !refresh->has_changed)
+		return;
+	err = fill_store(inode, &item->record, &item->bytes);
+	if (!err && item->fd < 0 && item->bytes) {
+		item->fd = open_content(cache, inode);
+		err = MIN(item->fd, 0);
+	}
+	/* Where that did not work the next look tries again: nothing half is ever sealed. */
+	if (!err)
+		item->write_gen = inode->write_gen;
+	else
+		log_warn("cml: content of inode %llu changed and cannot be looked at anew: %s",
+			 (unsigned long long)item->ino, strerror(-err));
+}
+
+static int refresh_run(struct change *change)
+{
+	struct refresh *refresh = change->arg;
+	struct cache *cache = change->cache;
+	struct inode *inode;
+	int err;
+
+	pthread_mutex_lock(&cache->lock);
+	inode = inode_get(cache, refresh->item->ino, &err);
+	if (inode)
+		look(cache, inode, refresh);
+	inode_put(cache, inode);
+	pthread_mutex_unlock(&cache->lock);
+	return inode ? 0 : err;
+}
+
+/*
+ * A transaction that is open may still fail, and then takes back what it did to the file (a truncation,
+ * say), when that may have been sent already.  So where there is one the look is taken on
+ * the writer thread, behind it, and counts when the commit has worked.
+ */
+static int refresh_once(struct cache *cache, struct refresh *refresh)
+{
+	struct inode *inode;
+	bool is_pinned;
+	int err;
+
+	refresh->is_settled = false;
+	pthread_mutex_lock(&cache->lock);
+	inode = inode_get(cache, refresh->item->ino, &err);
+	if (!inode) {
+		pthread_mutex_unlock(&cache->lock);
+		return err;
+	}
+	is_pinned = inode->pins;
+	if (inode->n_writing)
+		cache_cond_wait(&cache->content_idle, &cache->lock, clock_us() + WRITING_WAIT_US);
+	else if (!is_pinned)
+		look(cache, inode, refresh);
+	inode_put(cache, inode);
+	pthread_mutex_unlock(&cache->lock);
+	/* In the error state it fails, and soon nothing is pinned. */
+	if (!refresh->is_settled && is_pinned && writer_call(cache, refresh_run, refresh)) {
+		refresh->is_settled = false;
+		refresh->item->write_gen = UINT64_MAX;	/* what was seen is not so any more */
+	}
+	return 0;
+}
+
+bool cml_refresh(struct cache *cache, struct cml_item *item)
+{
+	struct refresh refresh = { .item = item };
+	int err;
+
+	if (item->record.body.op != KML_STORE)
+		return false;
+	do {
+		err = refresh_once(cache, &refresh);
+		/* Gone: removed meanwhile, and so said further on in the log; any content will do. */
+		if (err)
+			return err != -ESTALE;
+	} while (!refresh.is_settled);
+	return refresh.has_changed;
+}

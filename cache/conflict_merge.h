@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * conflict_merge: a directory that both have made; and what conflict.c shares with that.
+ */
+#ifndef CACHE_CONFLICT_MERGE_H
+#define CACHE_CONFLICT_MERGE_H
+
+#include <stdint.h>
+#include "base/mem.h"
+#include "rpcgen/kml_codec.h"
+
+struct change;
+struct inode_edit;
+
+/*
+ * MKDIR was answered MERGED: the directory here, edit, becomes upstream's answer->object; or, when that has an
+ * inode here already, everything of it moves there.  edit NULL: it is gone.
+ */
+int conflict_merge(struct change *change, struct inode_edit *edit, const struct kml_record *record,
+		   const struct kml_answer *answer);
+
+/* ---- of conflict.c ---- */
+
+/* A name NAME.conflict-HOST-DATE that is free in that directory. */
+int conflict_free_name(struct change *change, uint64_t dir, struct slice name, int64_t time_s,
+		       char ret_name[256]);
+int conflict_mark_stale(struct change *change, uint64_t ino);
+int conflict_set_oid(struct change *change, struct inode_edit *edit, struct kml_oid oid);
+
+#endif
