@@ -58,7 +58,7 @@ static void print_clean(FILE *out, const char *s)
 static void print_link(FILE *out, const json_t *tree)
 {
 	const char *reason = report_text(tree, "reason");
-	uint64_t probe_in_s = report_number(tree, "probe_in_s");
+	uint64_t probe_in_s = report_number(tree, "probe_in_s"), theirs = report_number(tree, "upstream_position");
 	char age[REPORT_TEXT];
 
 	fprintf(out, "  link       %s for %s", report_text(tree, "state"),
@@ -69,8 +69,11 @@ static void print_link(FILE *out, const json_t *tree)
 	}
 	if (probe_in_s)
 		fprintf(out, "; next try in %s", report_age(age, probe_in_s));
-	fprintf(out, "\n  position   %" PRIu64 ", upstream's %" PRIu64 "\n", report_number(tree, "position"),
-		report_number(tree, "upstream_position"));
+	fprintf(out, "\n  position   %" PRIu64, report_number(tree, "position"));
+	if (theirs || !strcmp(report_text(tree, "state"), "connected"))
+		fprintf(out, ", upstream's %" PRIu64 "\n", theirs);
+	else
+		fprintf(out, ", upstream's not heard of yet\n");
 }
 
 static void print_waiting(FILE *out, const json_t *tree)
