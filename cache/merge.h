@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * merge: upstream's objects and names into the cache's, as far as nothing of ours waits on them.
+ *
+ * What is marked (data_seq, attr_seq, dirty bytes, name.seq) is left alone: the object or directory gets
+ * is_stale instead (stale.h) and is asked for again.  Older states than the one here (by version) are ignored.
+ * Names that are local (name_is_local()) are none of upstream's business: asked to bind or unbind one, nothing happens.
+ * Where one thing cannot be put in (a name of ours is there, a directory that is not empty yet, a circle) the call
+ * gives 0 and the directory is marked.
+ *
+ * Threads: all but merge_finish() run on the writer thread, inside a change.  What has to be done once it is committed
+ * (waking of who waits for content or a listing, sweeping) is arranged for by these functions.
+ * Errors: 0 or -errno (SQL, memory; -EAGAIN of EDIT_MAPS): the change's run() passes it on.
+ */
+#ifndef CACHE_MERGE_H
+#define CACHE_MERGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/mem.h"
+#include "rpcgen/kml_codec.h"
+
+struct cache;
+struct change;
+struct inode_edit;
+
+/*
+ * Find the object by its oid, or make an inode for it (no names yet: merge_bind() follows), and bring
+ * attributes, data version, link text up to date.  Clean content of another version is given up: GEN goes up.
+ * object->attr.nlink 0 (it is gone there): nothing is made nor changed; *ret_ino is 0 when it is not here.
+ * *ret_is_new may be NULL.
+ */
+int merge_object(struct change *change, const struct kml_object *object, uint64_t *ret_ino, bool *ret_is_new);
+
+/*
+ * Our own change, as upstream has it now: what no version tells (nlink, a directory's mtime), and only if nothing of ours
+ * waits on it.
+ */
+int merge_own(struct change *change, const struct kml_object *object);
+
+/*
+ * The name stands for that object.  What it stood for before loses it, as by merge_unbind().  A directory has
+ * one name: it loses the one before.  An object that ends up with no name at all is dropped.
+ */
+int merge_bind(struct change *change, uint64_t dir, struct slice name, uint64_t ino);
+
+/*
+ * The name is gone.  ino: only if it stands for that one, else the directory is marked; 0: whatever it stands for.
+ * A file that has no other name is dropped with its content; but if it has bytes of ours that upstream does not have,
+ * the name stays and the directory is marked.  A directory goes once all in it is gone: by merge_finish(),
+ * together with it; what is ours in it keeps it, and it stays marked.
+ */
+int merge_unbind(struct change *change, uint64_t dir, struct slice name, uint64_t ino);
+
+/* The object is gone upstream: all its names go, as by merge_unbind(). */
+int merge_gone(struct change *change, uint64_t ino);
+
+/*
+ * All names of the directory are here as of position: sets is_listed, listed_at, nlink, and wakes who waits for the
+ * listing once it is committed.  is_stale: see stale_answered(), before anything else of that listing.
+ */
+int merge_listed(struct change *change, uint64_t dir, uint64_t position);
+
+/*
+ * After a change in which any of the above ran has ended, on the thread that called writer_call(): what was left for
+ * changes of their own, bounded ones.
+ */
+int merge_finish(struct cache *cache);
+
+/* ---- for apply.c ---- */
+
+struct merge;
+int merge_new(struct merge **ret_merge);
+void merge_free(struct merge *merge);
+
+#endif
