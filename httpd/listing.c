@@ -6,11 +6,10 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/fs.h"
-#include "base/log.h"
 #include "httpd/json.h"
 #include "httpd/query.h"
+#include "httpd/stream.h"
 
-#define PIECE (64u << 10)	/* bytes made ahead */
 #define ROWS 64			/* names read at a time */
 #define IDS 4096		/* waiting directories at each end of the queue that are in memory */
 /*
@@ -31,18 +30,15 @@ struct dir_queue {
 };
 
 struct listing {
+	struct stream stream;
 	struct tree *tree;
 	struct sql *sql;
 	bool is_json, is_deep, is_first;
-	bool is_over;		/* nothing more will be put into buf */
 	uint64_t max, sent;	/* entries; max 0: no limit */
-	uint64_t until_us;
 	struct dir_queue queue;
 	/* the directory that is being read; id 0: none */
 	struct object dir;
 	struct name after;
-	struct buf buf;
-	size_t taken;		/* bytes of buf that are sent */
 };
 
 /* ---- the queue ---- */
@@ -105,24 +101,24 @@ static int put_line(struct listing *listing, struct kml_oid parent, const struct
 	listed.name.kml_name_val = (char *)name->text;	/* only read */
 	listed.name.kml_name_len = (u_int)name->len;
 	if (listing->is_json) {
-		buf_append(&listing->buf, listing->is_first ? "[\n" : ",\n", 2);
-		err = json_write(&listing->buf, json_of_listed(&listed));
+		buf_append(&listing->stream.buf, listing->is_first ? "[\n" : ",\n", 2);
+		err = json_write(&listing->stream.buf, json_of_listed(&listed));
 	} else {
-		mark = kml_frame_begin(&listing->buf);
-		err = kml_listed_encode(&listing->buf, &listed);
-		kml_frame_end(&listing->buf, mark);
+		mark = kml_frame_begin(&listing->stream.buf);
+		err = kml_listed_encode(&listing->stream.buf, &listed);
+		kml_frame_end(&listing->stream.buf, mark);
 	}
 	listing->is_first = false;
 	kml_object_release(&listed.object);
-	return err ? err : buf_error(&listing->buf);
+	return err ? err : buf_error(&listing->stream.buf);
 }
 
 static int put_end(struct listing *listing)
 {
-	listing->is_over = true;
+	listing->stream.is_over = true;
 	if (listing->is_json)
-		return buf_append(&listing->buf, "\n]\n", 3);
-	return buf_u32be(&listing->buf, 0);
+		return buf_append(&listing->stream.buf, "\n]\n", 3);
+	return buf_u32be(&listing->stream.buf, 0);
 }
 
 /* May all of this directory still be sent?  1, 0, or -errno. */
@@ -159,8 +155,9 @@ static int next_dir(struct listing *listing)
 }
 
 /* Some lines more. */
-static int produce(struct listing *listing)
+static int produce(struct stream *stream)
 {
+	struct listing *listing = container_of(stream, struct listing, stream);
 	struct name_row rows[ROWS];
 	struct object object;
 	size_t n, want = ROWS;
@@ -191,43 +188,14 @@ static int produce(struct listing *listing)
 
 /* ---- the answer ---- */
 
-static void listing_free(void *arg)
+static void listing_free(struct stream *stream)
 {
-	struct listing *listing = arg;
+	struct listing *listing = container_of(stream, struct listing, stream);
 
 	if (listing->sql)
 		tree_reader_put(listing->tree, listing->sql);
 	mem_close_fd(&listing->queue.fd);
-	buf_release(&listing->buf);
 	free(listing);
-}
-
-static ssize_t listing_read(void *arg, uint64_t pos, char *to, size_t max)
-{
-	struct listing *listing = arg;
-	size_t n;
-	int err = 0;
-
-	(void)pos;	/* bytes come in order */
-	if (listing->taken == listing->buf.len) {
-		buf_reset(&listing->buf);
-		listing->taken = 0;
-		while (!err && !listing->is_over && listing->buf.len < PIECE)
-			err = produce(listing);
-		if (!err && (tree_is_stopping(listing->tree) || clock_us() > listing->until_us))
-			err = -ETIMEDOUT;
-	}
-	if (err) {
-		if (err != -ETIMEDOUT)
-			log_warn("listing broken off, the client will ask again: %s", strerror(-err));
-		return MHD_CONTENT_READER_END_WITH_ERROR;
-	}
-	n = MIN(max, listing->buf.len - listing->taken);
-	if (!n)
-		return MHD_CONTENT_READER_END_OF_STREAM;
-	memcpy(to, listing->buf.data + listing->taken, n);
-	listing->taken += n;
-	return (ssize_t)n;
 }
 
 static int listing_begin(struct request *request, struct listing *listing, uint64_t *ret_position)
@@ -243,7 +211,6 @@ static int listing_begin(struct request *request, struct listing *listing, uint6
 	listing->is_deep = depth && !strcmp(depth, "all");
 	listing->is_json = request_wants_json(request);
 	listing->is_first = true;
-	listing->until_us = clock_us() + LISTING_MAX_S * US_PER_S;
 	err = request_number(request, "max", INT64_MAX, &listing->max);
 	if (!err)
 		err = tree_reader_get(listing->tree, &listing->sql);
@@ -271,17 +238,18 @@ int listing_answer(struct request *request)
 
 	if (!listing)
 		return -ENOMEM;
+	listing->stream = (struct stream){ .tree = request->tree, .produce = produce, .free = listing_free,
+					   .until_us = clock_us() + LISTING_MAX_S * US_PER_S };
+	buf_init(&listing->stream.buf, 0);
 	listing->tree = request->tree;
 	listing->queue.fd = -1;
-	buf_init(&listing->buf, 0);
 	err = listing_begin(request, listing, &position);
 	if (err) {
-		listing_free(listing);
+		stream_free(&listing->stream);
 		return err;
 	}
 	is_json = listing->is_json;
-	err = request_answer_stream(request, MHD_HTTP_OK, is_json ? QUERY_JSON : QUERY_XDR, MHD_SIZE_UNKNOWN, PIECE,
-				    listing_read, listing, listing_free);
+	err = stream_answer(request, &listing->stream, is_json ? QUERY_JSON : QUERY_XDR);
 	if (!err)
 		err = request_add_header(request, "Izo-Position", "%llu", (unsigned long long)position);
 	return err;

@@ -6,11 +6,12 @@
 #include "base/clock.h"
 #include "httpd/journal.h"
 #include "httpd/json.h"
+#include "httpd/stream.h"
 
 #define WAIT_MAX_S 300
 #define POLLS_MAX 300			/* connections that wait at a time; the rest are for work */
 #define LOOK_US (2 * US_PER_S)		/* between two looks whether the peer is still there */
-#define HELD_MAX (2ull * JOURNAL_BYTES)	/* bytes of memory for one answer; JSON takes some times that */
+#define CHUNK 64			/* entries read at a time */
 
 static int snapshot_position(struct sql *sql, uint64_t *ret_position)
 {
@@ -118,62 +119,111 @@ static int wait_above(struct request *request, uint64_t from, uint64_t wait_s)
 	return 0;
 }
 
-static int entries_to_json(const struct buf *frames, struct buf *buf)
+/* The entries (at, last], in pieces.  Entries never change, so no snapshot is held meanwhile. */
+struct entries {
+	struct stream stream;
+	uint64_t at, last;
+	bool is_json, is_first;
+};
+
+/* As journal_read(), but -ESTALE when what follows from is forgotten. */
+static int read_entries(struct tree *tree, uint64_t from, uint64_t max, struct buf *buf, uint64_t *ret_last)
 {
+	struct sql *sql;
+	int64_t oldest;
+	int err;
+
+	err = tree_reader_get(tree, &sql);
+	if (err)
+		return err;
+	/* Looked up in the snapshot that is read: what is asked for may be forgotten at any time. */
+	err = sql_int(sql, "SELECT min(position) FROM journal", &oldest);
+	if (!err && from + 1 < (uint64_t)oldest)
+		err = -ESTALE;
+	if (!err)
+		err = journal_read(sql, from, (unsigned)max, buf, ret_last);
+	tree_reader_put(tree, sql);
+	return err;
+}
+
+static int entries_to_json(struct entries *entries, const struct buf *frames)
+{
+	struct buf *buf = &entries->stream.buf;
 	struct kml_entry entry;
 	struct slice body;
 	size_t at = 0, used;
 	int err = 0;
 
-	buf_append(buf, "[", 1);
 	while (!err && kml_frame_next(frames->data + at, frames->len - at, SIZE_MAX, &body, &used) == 1) {
-		err = kml_entry_decode(body.data, body.len, &entry);
-		if (err)
+		if (kml_entry_decode(body.data, body.len, &entry))
 			return -EUCLEAN;
-		buf_append(buf, at ? ",\n" : "\n", at ? 2 : 1);
+		buf_append(buf, entries->is_first ? "\n" : ",\n", entries->is_first ? 1 : 2);
 		err = json_write(buf, json_of_entry(&entry));
 		kml_entry_release(&entry);
+		entries->is_first = false;
 		at += used;
 	}
-	buf_append(buf, "\n]\n", 3);
-	return err ? err : buf_error(buf);
+	return err;
 }
 
-static int read_journal(struct request *request, uint64_t from, unsigned max, bool is_json, struct buf *buf,
-			uint64_t *ret_last)
+static int produce(struct stream *stream)
 {
+	struct entries *entries = container_of(stream, struct entries, stream);
+	uint64_t max = MIN(entries->last - entries->at, CHUNK);
 	struct buf frames;
-	struct sql *sql;
-	int64_t oldest;
 	int err;
 
-	err = tree_reader_get(request->tree, &sql);
-	if (err)
-		return err;
-	buf_init(&frames, 0);
-	/* Looked up in the snapshot that is read: what is asked for may be forgotten at any time. */
-	err = sql_int(sql, "SELECT min(position) FROM journal", &oldest);
-	if (!err && from + 1 < (uint64_t)oldest)
-		err = request_refuse(request, MHD_HTTP_GONE, "the journal does not reach back that far; list again");
-	if (!err)
-		err = journal_read(sql, from, max, &frames, ret_last);
-	tree_reader_put(request->tree, sql);
-	if (!err && is_json)
-		err = entries_to_json(&frames, buf);
-	if (!err && !is_json) {
-		err = buf_u32be(&frames, 0);
-		*buf = frames;		/* the caller's from now on, whatever became of it */
-		return err;
+	if (!max) {
+		stream->is_over = true;
+		return entries->is_json ? buf_append(&stream->buf, "\n]\n", 3) : buf_u32be(&stream->buf, 0);
 	}
+	if (!entries->is_json)
+		return read_entries(stream->tree, entries->at, max, &stream->buf, &entries->at);
+	buf_init(&frames, 0);
+	err = read_entries(stream->tree, entries->at, max, &frames, &entries->at);
+	if (!err)
+		err = entries_to_json(entries, &frames);
 	buf_release(&frames);
 	return err;
 }
 
+static void entries_free(struct stream *stream)
+{
+	free(container_of(stream, struct entries, stream));
+}
+
+static int send_entries(struct request *request, uint64_t from, uint64_t last)
+{
+	struct entries *entries = calloc(1, sizeof(*entries));
+	bool is_json = request_wants_json(request);
+	int err = 0;
+
+	if (!entries)
+		return -ENOMEM;
+	entries->stream = (struct stream){ .tree = request->tree, .produce = produce, .free = entries_free,
+					   .until_us = CLOCK_NEVER };
+	buf_init(&entries->stream.buf, 0);
+	entries->at = from;
+	entries->last = last;
+	entries->is_json = is_json;
+	entries->is_first = true;
+	if (is_json)
+		err = buf_append(&entries->stream.buf, "[", 1);
+	/* The first piece now, while there can still be an error instead. */
+	if (!err && from < last)
+		err = produce(&entries->stream);
+	if (err) {
+		stream_free(&entries->stream);
+		return err != -ESTALE ? err : request_refuse(request, MHD_HTTP_GONE,
+							     "the journal does not reach back that far; list again");
+	}
+	err = stream_answer(request, &entries->stream, is_json ? QUERY_JSON : QUERY_XDR);
+	return err ? err : request_add_header(request, "Izo-Position", "%llu", (unsigned long long)last);
+}
+
 int query_journal(struct request *request)
 {
-	uint64_t from = 0, wait_s = 0, max = JOURNAL_MAX, position, last = 0;
-	bool is_json = request_wants_json(request);
-	struct buf buf;
+	uint64_t from = 0, wait_s = 0, max = JOURNAL_MAX, position;
 	int err;
 
 	err = request_number(request, "from", INT64_MAX, &from);
@@ -191,19 +241,8 @@ int query_journal(struct request *request)
 	err = wait_above(request, from, MIN(wait_s, WAIT_MAX_S));
 	if (err)
 		return err;
-	err = request_reserve(request, is_json ? 4 * HELD_MAX : HELD_MAX);
-	if (err)
-		return err;
-	buf_init(&buf, 0);
-	err = read_journal(request, from, (unsigned)max, is_json, &buf, &last);
-	if (!err)
-		err = request_reserve(request, MIN(buf.cap, request->reserved));
-	if (!err)
-		err = request_answer_buf(request, MHD_HTTP_OK, is_json ? QUERY_JSON : QUERY_XDR, &buf);
-	if (!err)
-		err = request_add_header(request, "Izo-Position", "%llu", (unsigned long long)last);
-	buf_release(&buf);
-	return err;
+	position = tree_wait(request->tree, from, 0);
+	return send_entries(request, from, MIN(position, from + max));
 }
 
 /* ---- object ---- */

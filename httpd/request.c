@@ -18,6 +18,9 @@ struct request *request_new(struct request_shared *shared, struct MHD_Connection
 	request->shared = shared;
 	request->tree = shared->tree;
 	request->connection = connection;
+	pthread_mutex_lock(&shared->lock);
+	shared->active++;
+	pthread_mutex_unlock(&shared->lock);
 	return request;
 }
 
@@ -30,6 +33,10 @@ void request_free(struct request *request)
 	buf_release(&request->body);
 	if (request->response)
 		MHD_destroy_response(request->response);
+	pthread_mutex_lock(&request->shared->lock);
+	if (!--request->shared->active)
+		pthread_cond_broadcast(&request->shared->idle);
+	pthread_mutex_unlock(&request->shared->lock);
 	free(request);
 }
 

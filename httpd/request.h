@@ -29,6 +29,8 @@ struct request_shared {
 	/* under lock */
 	uint64_t reserved;	/* bytes of bodies held in memory */
 	unsigned polls;		/* connections that wait for the journal */
+	unsigned active;	/* requests that are not answered to the end */
+	pthread_cond_t idle;	/* active has become 0 */
 };
 
 struct request {

@@ -14,6 +14,7 @@
 #define IDLE_S 60		/* without a byte, in whatever direction */
 #define STACK (1u << 20)
 #define BACKLOG 128
+#define LINGER_S 5		/* for answers under way, when the server stops */
 #define DRAIN_MAX (1u << 20)	/* of a body nobody wants is read, so that the peer sees the answer */
 #define DROP_MAX (64u << 20)	/* the same when the refusal came in the middle of it; then the connection goes */
 
@@ -164,6 +165,19 @@ static void completed(void *cls, struct MHD_Connection *connection, void **io_re
 	*io_request = NULL;
 }
 
+/* In place.  No part of a path or query has a NUL: what does becomes something that nothing matches. */
+static size_t unescape(void *cls, struct MHD_Connection *connection, char *text)
+{
+	size_t len = MHD_http_unescape(text);
+
+	(void)cls;
+	(void)connection;
+	if (strlen(text) == len)
+		return len;
+	memcpy(text, "?", 2);	/* there is room: it was longer before */
+	return 1;
+}
+
 static __attribute__((format(printf, 2, 0))) void log_mhd(void *cls, const char *format, va_list args)
 {
 	char line[512];
@@ -228,6 +242,7 @@ static int start_daemon(struct server *server, int fd)
 		MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL,	/* first: it is used for what is wrong with the others */
 		MHD_OPTION_LISTEN_SOCKET, fd,
 		MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
+		MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_MAX,
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
@@ -236,6 +251,13 @@ static int start_daemon(struct server *server, int fd)
 		MHD_OPTION_STRICT_FOR_CLIENT, 1,
 		MHD_OPTION_END);
 	return server->daemon ? 0 : -EIO;
+}
+
+static void server_free(struct server *server)
+{
+	pthread_cond_destroy(&server->shared.idle);
+	pthread_mutex_destroy(&server->shared.lock);
+	free(server);
 }
 
 int server_start(struct tree *tree, const struct sockaddr *addr, socklen_t len, struct server **ret_server, char **ret_why)
@@ -248,6 +270,7 @@ int server_start(struct tree *tree, const struct sockaddr *addr, socklen_t len, 
 		return -ENOMEM;
 	server->shared.tree = tree;
 	pthread_mutex_init(&server->shared.lock, NULL);
+	pthread_cond_init(&server->shared.idle, NULL);
 	fd = listen_on(server, addr, len);
 	if (fd < 0) {
 		say(ret_why, server->url, fd == -EADDRINUSE ? "another program listens there; stop it, or choose "
@@ -261,8 +284,7 @@ int server_start(struct tree *tree, const struct sockaddr *addr, socklen_t len, 
 		}
 	}
 	if (err) {
-		pthread_mutex_destroy(&server->shared.lock);
-		free(server);
+		server_free(server);
 		return err;
 	}
 	*ret_server = server;
@@ -274,6 +296,19 @@ const char *server_url(const struct server *server)
 	return server->url;
 }
 
+/* MHD_stop_daemon() cuts off what is being sent; a peer whose batch was applied should hear of it. */
+static void linger(struct request_shared *shared)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);	/* if that is set meanwhile, a peer asks again */
+	until.tv_sec += LINGER_S;
+	pthread_mutex_lock(&shared->lock);
+	while (shared->active && pthread_cond_timedwait(&shared->idle, &shared->lock, &until) == 0)
+		;
+	pthread_mutex_unlock(&shared->lock);
+}
+
 void server_stop(struct server *server)
 {
 	MHD_socket fd;
@@ -282,9 +317,9 @@ void server_stop(struct server *server)
 		return;
 	fd = MHD_quiesce_daemon(server->daemon);
 	tree_stop_waiting(server->shared.tree);
+	linger(&server->shared);
 	MHD_stop_daemon(server->daemon);
 	if (fd != MHD_INVALID_SOCKET)
 		(void)close(fd);	/* nothing was written through it */
-	pthread_mutex_destroy(&server->shared.lock);
-	free(server);
+	server_free(server);
 }
