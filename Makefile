@@ -21,18 +21,20 @@ say	= $(if $(V),,@printf '  %-4s %s\n' $(1) $@)
 VERSION := $(shell cat VERSION)
 PREFIX	?= /usr/local
 
+# What only calls other scripts must work before the packages are there.
+PKG_CONFIG := $(if $(filter-out check check-% demo clean,$(or $(MAKECMDGOALS),all)),pkg-config,true)
 PKGS	:= libtirpc libcurl sqlite3 libmicrohttpd inih jansson libb2 libxxhash
 WARN	:= -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wwrite-strings -Wno-missing-field-initializers -Werror
 CFLAGS	?= -O2 -g
-SYSTEMD	:= $(shell pkg-config --exists libsystemd && echo libsystemd)
+SYSTEMD	:= $(shell $(PKG_CONFIG) --exists libsystemd && echo libsystemd)
 # System headers of the packages are taken as such: their warnings are not ours.
-INCLUDES := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) $(SYSTEMD)))
+INCLUDES := $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(PKGS) $(SYSTEMD)))
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -I$(B) $(INCLUDES) -pthread \
 	      -DIZO_VERSION='"$(VERSION)"' $(if $(SYSTEMD),-DHAVE_SYSTEMD) \
 	      $(WARN) $(CFLAGS) $(if $(FAULTS),-DIZO_FAULTS) \
 	      $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
 	      $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=undefined)
-LDLIBS	:= $(shell pkg-config --libs $(PKGS) $(SYSTEMD)) -pthread
+LDLIBS	:= $(shell $(PKG_CONFIG) --libs $(PKGS) $(SYSTEMD)) -pthread
 
 # ---- libraries: one a folder; a program is its file in cmd/ and the libraries it names, in order ----
 
@@ -113,6 +115,7 @@ $(foreach u,$(UNITS),$(eval $(call unit_test,$(u))))
 
 include tests/check.mk
 include dist/install.mk
+include demo/demo.mk
 
 clean:
 	rm -rf $(BUILD)
