@@ -431,6 +431,16 @@ fail:
 	return err;
 }
 
+static int delete_revived(void *arg, const char *name)
+{
+	const struct segment *segment = arg;
+	unsigned long long mark;
+
+	if (sscanf(name, "revived-%16llx-", &mark) == 1 && mark == segment->mark)
+		(void)unlinkat(segment->tree->stage_fd, name, 0);	/* its mark is never used again */
+	return 0;
+}
+
 /* After commit B: what was removed is deleted now, what was staged for nothing too. */
 static void clear_away(struct segment *segment, uint32_t done)
 {
@@ -454,6 +464,8 @@ static void clear_away(struct segment *segment, uint32_t done)
 			(void)unlinkat(segment->tree->stage_fd, upload, 0);	/* ENOENT: it was used itself */
 		}
 	}
+	if (segment->has_revived)
+		(void)file_each(segment->tree->stage_fd, delete_revived, segment);
 	progress_end(segment);
 }
 
@@ -683,7 +695,7 @@ static int apply_new(struct tree *tree, const struct kml_batch *batch, struct km
 		segment.acked = batch->acked;
 		segment.cut_error = 0;
 		segment.must_end = false;
-		segment.needs_syncfs = false;
+		segment.needs_syncfs = segment.has_revived = false;
 		segment.mark = hash_u64(tree->position ^ hash_u64(batch->records.records_val[first].seq ^
 								  hash_u64((uint64_t)file_ns(file_now()))));
 		hash_drain(&segment.touched, free_touched, NULL);

@@ -55,6 +55,7 @@ struct segment {
 
 	struct hash_table touched;
 	bool needs_syncfs;	/* more than directories has to be synced */
+	bool has_revived;	/* there are files revived-MARK-... in stage/ */
 	struct {
 		struct reconcile_item *v;
 		size_t n, cap;

@@ -412,33 +412,62 @@ static int rename_step(struct segment *segment, const struct facts *f, int64_t d
 	return err == -EXDEV ? -EPERM : err;
 }
 
+/*
+ * Leave in rows the names that do not have the new content yet; each must be as the tables say.  *ret_done: so many
+ * have it, from before a crash.  Then one that somebody changed meanwhile is left to him, and looked at later: the
+ * record is done, and cannot be undone.
+ */
+static int names_to_store(struct segment *segment, const struct object *object, const struct plan *plan, enum how how,
+			  struct name_row *rows, size_t *io_n, size_t *ret_done)
+{
+	struct object old = *object;
+	size_t n = 0, done = 0;
+	struct file_stat st;
+	int dirfd, err;
+
+	for (size_t i = 0; how == HOW_MAYBE && i < *io_n; i++) {
+		dirfd = tree_dir(segment->tree, rows[i].dir);
+		if (dirfd >= 0 && !file_stat(dirfd, rows[i].name.text, &st) && file_id_equal(st.id, plan->staged.id))
+			done++;
+		else
+			rows[n++] = rows[i];
+	}
+	if (how == HOW_MAYBE)
+		*io_n = n;
+	if (done)
+		old.ctime = 0;	/* it has lost names since */
+	n = 0;
+	for (size_t i = 0; i < *io_n; i++) {
+		dirfd = tree_dir(segment->tree, rows[i].dir);
+		err = dirfd < 0 ? dirfd : check_file(segment, dirfd, rows[i].name.text, &old);
+		if (!err)
+			rows[n++] = rows[i];
+		else if (!done || classify(err) != STEP_SURPRISE)
+			return err;
+		else if (segment_look(segment, rows[i].dir, name_slice(&rows[i].name)))
+			return -ENOMEM;
+	}
+	*io_n = n;
+	*ret_done = done;
+	return 0;
+}
+
 /* The new content takes the place of the old under each of its names.  -EINPROGRESS: under some only. */
 static int store_step(struct segment *segment, uint64_t seq, const struct object *object, struct plan *plan, enum how how)
 {
 	AUTO_FREE struct name_row *rows = NULL;
 	struct tree *tree = segment->tree;
 	char staged[64], second[72];
-	struct file_stat st;
 	size_t n, done = 0;
 	int dirfd, err;
 
 	segment_stage_name(segment->client, seq, staged);
 	snprintf(second, sizeof(second), "%s+", staged);
 	err = names_of(tree->sql, object->id, &rows, &n);
-	for (size_t i = 0; !err && i < n; i++) {
-		dirfd = tree_dir(tree, rows[i].dir);
-		if (dirfd < 0)
-			return dirfd;
-		if (how == HOW_MAYBE && !file_stat(dirfd, rows[i].name.text, &st) &&
-		    file_id_equal(st.id, plan->staged.id)) {
-			rows[i--] = rows[--n];	/* this one is done */
-			done++;
-			continue;
-		}
-		err = check_file(segment, dirfd, rows[i].name.text, object);
-	}
+	if (!err)
+		err = names_to_store(segment, object, plan, how, rows, &n, &done);
 	if (err || !n)
-		return err && done ? -EINPROGRESS : err;
+		return err;
 	/* Attributes that were set since it was staged. */
 	if (object->attr.mode != plan->staged.attr.mode || object->attr.uid != plan->staged.attr.uid ||
 	    object->attr.gid != plan->staged.attr.gid) {
@@ -451,10 +480,12 @@ static int store_step(struct segment *segment, uint64_t seq, const struct object
 
 		dirfd = tree_dir(tree, rows[i].dir);
 		if (from == second) {
-			(void)unlinkat(tree->stage_fd, second, 0);
+			(void)unlinkat(tree->stage_fd, second, 0);	/* left by a crash; the next call tells */
 			if (linkat(tree->stage_fd, staged, tree->stage_fd, second, 0) < 0)
 				err = -errno;
 		}
+		if (!err)
+			err = FAULT("step.store");
 		if (!err && renameat(tree->stage_fd, from, dirfd, rows[i].name.text) < 0)
 			err = -errno;
 		if (err && done + i)
@@ -498,26 +529,80 @@ static int setattr_step(struct segment *segment, struct object *object, const st
 	return 0;
 }
 
+/*
+ * Which file a directory that came back is, says the name of a file in stage/: going through the records again after
+ * a crash has to know it, and a later record may have moved it away by then.
+ */
+static void revived_prefix(const struct segment *segment, int64_t id, char prefix[64])
+{
+	snprintf(prefix, 64, "revived-%016llx-%lld-", (unsigned long long)segment->mark, (long long)id);
+}
+
+static int note_revived(struct segment *segment, int64_t id, struct file_id file)
+{
+	char prefix[64], name[128];
+	int fd;
+
+	segment->has_revived = true;
+	revived_prefix(segment, id, prefix);
+	snprintf(name, sizeof(name), "%s%llu-%lld", prefix, (unsigned long long)file.ino, (long long)file.btime);
+	fd = openat(segment->tree->stage_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	(void)close(fd);	/* only its name says something */
+	return 0;
+}
+
+struct revived_search {
+	char prefix[64];
+	struct file_id file;
+};
+
+static int find_revived(void *arg, const char *name)
+{
+	struct revived_search *search = arg;
+	size_t len = strlen(search->prefix);
+	unsigned long long ino;
+	long long btime;
+
+	if (strncmp(name, search->prefix, len) || sscanf(name + len, "%llu-%lld", &ino, &btime) != 2)
+		return 0;
+	search->file = (struct file_id){ ino, btime };
+	return 1;
+}
+
 static int revive_step(struct segment *segment, struct object *dir, int64_t parent, const char *name, enum how how)
 {
 	AUTO_CLOSE int fd = -1;
-	int dirfd = tree_dir(segment->tree, parent);
+	struct revived_search search;
 	struct file_stat st;
-	int err;
+	int dirfd, err;
 
+	if (how == HOW_DONE) {
+		revived_prefix(segment, dir->id, search.prefix);
+		err = file_each(segment->tree->stage_fd, find_revived, &search);
+		if (err > 0)
+			dir->file = search.file;
+		segment->has_revived = true;
+		return err < 0 ? err : err ? 0 : -EUCLEAN;
+	}
+	dirfd = tree_dir(segment->tree, parent);
 	if (dirfd < 0)
 		return dirfd;
-	if (how != HOW_DONE && mkdirat(dirfd, name, 0700) < 0 && (errno != EEXIST || how != HOW_MAYBE))
+	if (mkdirat(dirfd, name, 0700) < 0 && (errno != EEXIST || how != HOW_MAYBE))
 		return -errno;
-	fd = file_open_dir(dirfd, name, segment->tree->dev);
-	if (fd < 0)
-		return fd;
-	err = how == HOW_DONE ? 0 :
-	      file_set_fd(fd, &dir->attr, KML_SET_MODE | KML_SET_UID | KML_SET_GID | KML_SET_ATIME | KML_SET_MTIME);
+	err = FAULT("step.revive");
+	fd = err ? err : file_open_dir(dirfd, name, segment->tree->dev);
+	err = fd < 0 ? fd : file_set_fd(fd, &dir->attr, KML_SET_MODE | KML_SET_UID | KML_SET_GID | KML_SET_ATIME |
+							KML_SET_MTIME);
 	if (!err)
 		err = file_stat(fd, "", &st);
-	if (err)
+	if (!err)
+		err = note_revived(segment, dir->id, st.id);
+	if (err) {
+		(void)unlinkat(dirfd, name, AT_REMOVEDIR);	/* not empty: then it is somebody's, and will be found */
 		return err;
+	}
 	dir->file = st.id;
 	return 0;
 }
@@ -546,6 +631,8 @@ static int failed(struct step *step, int err, int64_t dir, struct slice name)
 
 	if (err == -EINPROGRESS)
 		return -EIO;
+	if (step->how == HOW_DONE)
+		return err;
 	if (meaning == STEP_SURPRISE) {
 		err = segment_look(step->segment, dir, name);
 		*step->ret_error = -err;
@@ -591,10 +678,6 @@ static int revive(struct step *step, struct object *dir)
 	if (got < 0)
 		return got;
 	got = revive_step(segment, dir, parent.id, name.text, step->how);
-	if (got && step->how == HOW_DONE) {
-		dir->file = (struct file_id){ 0, 0 };	/* a later step moved it: step_finish() finds it */
-		got = 0;
-	}
 	if (got)
 		return failed(step, got, parent.id, name_slice(&name));
 	got = change_revive(tree, &step->by, dir, parent.id, name_slice(&name), wanted);
@@ -983,8 +1066,6 @@ static int finish_file(struct segment *segment, int64_t id)
 		return got ? got : -EUCLEAN;
 	dirfd = tree_dir(tree, row.dir);
 	got = dirfd < 0 ? dirfd : file_stat(dirfd, row.name.text, &st);
-	if (!got && !object.file.ino && object.attr.type == KML_DIR && st.attr.type == KML_DIR)
-		object.file = st.id;	/* revived before a crash */
 	if (!got && is_file(&st, &object)) {
 		object.ctime = st.ctime;
 		object.file_nlink = st.attr.nlink;

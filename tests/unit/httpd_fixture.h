@@ -36,8 +36,8 @@
 #define OTHER 0xc2ull
 
 struct fixture {
-	char top[64];		/* holds the export */
-	char path[80];		/* the export */
+	char top[128];		/* holds the export */
+	char path[160];		/* the export */
 	int fd;			/* of it */
 	struct tree *tree;
 	uint64_t seq;		/* the last record's */
