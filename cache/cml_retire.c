@@ -103,9 +103,12 @@ static int retire_content(struct change *change, struct inode_edit *edit,
 {
 	const struct kml_store *store = &record->body.kml_body_u.store;
 	bool is_last, is_ours = kml_oid_equal(store->oid, edit->v.oid);
+	uint64_t last_store = 0;
 	int err;
 
-	err = EDIT_MAPS(edit);
+	err = MIN(cml_last_of(change, edit->inode->ino, KML_STORE, &last_store), 0);
+	if (!err)
+		err = EDIT_MAPS(edit);
 	if (err)
 		return err;
 	is_last = edit->inode->taken_seq == record->seq;
@@ -124,6 +127,9 @@ static int retire_content(struct change *change, struct inode_edit *edit,
 			extent_release(&edit->dirty_next);
 	} else if (is_last) {
 		map_move(&edit->dirty, &edit->dirty_next);
+		/* Where one was frozen behind another these may be that one's bytes once more, see below. */
+		if (last_store <= record->seq && !edit->inode->has_uncommitted)
+			extent_release(&edit->dirty);
 	} else {
 		/* Another one is frozen: dirty_next is that one's, and of what was written since too. */
 		err = extent_copy(&edit->dirty, &edit->dirty_next);
