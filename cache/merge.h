@@ -28,9 +28,10 @@ struct inode_edit;
  * Find the object by its oid, or make an inode for it (no names yet: merge_bind() follows), and bring
  * attributes, data version, link text up to date.  Clean content of another version is given up: GEN goes up.
  * object->attr.nlink 0 (it is gone there): nothing is made nor changed; *ret_ino is 0 when it is not here.
- * *ret_is_new may be NULL.
+ * position: of that state.  A new directory's listed_at is that, or what has been pulled if that is later: journal
+ * entries up to there were not looked at for it.
  */
-int merge_object(struct change *change, const struct kml_object *object, uint64_t *ret_ino, bool *ret_is_new);
+int merge_object(struct change *change, const struct kml_object *object, uint64_t position, uint64_t *ret_ino);
 
 /*
  * Our own change, as upstream has it now: what no version tells (nlink, a directory's mtime), and only if nothing of ours
@@ -62,10 +63,30 @@ int merge_gone(struct change *change, uint64_t ino);
 int merge_listed(struct change *change, uint64_t dir, uint64_t position);
 
 /*
+ * Is a listing of that position too old for the directory's names?  It must have seen all that was pulled about them, and
+ * all that our own retired records did: names that a record has made or taken away are clean once it is retired, long
+ * before its journal entry is pulled.
+ */
+bool merge_is_overtaken(struct cache *cache, const struct inode_edit *dir, uint64_t position);
+/* A record of ours about a name in the directory was retired; it is journal entry 'version'. */
+void merge_own_name(struct cache *cache, uint64_t dir, uint64_t version);
+
+/*
  * After a change in which any of the above ran has ended, on the thread that called writer_call(): what was left for
  * changes of their own, bounded ones.
  */
 int merge_finish(struct cache *cache);
+
+/* ---- between merge*.c ---- */
+
+/* Does the object have bytes that upstream does not have? */
+bool merge_has_our_data(const struct inode_edit *edit);
+/* The object goes, with what waits in the log for nobody else; it has no names. */
+int merge_drop(struct change *change, struct inode_edit *edit);
+/* The same for a directory without names in it; its own name goes too. */
+int merge_drop_dir(struct change *change, struct inode_edit *edit);
+/* The directory is to be emptied, and to go, by merge_finish(). */
+int merge_sweep_later(struct change *change, uint64_t dir);
 
 /* ---- for apply.c ---- */
 

@@ -32,6 +32,8 @@ int stale_answered(struct change *change, uint64_t ino);
 /* ---- any thread, without the lock ---- */
 
 void stale_done(struct cache *cache, uint64_t ino);
+/* The inode is no more. */
+void stale_forget(struct cache *cache, uint64_t ino);
 /* Every listed directory is stale; the change of apply_reset() has written so. */
 void stale_all_dirs(struct cache *cache);
 /* See apply_next_stale(). */

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Upstream's state of an object into its inode.
+ *
+ * (1) Data (content, size, mtime) and attributes (mode, owner, times) are taken each by its version, and only where
+ *     nothing of ours waits.
+ * (2) What no version tells: nlink is upstream's plus our local names, unless records of ours about the object wait; a
+ *     listed directory's is counted here.  A directory's mtime goes forward only, for names that we made in
+ *     it may be on their way.
+ * (3) ctime goes forward with every change, never back: it is how the kernel's client notices.
+ * (4) A file that is clean (no is_dirty) is not written to before this change is in memory: a WRITE needs the
+ *     note committed first, and that is another change, later in the order.
+ */
+#include "cache/merge.h"
+
+#include <errno.h>
+#include <string.h>
+#include "cache/db.h"
+#include "cache/dentry.h"
+#include "cache/internal.h"
+#include "cache/record.h"
+#include "cache/stale.h"
+#include "cache/writer.h"
+
+/* Set a field to a value; was it another one? */
+#define TAKE(e, field, value) ((e)->v.field != (value) ? (EDIT(e, field, value), true) : false)
+
+static int64_t ns_of(struct kml_time t)
+{
+	const int64_t most = INT64_MAX / 1000000000 - 1;
+
+	return MAX(MIN(t.sec, most), -most) * 1000000000 + t.nsec;
+}
+
+static uint64_t size_of(const struct kml_object *object)
+{
+	switch (object->attr.type) {
+	case KML_REG:
+		return MIN(object->attr.size, CACHE_SIZE_MAX);
+	case KML_LNK:
+		return object->target.kml_target_len;
+	default:
+		return 0;
+	}
+}
+
+bool merge_has_our_data(const struct inode_edit *edit)
+{
+	struct cache *cache = edit->change->cache;
+	const struct inode *inode = edit->inode;
+	bool has;
+
+	pthread_mutex_lock(&cache->lock);
+	/* Not n_writing: where is_dirty is not set, these are fetched bytes. */
+	has = edit->v.data_seq || inode->v.is_dirty || inode->has_uncommitted || inode->dirty.n ||
+	      inode->dirty_next.n;
+	pthread_mutex_unlock(&cache->lock);
+	return has;
+}
+
+/* ---- a new one ---- */
+
+static uint64_t known_up_to(struct cache *cache, uint64_t position)
+{
+	pthread_mutex_lock(&cache->lock);
+	position = MAX(position, cache->position);
+	pthread_mutex_unlock(&cache->lock);
+	return position;
+}
+
+static int object_make(struct change *change, const struct kml_object *object, uint64_t position,
+		       uint64_t *ret_ino)
+{
+	const struct kml_attr *attr = &object->attr;
+	struct inode_values v = {
+		.oid = object->oid,
+		.type = (enum file_type)attr->type,
+		.mode = attr->mode & 07777,
+		.uid = attr->uid,
+		.gid = attr->gid,
+		.major = attr->major,
+		.minor = attr->minor,
+		.nlink = attr->nlink,
+		.size = size_of(object),
+		.keep_size = size_of(object),
+		.atime = ns_of(attr->atime),
+		.mtime = ns_of(attr->mtime),
+		.ctime = MIN(ns_of(attr->mtime), change->now),
+		.data_version = object->data_version,
+		.attr_version = object->attr_version,
+	};
+	struct inode_edit *edit;
+	int err;
+
+	if (v.type == TYPE_DIR)
+		v.listed_at = known_up_to(change->cache, position);
+	edit = inode_make(change, &v, &err);
+	if (!edit)
+		return err;
+	if (v.type == TYPE_LNK) {
+		edit->target = strndup(object->target.kml_target_val ?
+				       object->target.kml_target_val : "", v.size);
+		if (!edit->target)
+			return -ENOMEM;
+	}
+	*ret_ino = edit->inode->ino;
+	return 0;
+}
+
+/* ---- data ---- */
+
+static void content_changed(struct cache *cache, void *arg)
+{
+	park_wake_content(cache, (uintptr_t)arg, 0);
+}
+
+/* 1: taken; 0: not, for ours is newer, or waits. */
+static int take_data(struct change *change, struct inode_edit *edit, const struct kml_object *object)
+{
+	int err;
+
+	if (object->data_version <= edit->v.data_version)
+		return 0;
+	if (merge_has_our_data(edit)) {
+		err = stale_mark_held(change, edit->inode->ino);
+		return err;
+	}
+	if (edit->v.type == TYPE_REG) {
+		err = EDIT_MAPS(edit);
+		if (err)
+			return err;
+		extent_release(&edit->present);
+		/* Whoever reads the old version goes on with the old file. */
+		if (edit->v.gen)
+			EDIT(edit, gen, edit->v.gen + 1);
+		EDIT(edit, size, size_of(object));
+		EDIT(edit, keep_size, size_of(object));
+		err = writer_after_commit(change, content_changed,
+					  (void *)(uintptr_t)edit->inode->ino);
+		if (err)
+			return err;
+	}
+	EDIT(edit, data_version, object->data_version);
+	return 1;
+}
+
+/* ---- attributes ---- */
+
+/* 1: taken; 0: not. */
+static int take_attrs(struct change *change, struct inode_edit *edit, const struct kml_object *object)
+{
+	const struct kml_attr *attr = &object->attr;
+
+	if (object->attr_version <= edit->v.attr_version)
+		return 0;
+	if (edit->v.attr_seq)
+		return stale_mark_held(change, edit->inode->ino);
+	EDIT(edit, attr_version, object->attr_version);
+	EDIT(edit, mode, attr->mode & 07777);
+	EDIT(edit, uid, attr->uid);
+	EDIT(edit, gid, attr->gid);
+	EDIT(edit, major, attr->major);
+	EDIT(edit, minor, attr->minor);
+	return 1;
+}
+
+static bool take_times(struct inode_edit *edit, const struct kml_object *object, bool has_attrs)
+{
+	/* Also where the versions have been taken before, but the times could not be. */
+	bool is_same = edit->v.data_version == object->data_version &&
+		       edit->v.attr_version == object->attr_version;
+	int64_t mtime = ns_of(object->attr.mtime);
+	bool is_other = false;
+
+	if (edit->v.attr_seq)
+		return false;	/* it may be about times */
+	if (is_same)
+		is_other |= TAKE(edit, atime, ns_of(object->attr.atime));
+	if (edit->v.type == TYPE_DIR && !has_attrs)
+		mtime = MAX(mtime, edit->v.mtime);	/* keeps (2) */
+	else if (!is_same || merge_has_our_data(edit))
+		return is_other;
+	return is_other | TAKE(edit, mtime, mtime);
+}
+
+/* 1: a record of ours about the object waits. */
+static int has_records(struct change *change, uint64_t ino)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	got = db_query(writer_db(change->cache), &stmt, "SELECT 1 FROM cml WHERE ino = ?1 LIMIT 1",
+		       "i", (int64_t)ino);
+	if (got > 0)
+		db_done(stmt);
+	return got;
+}
+
+/* keeps (2).  1: changed; 0: it is so, or cannot be told now: *ret_is_held. */
+static int take_nlink(struct change *change, struct inode_edit *edit, uint32_t nlink,
+		      bool *ret_is_held)
+{
+	int64_t names;
+	int got;
+
+	*ret_is_held = false;
+	if (edit->v.type == TYPE_DIR)
+		return !edit->v.is_listed && TAKE(edit, nlink, nlink);
+	if (edit->v.nlink == nlink)
+		return 0;
+	names = name_count_of(change->cache, edit->inode->ino);
+	if (names < 0)
+		return names;
+	if (names > edit->v.links_up)
+		nlink += names - edit->v.links_up;
+	if (edit->v.nlink == nlink)
+		return 0;
+	got = has_records(change, edit->inode->ino);
+	*ret_is_held = got > 0;
+	return got ? MIN(got, 0) : TAKE(edit, nlink, nlink);
+}
+
+/* ---- all of it ---- */
+
+static int object_update(struct change *change, struct inode_edit *edit,
+			 const struct kml_object *object)
+{
+	int has_data, has_attrs, has_nlink;
+	bool has_times, is_held;
+
+	if ((enum file_type)object->attr.type != edit->v.type)
+		return stale_mark_held(change, edit->inode->ino);	/* an oid never changes its type */
+	has_attrs = take_attrs(change, edit, object);
+	if (has_attrs < 0)
+		return has_attrs;
+	has_data = take_data(change, edit, object);
+	if (has_data < 0)
+		return has_data;
+	has_times = take_times(edit, object, has_attrs);
+	has_nlink = take_nlink(change, edit, object->attr.nlink, &is_held);
+	if (has_nlink < 0)
+		return has_nlink;
+	is_held |= has_data && edit->v.attr_seq;	/* its mtime */
+	if (has_attrs || has_data || has_times || has_nlink)
+		inode_edit_touch(change, edit);
+	return is_held ? stale_mark_held(change, edit->inode->ino) : 0;
+}
+
+int merge_object(struct change *change, const struct kml_object *object, uint64_t position,
+		 uint64_t *ret_ino)
+{
+	uint64_t ino = inode_find_oid(change->cache, &object->oid);
+	struct inode_edit *edit;
+	int err = 0;
+
+	if (!ino && object->attr.nlink)
+		return object_make(change, object, position, ret_ino);
+	if (ino && object->attr.nlink) {
+		edit = inode_edit(change, ino, &err);
+		if (edit)
+			err = object_update(change, edit, object);
+	}
+	if (!err)
+		*ret_ino = ino;
+	return err;
+}
+
+int merge_own(struct change *change, const struct kml_object *object)
+{
+	uint64_t ino = inode_find_oid(change->cache, &object->oid);
+	struct inode_edit *edit;
+	bool is_held, is_other;
+	int got;
+
+	if (!ino || !object->attr.nlink)
+		return 0;
+	got = has_records(change, ino);
+	if (got)
+		return MIN(got, 0);
+	edit = inode_edit(change, ino, &got);
+	if (!edit)
+		return got;
+	is_other = edit->v.type == TYPE_DIR && take_times(edit, object, false);
+	got = take_nlink(change, edit, object->attr.nlink, &is_held);
+	if (got < 0)
+		return got;
+	if (got || is_other)
+		inode_edit_touch(change, edit);
+	return 0;
+}
+
+/* ---- going ---- */
+
+static void object_is_gone(struct cache *cache, void *arg)
+{
+	uint64_t ino = (uintptr_t)arg;
+
+	stale_forget(cache, ino);
+	/* Whoever waits finds out. */
+	park_wake_content(cache, ino, 0);
+	park_wake_listing(cache, ino, 0);
+}
+
+int merge_drop(struct change *change, struct inode_edit *edit)
+{
+	uint64_t ino = edit->inode->ino;
+	int err;
+
+	err = cml_forget(change, edit);
+	/* At once, for what comes after it in this change looks for objects by oid. */
+	if (!err)
+		err = db_run(writer_db(change->cache), "DELETE FROM inode WHERE ino = ?1", "i",
+			     (int64_t)ino);
+	if (!err)
+		err = writer_after_commit(change, object_is_gone, (void *)(uintptr_t)ino);
+	if (!err)
+		inode_drop(edit);
+	return err;
+}
