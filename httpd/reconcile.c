@@ -448,8 +448,12 @@ static int replaced_name(struct run *run, const struct reconcile_item *item)
 		got = object_by_id(run->tree->sql, row.object, &old);
 	if (got <= 0)
 		return got ? got : -EUCLEAN;
-	if (same_file(&old, &st))
-		return compare(run, &old, &st, false);
+	if (same_file(&old, &st)) {
+		got = compare(run, &old, &st, false);
+		if (!got)
+			watch_racy(run, &old, item->dir, name);
+		return got;
+	}
 	got = begin(run);
 	if (got)
 		return got;
@@ -524,6 +528,9 @@ static int look_at(struct run *run, int64_t dir, struct slice name, bool *ret_is
 	if (got <= 0)
 		return got ? got : -EUCLEAN;
 	if (!same_file(&object, &st))
+		return add_item(&run->replaced, dir, name);
+	/* That another name of it was moved may explain its ctime, and is going to be found. */
+	if (object.attr.nlink > 1 && object.ctime != st.ctime && object.attr.type == KML_REG)
 		return add_item(&run->replaced, dir, name);
 	got = compare(run, &object, &st, false);
 	if (!got)

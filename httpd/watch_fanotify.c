@@ -100,10 +100,10 @@ static bool is_own(const struct fan_source *source, const struct fanotify_event_
 	       !(event->mask & FAN_ONDIR && event->mask & (FAN_CREATE | FAN_MOVED_TO));
 }
 
-static void tell(const struct fanotify_event_metadata *event,
+/* at, end: the event's further parts. */
+static void tell(const struct fanotify_event_metadata *event, const char *at, const char *end,
 		 void (*fn)(void *arg, struct slice key, const char *name, unsigned events), void *arg)
 {
-	const char *at = (const char *)event + event->metadata_len, *end = (const char *)event + event->event_len;
 	const struct fanotify_event_info_fid *fid;
 	const struct file_handle *handle;
 	size_t len;
@@ -126,20 +126,22 @@ static int fan_read(struct watch_source *base,
 {
 	struct fan_source *source = container_of(base, struct fan_source, base);
 	_Alignas(struct fanotify_event_metadata) char data[16384];
-	const struct fanotify_event_metadata *event;
+	struct fanotify_event_metadata event;
 	ssize_t len;
 	int err = 0;
 
 	len = read(base->fd, data, sizeof(data));
 	if (len < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	for (event = (void *)data; FAN_EVENT_OK(event, len); event = FAN_EVENT_NEXT(event, len)) {
-		if (event->vers != FANOTIFY_METADATA_VERSION)
+	for (char *at = data, *end = data + len; at + sizeof(event) <= end; at += event.event_len) {
+		/* Only every fourth byte begins an event; its fields want every eighth. */
+		memcpy(&event, at, sizeof(event));
+		if (event.vers != FANOTIFY_METADATA_VERSION || event.event_len < sizeof(event) || at + event.event_len > end)
 			return -EPROTO;
-		if (event->mask & FAN_Q_OVERFLOW)
+		if (event.mask & FAN_Q_OVERFLOW)
 			err = -EOVERFLOW;
-		else if (!is_own(source, event))
-			tell(event, fn, arg);
+		else if (!is_own(source, &event))
+			tell(&event, at + event.metadata_len, at + event.event_len, fn, arg);
 	}
 	return err;
 }

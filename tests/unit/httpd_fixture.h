@@ -103,6 +103,34 @@ static UNUSED int teardown(void **state)
 	return 0;
 }
 
+/* The same for a server that is not root's: setup and teardown. */
+#define NOBODY_UID 65534
+
+static UNUSED int setup_user(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	f_make(f);
+	if (!geteuid()) {
+		if (chown(f->top, NOBODY_UID, NOBODY_UID) || chown(f->path, NOBODY_UID, NOBODY_UID) ||
+		    setegid(NOBODY_UID) || seteuid(NOBODY_UID))
+			return -1;
+	}
+	f_open(f);
+	*state = f;
+	return 0;
+}
+
+static UNUSED int teardown_user(void **state)
+{
+	struct fixture *f = *state;
+
+	f_close(f);
+	if (!getuid() && (seteuid(0) || setegid(0)))
+		return -1;
+	return teardown(state);
+}
+
 /* ---- files, as a local program makes them ---- */
 
 static UNUSED void put_file(struct fixture *f, const char *name, const char *content)

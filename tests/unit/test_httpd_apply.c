@@ -803,6 +803,21 @@ static void local_names_in_the_way(void **state)
 	check_content(f, "dir/x", "local");
 }
 
+/* A server that is not root's: files that it may not write to are made all the same; others' owners are refused. */
+static void as_a_user(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b;
+
+	create_and_store(state);
+	b = batch_new(f, CLIENT);
+	add_create(b, KML_ROOT, "theirs", oid(10))->uid = geteuid() + 1;
+	add_create(b, KML_ROOT, "ours", oid(11));
+	add_setattr(b, oid(11), KML_SET_UID, 0)->uid = geteuid() + 1;
+	add_create(b, KML_ROOT, "more", oid(12));
+	expect(b, "REFUSED:1 OK REFUSED:1 OK");
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
@@ -812,6 +827,7 @@ int main(void)
 		TEST(renamed),	   TEST(merged),	TEST(conflicts),	TEST(gone),	TEST(refused),
 		TEST(revived),	   TEST(numbers),	TEST(across_restart),	TEST(local_names_in_the_way),
 		cmocka_unit_test(conflict_names),
+		cmocka_unit_test_setup_teardown(as_a_user, setup_user, teardown_user),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
