@@ -159,20 +159,24 @@ void stale_forget(struct cache *cache, uint64_t ino)
 	pthread_mutex_unlock(&cache->lock);
 }
 
-void stale_all_dirs(struct cache *cache)
+void stale_reset_dirs(struct cache *cache, uint64_t from, uint64_t to, uint64_t position)
 {
+	struct stale *stale = cache->apply->stale;
 	struct inode *inode;
 
 	pthread_mutex_lock(&cache->lock);
 	list_each(inode, &cache->inode_lru, lru) {
-		struct note *note = note_find(cache->apply->stale, inode->ino);
+		struct note *note;
 
+		if (inode->v.type != TYPE_DIR || inode->ino < from || inode->ino > to)
+			continue;
+		inode->v.listed_at = MAX(inode->v.listed_at, position);
+		inode->v.is_stale |= inode->v.is_listed;
+		note = note_find(stale, inode->ino);
 		if (note)
 			note->was_marked = note->is_out;
-		if (inode->v.type == TYPE_DIR && inode->v.is_listed)
-			inode->v.is_stale = true;
 	}
-	cache->apply->stale->marks++;
+	stale->marks++;
 	pthread_mutex_unlock(&cache->lock);
 }
 

@@ -34,8 +34,8 @@ int stale_answered(struct change *change, uint64_t ino);
 void stale_done(struct cache *cache, uint64_t ino);
 /* The inode is no more. */
 void stale_forget(struct cache *cache, uint64_t ino);
-/* Every listed directory is stale; the change of apply_reset() has written so. */
-void stale_all_dirs(struct cache *cache);
+/* In memory, what apply_reset() has written: directories from..to are stale, no listing before position is good enough. */
+void stale_reset_dirs(struct cache *cache, uint64_t from, uint64_t to, uint64_t position);
 /* See apply_next_stale(). */
 bool stale_next(struct cache *cache, uint64_t *ret_ino, struct kml_oid *ret_oid, bool *ret_is_dir);
 
