@@ -47,10 +47,14 @@ static const struct kml_object *state_of(const struct kml_entry *entry, struct k
 
 static int spot_find(struct work *w, const struct cml_place *place, struct spot *spot)
 {
-	uint64_t ino = inode_find_oid(w->change->cache, &place->dir);
 	struct inode_edit *dir;
+	uint64_t ino;
 	int err = 0;
 
+	/* Our own records may know a directory by the oid that it had before it was MERGED. */
+	ino = w->entry->client == w->change->cache->client_id ?
+		      cml_find_oid(w->change, place->dir) :
+		      inode_find_oid(w->change->cache, &place->dir);
 	spot->name = place->name;
 	if (!ino)
 		return 0;

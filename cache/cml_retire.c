@@ -20,6 +20,7 @@
 #include "cache/db.h"
 #include "cache/dentry.h"
 #include "cache/internal.h"
+#include "cache/merge.h"
 #include "cache/object.h"
 #include "cache/record.h"
 #include "cache/writer.h"
@@ -55,6 +56,9 @@ static int retire_names(struct change *change, const struct kml_record *record,
 
 		if (!dir)
 			continue;
+		/* A listing from before that knows nothing of the name, which is clean from here on. */
+		if (answer->made_version)
+			merge_own_name(change->cache, dir, answer->made_version);
 		err = name_retire(change, dir, places[i].name, record->seq);
 		if (err || answer->status == KML_OK)
 			continue;

@@ -132,7 +132,7 @@ static int dir_begin(struct apply_listing *l, struct change *change)
 		return got == -ESTALE ? 0 : got;	/* removed here meanwhile */
 	if (edit->v.type != TYPE_DIR)
 		return 0;
-	if (l->position < edit->v.listed_at) {
+	if (merge_is_overtaken(change->cache, edit, l->position)) {
 		l->next.was_overtaken = true;
 		return edit->v.is_listed ? stale_ask(change, dir->ino) : 0;
 	}
@@ -188,7 +188,7 @@ static int entry_take(struct apply_listing *l, struct change *change, const stru
 	if (!l->next.has_begun)
 		err = dir_begin(l, change);
 	if (!err && l->next.is_used)
-		err = merge_object(change, &entry->object, &ino, NULL);
+		err = merge_object(change, &entry->object, l->position, &ino);
 	if (!err && l->next.is_used && l->next.had_names)
 		err = seen_add(l, dir, name);
 	if (!err && l->next.is_used)
@@ -211,16 +211,36 @@ static int own_take(struct apply_listing *l, struct change *change, const struct
 	/* Not stale any more; whatever cannot be taken in below makes it so again. */
 	err = stale_answered(change, l->ino);
 	if (!err)
-		err = merge_object(change, &entry->object, &ino, NULL);
+		err = merge_object(change, &entry->object, l->position, &ino);
 	return err ? err : dir_push(l, entry->object.oid, l->ino);
+}
+
+/* Keeps (2) for a directory whose entries come in several pieces. */
+static int dir_go_on(struct apply_listing *l, struct change *change)
+{
+	uint64_t ino = l->dirs ? l->dirs[l->next.current].ino : 0;
+	struct inode_edit *edit;
+	int err;
+
+	if (!l->next.has_begun || !l->next.is_used)
+		return 0;
+	edit = inode_edit(change, ino, &err);
+	if (!edit && err != -ESTALE)
+		return err;
+	if (edit && !merge_is_overtaken(change->cache, edit, l->position))
+		return 0;
+	l->next.is_used = false;
+	l->next.was_overtaken |= edit != NULL;
+	return stale_ask(change, ino);
 }
 
 static int take_run(struct change *change)
 {
 	struct apply_listing *l = change->arg;
-	int err = 0;
+	int err;
 
 	l->next = l->state;	/* keeps (3) */
+	err = dir_go_on(l, change);
 	for (size_t i = 0; !err && i < l->n; i++) {
 		const struct kml_listed *entry = &l->entries[i];
 
