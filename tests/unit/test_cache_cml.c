@@ -2,8 +2,13 @@
 /* The modification log: append and fold, take, give back, retire, restart; against an upstream in memory. */
 #include "tests/unit/cml_upstream.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
+#include "base/log.h"
 #include "cache/inode.h"
 
 #define ALL 100, UINT64_MAX
@@ -713,7 +718,108 @@ static void replayed_meanwhile(void **state)
 	free(up);
 }
 
-int main(void)
+/* ---- killed ---- */
+
+/*
+ * The program itself, once more, for fault points read their rules once in a process: works and replays at
+ * random until it is killed.  The upstream is in a file that both map.
+ */
+static struct upstream *up_map(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT, 0600);
+	struct upstream *up;
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, sizeof(*up)), 0);
+	up = mmap(NULL, sizeof(*up), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(up != MAP_FAILED);
+	close(fd);
+	return up;
+}
+
+/* "child" DIR UPSTREAM SEED */
+static int child_main(char **argv)
+{
+	struct upstream *up = up_map(argv[2]);
+	struct fixture f = { .wait_us = US_PER_S };
+
+	(void)alarm(60);
+	seed = strtoul(argv[3], NULL, 10);
+	snprintf(f.dir, sizeof(f.dir), "%s", argv[1]);
+	f.config = (struct cache_config){ .dir = f.dir, .no_sync = true, .starts_empty = true };
+	f_open(&f);
+	for (unsigned i = 0; i < 400; i++) {
+		random_operation(&f);
+		if (!rnd(6))
+			random_replay(up, &f);
+	}
+	return 0;
+}
+
+/* 1: it was killed, 0: it came to its end. */
+static bool killed_at(const char *point, unsigned nth, const char *dir, const char *path)
+{
+	char fault[64], number[24];
+	int status;
+	pid_t pid;
+
+	snprintf(fault, sizeof(fault), "%s:%u:kill", point, nth);
+	snprintf(number, sizeof(number), "%lu", seed + nth);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		setenv("IZO_FAULT", fault, 1);
+		execl("/proc/self/exe", "child", dir, path, number, NULL);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		return true;
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	return false;
+}
+
+static void killed_anywhere(void **state)
+{
+	static const char *const points[] = {
+		"cml.append", "cml.take", "cml.retire", "writer.commit", "writer.committed", "data.pwrite",
+	};
+	unsigned n_killed = 0;
+
+	(void)state;
+#ifndef IZO_FAULTS
+	skip();
+#endif
+	seed_init();
+	for (size_t p = 0; p < ARRAY_SIZE(points); p++) {
+		struct upstream *up;
+		struct fixture f;
+		char path[100];
+
+		f_init(&f);
+		snprintf(path, sizeof(path), "%s/upstream", f.dir);
+		up = up_map(path);
+		up_init(up);
+		/* Killed again and again, each time at another point of the same life. */
+		for (unsigned nth = 3; nth < 400; nth += nth / 2) {
+			n_killed += killed_at(points[p], nth, f.dir, path);
+			f_open(&f);
+			if (nth % 2) {
+				assert_int_equal(cml_flush(f.cache), 0);
+				up_drain(up, f.cache);
+				up_compare(up, &f);
+			}
+			f_close(&f);
+		}
+		munmap(up, sizeof(*up));
+		f_remove_dir(&f);
+	}
+	assert_true(n_killed > 20);
+}
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, f_setup, f_teardown)
@@ -733,7 +839,11 @@ int main(void)
 		TEST(figures),
 		TEST(random_replays),
 		TEST(replayed_meanwhile),
+		cmocka_unit_test(killed_anywhere),
 	};
 
+	log_set_level(LOG_LEVEL_ERROR);
+	if (argc == 4 && !strcmp(argv[0], "child"))
+		_exit(child_main(argv));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
