@@ -270,23 +270,24 @@ int merge_own(struct change *change, const struct kml_object *object)
 	uint64_t ino = inode_find_oid(change->cache, &object->oid);
 	struct inode_edit *edit;
 	bool is_held, is_other;
-	int got;
+	int got, has;
 
 	if (!ino || !object->attr.nlink)
 		return 0;
-	got = has_records(change, ino);
-	if (got)
-		return MIN(got, 0);
+	has = has_records(change, ino);
+	if (has < 0)
+		return has;
 	edit = inode_edit(change, ino, &got);
 	if (!edit)
 		return got;
-	is_other = edit->v.type == TYPE_DIR && take_times(edit, object, false);
+	is_other = !has && edit->v.type == TYPE_DIR && take_times(edit, object, false);
 	got = take_nlink(change, edit, object->attr.nlink, &is_held);
 	if (got < 0)
 		return got;
 	if (got || is_other)
 		inode_edit_touch(change, edit);
-	return 0;
+	/* No later entry may come to tell it: ask, once what waits has been sent. */
+	return is_held ? stale_mark_held(change, ino) : 0;
 }
 
 /* ---- going ---- */
