@@ -193,6 +193,12 @@ static int compare(struct run *run, struct object *object, const struct file_sta
 	if (err)
 		return err;
 	take_file(object, st);
+	/*
+	 * Only what a local program wrote may go on being written.  A file of ours that lost a name in the trash is
+	 * no such thing, and must not be taken for another version: its client would be in conflict with itself.
+	 */
+	if (!is_data)
+		object->is_racy = false;
 	if (has_time)
 		object->attr.mtime = st->attr.mtime;
 	object->attr.size = st->attr.size;
