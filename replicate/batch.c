@@ -22,6 +22,7 @@ int batch_new(struct cml_batch *taken, struct batch **ret_batch)
 		return -ENOMEM;
 	}
 	batch->taken = taken;
+	batch->n_taken = taken->n;
 	batch->n = MIN(taken->n, (size_t)BATCH_RECORDS);
 	buf_init(&batch->body, BATCH_BODY_MAX);
 	*ret_batch = batch;
@@ -30,7 +31,7 @@ int batch_new(struct cml_batch *taken, struct batch **ret_batch)
 
 static void drop_contents(struct batch *batch)
 {
-	for (size_t i = 0; i < batch->taken->n; i++) {
+	for (size_t i = 0; i < batch->n_taken; i++) {
 		free(batch->items[i].content);
 		batch->items[i].content = NULL;
 	}

@@ -29,13 +29,15 @@ struct batch_item {
 
 struct batch {
 	struct cml_batch *taken;
-	struct batch_item *items;	/* as many as taken->n */
+	struct batch_item *items;
+	size_t n_taken;
 	size_t n;			/* of them so many are sent */
 	struct buf body;
 };
 
 /* taken stays the caller's to retire or give back.  -ENOMEM. */
 int batch_new(struct cml_batch *taken, struct batch **ret_batch);
+/* taken may be gone by then. */
 void batch_free(struct batch *batch);
 
 /* The next item, from 'from' on, that must be staged: its index, or batch->n. */

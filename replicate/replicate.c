@@ -161,9 +161,9 @@ static void wait_for_probe(struct replicate *r, bool is_long)
 }
 
 /* A line for each change; of the tries that fail one after the other only the first is news. */
-static void log_step(enum link_state from, enum link_state to, enum link_event event, const char *why)
+static void log_step(const struct replicate *r, enum link_state to, enum link_event event, const char *why)
 {
-	if (from != to)
+	if (r->state != to || (event == LINK_FAILED && !r->tries && to == LINK_DISCONNECTED))
 		log_info("link: %s%s%s", link_state_name(to), why ? ": " : "", why ? why : "");
 	else
 		log_debug(LOG_LINK, "link: still %s after %s%s%s", link_state_name(to),
@@ -181,7 +181,7 @@ void replicate_event(struct replicate *r, enum link_event event, const char *why
 	/* It may be the text of a request that is about to be given up. */
 	set_text(text, sizeof(text), why);
 	why = text[0] ? text : NULL;
-	log_step(from, step.state, event, why);
+	log_step(r, step.state, event, why);
 	if (from == LINK_CONNECTED && step.state != LINK_CONNECTED &&
 	    clock_us() - r->connected_us >= LINK_STEADY_US)
 		r->tries = 0;
@@ -399,6 +399,7 @@ static void init(struct replicate *r, const struct replicate_config *config)
 	r->cache = config->cache;
 	r->client = cml_client_id(r->cache);
 	set_host(r, config->host);
+	cml_set_host(r->cache, r->host);
 	pthread_mutex_init(&r->lock, NULL);
 	r->command_job.run = run_commands;
 	r->probe_timer.fire = probe_timer_fired;

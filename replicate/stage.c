@@ -377,7 +377,10 @@ static void old_deleted(struct http_request *request, int err)
 	struct stage *stage = container_of(request, struct stage, request);
 
 	(void)err;	/* what is left there expires by itself */
-	begin_round(stage);
+	if (stage->work_err)
+		local_trouble(stage, stage->work_err);
+	else
+		begin_round(stage);
 }
 
 static void looked(struct work *work)
@@ -386,12 +389,10 @@ static void looked(struct work *work)
 
 	if (!is_back(stage))
 		return;
-	if (stage->work_err)
-		local_trouble(stage, stage->work_err);
-	else if (!stage->has_changed)
-		end(stage, 0);
-	else
+	if (stage->has_changed)
 		start_request(stage, "DELETE", "", old_deleted);
+	else
+		end(stage, 0);
 }
 
 /* All has been sent.  A snapshot cannot have changed. */
