@@ -60,8 +60,8 @@ static int tree_sync(struct daemon_tree *tree)
 	return err ? err : replicate_sync(tree->replicate);
 }
 
-static json_t *tell_trees(struct daemon *daemon, const struct daemon_tree *only, const char *command,
-			  int (*tell)(struct daemon_tree *tree))
+static json_t *tell_trees(struct daemon *daemon, const struct daemon_tree *only,
+			  const char *command, int (*tell)(struct daemon_tree *tree))
 {
 	size_t told = 0;
 
@@ -73,8 +73,8 @@ static json_t *tell_trees(struct daemon *daemon, const struct daemon_tree *only,
 			continue;
 		err = tell(tree);
 		if (err)
-			return refuse("tree %s: --%s failed: %s; --status may tell more", tree->config->name, command,
-				      strerror(-err));
+			return refuse("tree %s: --%s failed: %s; --status may tell more",
+				      tree->config->name, command, strerror(-err));
 		told++;
 		log_info("control: --%s: tree=%s", command, tree->config->name);
 	}
@@ -105,5 +105,6 @@ json_t *answer_request(void *arg, const json_t *request)
 		return tell_trees(daemon, only, command, tree_online);
 	if (!strcmp(command, "sync"))
 		return tell_trees(daemon, only, command, tree_sync);
-	return refuse("the daemon (version %s) does not know the command \"%s\"", IZO_VERSION, command);
+	return refuse("the daemon (version %s) does not know the command \"%s\"", IZO_VERSION,
+		      command);
 }

@@ -10,7 +10,8 @@
 
 json_t *command_request(const char *name, const char *tree)
 {
-	return tree ? json_pack("{s:s, s:s}", "command", name, "tree", tree) : json_pack("{s:s}", "command", name);
+	return tree ? json_pack("{s:s, s:s}", "command", name, "tree", tree) :
+		      json_pack("{s:s}", "command", name);
 }
 
 static int fail(const char *why, int err)
@@ -27,15 +28,19 @@ static int mark_tree(const struct config_tree *tree, bool is_offline)
 	int err = cml_mark_offline(tree->cache, is_offline, &why);
 
 	if (!err) {
-		printf("tree %s: the next start is %s\n", tree->name, is_offline ? "offline" : "online");
+		printf("tree %s: the next start is %s\n", tree->name,
+		       is_offline ? "offline" : "online");
 		return 0;
 	}
 	if (err == -ENOENT)
-		fprintf(stderr, "izo-nfsd: tree %s: there is no cache in %s yet; start the daemon once\n", tree->name,
-			tree->cache);
+		fprintf(stderr,
+			"izo-nfsd: tree %s: there is no cache in %s yet; start the daemon once\n",
+			tree->name, tree->cache);
 	else if (err == -EBUSY)
-		fprintf(stderr, "izo-nfsd: tree %s: a daemon has the cache %s, but answers at another control socket; "
-			"give --control or --config\n", tree->name, tree->cache);
+		fprintf(stderr,
+			"izo-nfsd: tree %s: a daemon has the cache %s, but answers at another control socket; "
+			"give --control or --config\n",
+			tree->name, tree->cache);
 	else
 		fprintf(stderr, "izo-nfsd: tree %s: %s\n", tree->name, why ? why : strerror(-err));
 	return err;
@@ -57,11 +62,14 @@ static int mark_offline(const struct config *config, const struct command_args *
 	return status;
 }
 
-static int without_daemon(const struct config *config, const struct command_args *args, const char *why)
+static int without_daemon(const struct config *config, const struct command_args *args,
+			  const char *why)
 {
 	bool marks = args->command == COMMAND_OFFLINE || args->command == COMMAND_ONLINE;
 
-	fprintf(stderr, "izo-nfsd: %s; start it with \"systemctl start izo-nfsd\" or \"service izo-nfsd start\"\n", why);
+	fprintf(stderr,
+		"izo-nfsd: %s; start it with \"systemctl start izo-nfsd\" or \"service izo-nfsd start\"\n",
+		why);
 	return marks ? mark_offline(config, args) : EXIT_FAILURE;
 }
 
@@ -108,7 +116,8 @@ static int with_daemon(struct ctl *ctl, const struct command_args *args)
 
 	if (args->command == COMMAND_SYNC)
 		return command_sync(ctl, args->tree);
-	err = ctl_ask(ctl, command_request(names[args->command], args->tree), COMMAND_WAIT_S, &answer, &why);
+	err = ctl_ask(ctl, command_request(names[args->command], args->tree), COMMAND_WAIT_S,
+		      &answer, &why);
 	if (err)
 		return fail(why, err);
 	if (args->command == COMMAND_STATUS)

@@ -10,7 +10,14 @@
 #include "cmd/config.h"
 #include "cmd/ctl.h"
 
-enum command { COMMAND_NONE, COMMAND_OFFLINE, COMMAND_ONLINE, COMMAND_STATUS, COMMAND_SYNC, COMMAND_CONFLICTS };
+enum command {
+	COMMAND_NONE,
+	COMMAND_OFFLINE,
+	COMMAND_ONLINE,
+	COMMAND_STATUS,
+	COMMAND_SYNC,
+	COMMAND_CONFLICTS
+};
 
 struct command_args {
 	enum command command;

@@ -2,241 +2,19 @@
 #include "cmd/config.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <errno.h>
 #include <ini.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include "base/log.h"
 #include "base/mem.h"
+#include "cmd/key.h"
 
 #define SECTION_MAX 48		/* libinih cuts what is longer */
-#define NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
-
-/* ---- the keys ---- */
-
-enum kind { KIND_PATH, KIND_URL, KIND_BOOL, KIND_COUNT, KIND_LISTEN, KIND_DURABILITY, KIND_TRACE, KIND_HOST };
-
-struct key {
-	const char *name;
-	enum kind kind;
-	size_t offset;		/* in struct config, or in struct config_tree */
-	unsigned min, max;	/* of a count */
-};
-
-#define D(field) offsetof(struct config, field)
-static const struct key daemon_keys[] = {
-	{ "listen",			KIND_LISTEN,	 D(listen_addr) },
-	{ "rpcbind",			KIND_BOOL,	 D(rpcbind) },
-	{ "allow_unprivileged_ports",	KIND_BOOL,	 D(allow_unprivileged_ports) },
-	{ "allow_remote",		KIND_BOOL,	 D(allow_remote) },
-	{ "durability",			KIND_DURABILITY, D(durability) },
-	{ "control",			KIND_PATH,	 D(control) },
-	{ "pid_file",			KIND_PATH,	 D(pid_file) },
-	{ "trace",			KIND_TRACE,	 D(trace) },
-	{ "lookup_wait_s",		KIND_COUNT,	 D(lookup_wait_s), 1, 60 },
-	{ "read_wait_s",		KIND_COUNT,	 D(read_wait_s), 1, 600 },
-	{ "max_connections",		KIND_COUNT,	 D(max_connections), 1, 65535 },
-};
-#undef D
-
-#define T(field) offsetof(struct config_tree, field)
-static const struct key tree_keys[] = {
-	{ "upstream",	KIND_URL,	 T(upstream) },
-	{ "cache",	KIND_PATH,	 T(cache) },
-	{ "export",	KIND_PATH,	 T(export) },
-	{ "read_only",	KIND_BOOL,	 T(is_read_only) },
-	{ "durability",	KIND_DURABILITY, T(durability) },
-	{ "host",	KIND_HOST,	 T(host) },
-};
-#undef T
-
-#define KEYS_MAX 16		/* of either kind: bits of a "seen" mask */
-_Static_assert(ARRAY_SIZE(daemon_keys) <= KEYS_MAX && ARRAY_SIZE(tree_keys) <= KEYS_MAX, "seen is too small");
-
-/* ---- values ---- */
-
-static int replace(char **text, const char *value, size_t len)
-{
-	char *copy = strndup(value, len);
-
-	if (!copy)
-		return -ENOMEM;
-	free(*text);
-	*text = copy;
-	return 0;
-}
-
-static int parse_bool(const char *value, bool *ret)
-{
-	static const char *const yes[] = { "yes", "true", "on", "1" }, *const no[] = { "no", "false", "off", "0" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
-		if (!strcasecmp(value, yes[i]) || !strcasecmp(value, no[i])) {
-			*ret = !strcasecmp(value, yes[i]);
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
-static int parse_count(const char *value, unsigned min, unsigned max, unsigned *ret)
-{
-	unsigned long n;
-	char *end;
-
-	if (!isdigit((unsigned char)*value))
-		return -EINVAL;
-	errno = 0;
-	n = strtoul(value, &end, 10);
-	if (errno || *end || n < min || n > max)
-		return -EINVAL;
-	*ret = (unsigned)n;
-	return 0;
-}
-
-/* "127.0.0.1:2049", "[::1]:2049", "127.0.0.1" */
-static int parse_listen(const char *value, char **addr, uint16_t *port)
-{
-	const char *host = value, *end = value + strcspn(value, ":"), *rest;
-	struct in6_addr six;
-	struct in_addr four;
-	unsigned number = *port;
-	char text[INET6_ADDRSTRLEN];
-	bool is_six = *value == '[';
-
-	if (is_six) {
-		host = value + 1;
-		end = strchr(host, ']');
-		if (!end)
-			return -EINVAL;
-	}
-	if ((size_t)(end - host) >= sizeof(text))
-		return -EINVAL;
-	memcpy(text, host, (size_t)(end - host));
-	text[end - host] = '\0';
-	if (!is_six && !strcmp(text, "localhost"))
-		(void)strcpy(text, "127.0.0.1");	/* fits */
-	if (is_six ? inet_pton(AF_INET6, text, &six) != 1 : inet_pton(AF_INET, text, &four) != 1)
-		return -EINVAL;
-	rest = is_six ? end + 1 : end;
-	if (*rest && (*rest != ':' || parse_count(rest + 1, 0, UINT16_MAX, &number)))
-		return -EINVAL;
-	*port = (uint16_t)number;
-	return replace(addr, text, strlen(text));
-}
-
-/* Absolute, without "." and "..", slashes at the end taken off: so that two of them can be compared. */
-static int parse_path(const char *value, char **ret)
-{
-	size_t len = strlen(value);
-
-	if (value[0] != '/' || len >= PATH_MAX || strstr(value, "//"))
-		return -EINVAL;
-	for (const char *p = value; (p = strchr(p, '/')); p++) {
-		size_t part = strcspn(p + 1, "/");
-
-		if ((part == 1 && p[1] == '.') || (part == 2 && p[1] == '.' && p[2] == '.'))
-			return -EINVAL;
-	}
-	while (len > 1 && value[len - 1] == '/')
-		len--;
-	return replace(ret, value, len);
-}
-
-static int parse_url(const char *value, char **ret)
-{
-	const char *host = strstr(value, "://");
-
-	if (!host || (strncmp(value, "http:", 5) && strncmp(value, "https:", 6)))
-		return -EINVAL;
-	host += 3;
-	if (!*host || *host == '/' || *host == ':' || strpbrk(host, " \t?#"))
-		return -EINVAL;
-	return replace(ret, value, strlen(value));
-}
-
-static int parse_trace(const char *value, char **ret)
-{
-	uint32_t before = __atomic_load_n(&log_traced, __ATOMIC_RELAXED);
-	int err = log_trace(value);
-
-	__atomic_store_n(&log_traced, before, __ATOMIC_RELAXED);	/* only to see whether it is allowed */
-	return err ? err : replace(ret, value, strlen(value));
-}
-
-static int parse_durability(const char *value, enum durability *ret)
-{
-	if (strcmp(value, "sync") && strcmp(value, "async"))
-		return -EINVAL;
-	*ret = strcmp(value, "sync") ? DURABILITY_ASYNC : DURABILITY_SYNC;
-	return 0;
-}
-
-static int parse_host(const char *value, char **ret)
-{
-	size_t len = strlen(value);
-
-	if (!len || len > 63 || value[0] == '.' || strspn(value, NAME_CHARS) != len)
-		return -EINVAL;
-	return replace(ret, value, len);
-}
-
-static int put(const struct key *key, void *base, const char *value)
-{
-	void *field = (char *)base + key->offset;
-
-	switch (key->kind) {
-	case KIND_PATH:
-		return parse_path(value, field);
-	case KIND_URL:
-		return parse_url(value, field);
-	case KIND_BOOL:
-		return parse_bool(value, field);
-	case KIND_COUNT:
-		return parse_count(value, key->min, key->max, field);
-	case KIND_LISTEN:
-		return parse_listen(value, field, &((struct config *)base)->port);
-	case KIND_DURABILITY:
-		return parse_durability(value, field);
-	case KIND_TRACE:
-		return parse_trace(value, field);
-	case KIND_HOST:
-		return parse_host(value, field);
-	}
-	return -EINVAL;
-}
-
-/* After "allowed: ". */
-static void say_allowed(struct buf *errors, const struct key *key)
-{
-	static const char *const texts[] = {
-		[KIND_PATH] = "an absolute path without // . or ..",
-		[KIND_URL] = "http://HOST[:PORT]/ or https://HOST[:PORT]/, with or without a path",
-		[KIND_BOOL] = "yes or no",
-		[KIND_LISTEN] = "ADDRESS[:PORT], the address in numbers, as 127.0.0.1:2049 or [::1]:2049",
-		[KIND_DURABILITY] = "sync or async",
-		[KIND_TRACE] = "all, none, or names separated by commas of rpc nfs cache cml link replay pull fetch",
-		[KIND_HOST] = "1 to 63 letters, digits, - _ and ., not a . first",
-	};
-
-	if (key->kind == KIND_COUNT)
-		buf_printf(errors, "a number from %u to %u", key->min, key->max);
-	else
-		buf_printf(errors, "%s", texts[key->kind]);
-}
-
-static const struct key *find_key(const struct key *keys, size_t n, const char *name)
-{
-	for (size_t i = 0; i < n; i++)
-		if (!strcmp(keys[i].name, name))
-			return &keys[i];
-	return NULL;
-}
 
 /* ---- reading a file ---- */
+
+_Static_assert(KEY_DAEMON_N <= KEYS_MAX && KEY_TREE_N <= KEYS_MAX, "reader.seen is too small");
 
 struct reader {
 	struct config *config;
@@ -252,7 +30,8 @@ struct reader {
 	bool is_out_of_memory;
 };
 
-static void __attribute__((format(printf, 2, 3))) mistake(struct reader *reader, const char *format, ...)
+static void __attribute__((format(printf, 2, 3)))
+mistake(struct reader *reader, const char *format, ...)
 {
 	AUTO_FREE char *text = NULL;
 	va_list args;
@@ -264,7 +43,8 @@ static void __attribute__((format(printf, 2, 3))) mistake(struct reader *reader,
 	va_end(args);
 	if (n < 0)
 		text = NULL;
-	buf_printf(reader->errors, "%s:%u: %s\n", reader->path, reader->line, text ? text : "mistake");
+	buf_printf(reader->errors, "%s:%u: %s\n", reader->path, reader->line,
+		   text ? text : "mistake");
 }
 
 static struct config_tree *add_tree(struct config *config, const char *name)
@@ -288,13 +68,15 @@ static void begin_tree(struct reader *reader, const char *name)
 	const struct config_tree *before = config_tree(reader->config, name);
 	size_t len = strlen(name);
 
-	if (!len || strspn(name, NAME_CHARS) != len || name[0] == '.') {
-		mistake(reader, "\"%s\" cannot name a tree; allowed: letters, digits, - _ and ., not a . first",
+	if (!len || strspn(name, KEY_NAME_CHARS) != len || name[0] == '.') {
+		mistake(reader,
+			"\"%s\" cannot name a tree; allowed: letters, digits, - _ and ., not a . first",
 			name);
 		return;
 	}
 	if (before) {
-		mistake(reader, "[tree %s] is here a second time; the first is at line %u", name, before->line);
+		mistake(reader, "[tree %s] is here a second time; the first is at line %u", name,
+			before->line);
 		return;
 	}
 	if (reader->config->n_trees == CONFIG_TREES_MAX) {
@@ -322,7 +104,8 @@ static void begin_section(struct reader *reader, char *line)
 	*end = '\0';
 	name = line + 1;
 	if (strlen(name) > SECTION_MAX) {
-		mistake(reader, "the section's name is too long; allowed: %d characters", SECTION_MAX);
+		mistake(reader, "the section's name is too long; allowed: %d characters",
+			SECTION_MAX);
 	} else if (!strcmp(name, "daemon")) {
 		if (reader->daemon_line)
 			mistake(reader, "[daemon] is here a second time; the first is at line %u",
@@ -384,7 +167,8 @@ static void unknown_key(struct reader *reader, const char *name, const struct ke
 	buf_init(&list, 0);
 	list_keys(&list, keys, n);
 	buf_append(&list, "", 1);
-	mistake(reader, "unknown key \"%s\" in [%s]; allowed: %s", name, reader->is_daemon ? "daemon" : "tree",
+	mistake(reader, "unknown key \"%s\" in [%s]; allowed: %s", name,
+		reader->is_daemon ? "daemon" : "tree",
 		buf_error(&list) ? "" : (const char *)list.data);
 	buf_release(&list);
 }
@@ -394,7 +178,7 @@ static void bad_value(struct reader *reader, const struct key *key, const char *
 	struct buf allowed;
 
 	buf_init(&allowed, 0);
-	say_allowed(&allowed, key);
+	key_say_allowed(&allowed, key);
 	buf_append(&allowed, "", 1);
 	mistake(reader, "%s cannot be \"%s\"; allowed: %s", key->name, value,
 		buf_error(&allowed) ? "" : (const char *)allowed.data);
@@ -404,18 +188,20 @@ static void bad_value(struct reader *reader, const struct key *key, const char *
 static int handle(void *arg, const char *section, const char *name, const char *value)
 {
 	struct reader *reader = arg;
-	const struct key *keys = reader->is_daemon ? daemon_keys : tree_keys;
-	size_t n = reader->is_daemon ? ARRAY_SIZE(daemon_keys) : ARRAY_SIZE(tree_keys);
+	const struct key *keys = reader->is_daemon ? key_daemon : key_tree;
+	size_t n = reader->is_daemon ? KEY_DAEMON_N : KEY_TREE_N;
 	const struct key *key;
 	int err;
 
 	if (!*section) {
-		mistake(reader, "%s stands before any section; [daemon] or [tree NAME] must come first", name);
+		mistake(reader,
+			"%s stands before any section; [daemon] or [tree NAME] must come first",
+			name);
 		return 1;
 	}
 	if (!reader->is_daemon && !reader->tree)
 		return 1;	/* in a section that is a mistake already */
-	key = find_key(keys, n, name);
+	key = key_find(keys, n, name);
 	if (!key) {
 		unknown_key(reader, name, keys, n);
 		return 1;
@@ -425,7 +211,7 @@ static int handle(void *arg, const char *section, const char *name, const char *
 		return 1;
 	}
 	reader->seen |= 1u << (key - keys);
-	err = put(key, reader->is_daemon ? (void *)reader->config : (void *)reader->tree, value);
+	err = key_put(key, reader->is_daemon ? (void *)reader->config : (void *)reader->tree, value);
 	if (err == -ENOMEM)
 		reader->is_out_of_memory = true;
 	else if (err)
@@ -449,6 +235,10 @@ int config_load(struct config *config, const char *path, bool must_exist, struct
 		buf_printf(errors, "%s: cannot be read: %s\n", path, strerror(-err));
 		return err;
 	}
+	free(config->path);
+	config->path = strdup(path);
+	if (!config->path)
+		reader.is_out_of_memory = true;
 	wrong = ini_parse_stream(next_line, &reader, handle, &reader);
 	if (ferror(reader.file)) {
 		buf_printf(errors, "%s: cannot be read to its end\n", path);
@@ -461,11 +251,12 @@ int config_load(struct config *config, const char *path, bool must_exist, struct
 	}
 	if (wrong) {
 		reader.line = (unsigned)wrong;
-		mistake(&reader, "not understood; allowed: [SECTION], KEY = VALUE, and comments after # or ;");
+		mistake(&reader,
+			"not understood; allowed: [SECTION], KEY = VALUE, and comments after # or ;");
 	}
 	if (reader.has_mistakes)
 		return -EINVAL;
-	return replace(&config->path, path, strlen(path));
+	return 0;
 }
 
 /* ---- options ---- */
@@ -473,12 +264,12 @@ int config_load(struct config *config, const char *path, bool must_exist, struct
 static int set(const struct key *keys, size_t n, void *base, const char *name, const char *value,
 	       const char *who, struct buf *errors)
 {
-	const struct key *key = find_key(keys, n, name);
-	int err = key ? put(key, base, value) : -EINVAL;
+	const struct key *key = key_find(keys, n, name);
+	int err = key ? key_put(key, base, value) : -EINVAL;
 
 	if (err == -EINVAL && key) {
 		buf_printf(errors, "%s cannot be \"%s\"; allowed: ", who, value);
-		say_allowed(errors, key);
+		key_say_allowed(errors, key);
 		buf_printf(errors, "\n");
 	} else if (err) {
 		buf_printf(errors, "%s: %s\n", who, strerror(-err));
@@ -486,21 +277,23 @@ static int set(const struct key *keys, size_t n, void *base, const char *name, c
 	return err;
 }
 
-int config_set(struct config *config, const char *key, const char *value, const char *who, struct buf *errors)
+int config_set(struct config *config, const char *key, const char *value, const char *who,
+	       struct buf *errors)
 {
-	return set(daemon_keys, ARRAY_SIZE(daemon_keys), config, key, value, who, errors);
+	return set(key_daemon, KEY_DAEMON_N, config, key, value, who, errors);
 }
 
 int config_set_tree(struct config *config, const char *key, const char *value, const char *who,
 		    struct buf *errors)
 {
 	if (config->n_trees > 1) {
-		buf_printf(errors, "%s: %s names %zu trees; change it there\n", who, config->path, config->n_trees);
+		buf_printf(errors, "%s: %s names %zu trees; change it there\n", who, config->path,
+			   config->n_trees);
 		return -EINVAL;
 	}
 	if (!config->n_trees && !add_tree(config, "imports"))
 		return -ENOMEM;
-	return set(tree_keys, ARRAY_SIZE(tree_keys), &config->trees[0], key, value, who, errors);
+	return set(key_tree, KEY_TREE_N, &config->trees[0], key, value, who, errors);
 }
 
 /* ---- all together ---- */
@@ -515,28 +308,33 @@ static bool is_below(const char *path, const char *top)
 }
 
 /* "FILE:LINE: [tree NAME]", as far as it has one */
-static void say_where(const struct config *config, const struct config_tree *tree, struct buf *errors)
+static void say_where(const struct config *config, const struct config_tree *tree,
+		      struct buf *errors)
 {
 	if (tree->line)
 		buf_printf(errors, "%s:%u: ", config->path, tree->line);
 	buf_printf(errors, "[tree %s]: ", tree->name);
 }
 
-static bool check_pair(const struct config *config, const struct config_tree *one, const struct config_tree *two,
-		       struct buf *errors)
+static bool check_pair(const struct config *config, const struct config_tree *one,
+		       const struct config_tree *two, struct buf *errors)
 {
 	bool is_fine = true;
 
 	if (is_below(one->cache, two->cache) || is_below(two->cache, one->cache)) {
 		say_where(config, two, errors);
-		buf_printf(errors, "its cache %s and that of [tree %s], %s, are the same or one in the other; "
-			   "each tree needs a directory of its own\n", two->cache, one->name, one->cache);
+		buf_printf(errors,
+			"its cache %s and that of [tree %s], %s, are the same or one in the other; "
+			"each tree needs a directory of its own\n",
+			two->cache, one->name, one->cache);
 		is_fine = false;
 	}
 	if (is_below(one->export, two->export) || is_below(two->export, one->export)) {
 		say_where(config, two, errors);
-		buf_printf(errors, "its export %s and that of [tree %s], %s, are the same or one in the other; "
-			   "exports cannot be nested\n", two->export, one->name, one->export);
+		buf_printf(errors,
+			"its export %s and that of [tree %s], %s, are the same or one in the other; "
+			"exports cannot be nested\n",
+			two->export, one->name, one->export);
 		is_fine = false;
 	}
 	return is_fine;
@@ -603,8 +401,10 @@ int config_check(struct config *config, struct buf *errors)
 			if (!check_pair(config, &config->trees[k], &config->trees[i], errors))
 				is_fine = false;
 	if (!is_loopback(config->listen_addr) && !config->allow_remote) {
-		buf_printf(errors, "listen: %s can be reached by other machines, which may then claim to be any user; "
-			   "allowed: 127.0.0.1, ::1, or allow_remote = yes\n", config->listen_addr);
+		buf_printf(errors,
+			"listen: %s can be reached by other machines, which may then claim to be any user; "
+			"allowed: 127.0.0.1, ::1, or allow_remote = yes\n",
+			config->listen_addr);
 		is_fine = false;
 	}
 	return is_fine ? 0 : -EINVAL;

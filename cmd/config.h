@@ -66,7 +66,8 @@ int config_load(struct config *config, const char *path, bool must_exist, struct
  * Put one value of [daemon], or of the one tree there is (made when there is none), as an option does.
  * who: the option, for the line in errors.  -EINVAL: not allowed.
  */
-int config_set(struct config *config, const char *key, const char *value, const char *who, struct buf *errors);
+int config_set(struct config *config, const char *key, const char *value, const char *who,
+	       struct buf *errors);
 int config_set_tree(struct config *config, const char *key, const char *value, const char *who,
 		    struct buf *errors);
 

@@ -84,7 +84,8 @@ static json_t *answer_line(struct control *control, const char *line, size_t len
 
 	if (!request || !json_is_object(request)) {
 		json_decref(request);
-		return json_pack("{s:b, s:s}", "ok", 0, "error", "the request is not a line of JSON");
+		return json_pack("{s:b, s:s}", "ok", 0, "error",
+				 "the request is not a line of JSON");
 	}
 	answer = control->answer(control->arg, request);
 	json_decref(request);
@@ -233,7 +234,8 @@ static void *control_run(void *arg)
 	int err = loop_run(control->loop);
 
 	if (err)
-		log_error("control: --status and its like get no answers until a restart: %s", strerror(-err));
+		log_error("control: --status and its like get no answers until a restart: %s",
+			  strerror(-err));
 	return NULL;
 }
 
@@ -243,8 +245,8 @@ static int fill_address(struct sockaddr_un *addr, const char *path, char **ret_w
 {
 	*addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	if (strlen(path) >= sizeof(addr->sun_path)) {
-		explain(ret_why, "the control socket's path %s is too long; allowed: %zu bytes", path,
-			sizeof(addr->sun_path) - 1);
+		explain(ret_why, "the control socket's path %s is too long; allowed: %zu bytes",
+			path, sizeof(addr->sun_path) - 1);
 		return -ENAMETOOLONG;
 	}
 	(void)strcpy(addr->sun_path, path);
@@ -262,7 +264,8 @@ static int remove_stale(const char *path, const struct sockaddr_un *addr, char *
 	if (lstat(path, &st) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISSOCK(st.st_mode)) {
-		explain(ret_why, "%s is in the way and is not a socket; move it away or set control", path);
+		explain(ret_why,
+			"%s is in the way and is not a socket; move it away or set control", path);
 		return -ENOTSOCK;
 	}
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -271,8 +274,10 @@ static int remove_stale(const char *path, const struct sockaddr_un *addr, char *
 	/* EAGAIN: its backlog is full, so somebody has it open. */
 	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno == EAGAIN) {
 		(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);	/* pid 0: unknown */
-		explain(ret_why, "a daemon is running already and answers at %s: pid=%d; stop it first, or set "
-			"control, listen and cache of this one to others", path, (int)peer.pid);
+		explain(ret_why,
+			"a daemon is running already and answers at %s: pid=%d; stop it first, or set "
+			"control, listen and cache of this one to others",
+			path, (int)peer.pid);
 		return -EADDRINUSE;
 	}
 	if (errno != ECONNREFUSED)
@@ -327,7 +332,8 @@ int control_new(const char *path, struct control **ret_control, char **ret_why)
 		err = loop_add(control->loop, &control->listener, EPOLLIN);
 	if (err) {
 		if (!*ret_why)
-			explain(ret_why, "the control socket %s cannot be made: %s", path, strerror(-err));
+			explain(ret_why, "the control socket %s cannot be made: %s", path,
+				strerror(-err));
 		control_free(control);
 		return err;
 	}

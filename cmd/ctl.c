@@ -49,7 +49,8 @@ int ctl_open(const char *path, struct ctl **ret_ctl, char **ret_why)
 		if (err == -ECONNREFUSED)
 			explain(ret_why, "no daemon is running: nothing answers at %s", path);
 		else if (err == -EACCES || err == -EPERM)
-			explain(ret_why, "only root may talk to the daemon: %s: %s", path, strerror(-err));
+			explain(ret_why, "only root may talk to the daemon: %s: %s", path,
+				strerror(-err));
 		else
 			explain(ret_why, "%s: %s", path, strerror(-err));
 		return err;
@@ -153,7 +154,8 @@ static int take_answer(struct ctl *ctl, size_t len, json_t **ret_answer, char **
 	buf_consume(&ctl->in, len + 1);
 	if (!json_is_object(answer)) {
 		json_decref(answer);
-		explain(ret_why, "the daemon's answer is not understood; is it of another version?");
+		explain(ret_why,
+			"the daemon's answer is not understood; is it of another version?");
 		return -EPROTO;
 	}
 	if (!json_is_true(json_object_get(answer, "ok"))) {
@@ -185,7 +187,9 @@ int ctl_ask(struct ctl *ctl, json_t *request, unsigned wait_s, json_t **ret_answ
 	if (!err)
 		return take_answer(ctl, len, ret_answer, ret_why);
 	if (err == -ETIMEDOUT)
-		explain(ret_why, "the daemon has not answered for %u s; it is starting, or its disk is slow", wait_s);
+		explain(ret_why,
+			"the daemon has not answered for %u s; it is starting, or its disk is slow",
+			wait_s);
 	else if (err == -EPIPE)
 		explain(ret_why, "the daemon went away, or lets only root ask");
 	return err;

@@ -59,10 +59,12 @@ static bool lock_memory(void)
 	const struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
 	int err;
 
-	if (setrlimit(RLIMIT_MEMLOCK, &none) < 0 || mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0) {
+	if (setrlimit(RLIMIT_MEMLOCK, &none) < 0 ||
+	    mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0) {
 		err = errno;
-		log_warn("memory may be swapped out (mlockall: %s): the mount may hang when there is little memory",
-			 strerror(err));
+		log_warn(
+			"memory may be swapped out (mlockall: %s): the mount may hang when there is little memory",
+			strerror(err));
 		return false;
 	}
 	return true;
@@ -111,9 +113,9 @@ void daemon_look_at_mounts(struct daemon *daemon)
 			continue;
 		is_time = is_time || log_gate_open(&gate, MOUNTS_AGAIN_S, &held);
 		if (is_time || !was_unsafe(&before, mount->point))
-			log_warn("%s is mounted without nolock: programs that lock files there HANG FOR EVER; unmount it, "
-				 "then mount it with -o nolock or install nfsmount.conf.d/izo.conf: export=%s",
-				 mount->point, mount->export);
+			log_warn("%s is mounted without nolock: programs that lock files there HANG "
+				 "FOR EVER; unmount it, then mount it with -o nolock or install "
+				 "nfsmount.conf.d/izo.conf: export=%s", mount->point, mount->export);
 	}
 	pthread_mutex_unlock(&daemon->lock);
 	mounts_release(&before);
@@ -133,8 +135,10 @@ static int refuse_if_held(const struct mounts *mounts, const char *what, const c
 
 	if (!mount)
 		return 0;
-	log_error("%s %s lies on %s, a mount of the daemon's own export %s: it would wait for itself for ever; "
-		  "put it elsewhere", what, path, mount->point, mount->export);
+	log_error(
+		"%s %s lies on %s, a mount of the daemon's own export %s: it would wait for itself for ever; "
+		"put it elsewhere",
+		what, path, mount->point, mount->export);
 	return -ELOOP;
 }
 
@@ -146,8 +150,9 @@ static int check_places(const struct config *config, const char *pid_file)
 
 	err = find_mounts(config, config->port, &mounts);
 	if (err) {
-		log_warn("cannot see what is mounted, so not whether the cache lies on a mount of its own: %s",
-			 strerror(-err));
+		log_warn(
+			"cannot see what is mounted, so not whether the cache lies on a mount of its own: %s",
+			strerror(-err));
 		mounts_release(&mounts);
 		return 0;
 	}
@@ -167,7 +172,8 @@ static int check_places(const struct config *config, const char *pid_file)
 
 static int open_tree(struct daemon_tree *tree, const struct config_tree *config)
 {
-	const struct cache_config cache = { .dir = config->cache, .durability = config->durability };
+	const struct cache_config cache = { .dir = config->cache,
+					    .durability = config->durability };
 	struct replicate_config link = { .url = config->upstream, .host = config->host };
 	AUTO_FREE char *why = NULL;
 	int err;
@@ -175,14 +181,15 @@ static int open_tree(struct daemon_tree *tree, const struct config_tree *config)
 	tree->config = config;
 	err = cache_open(&cache, &tree->cache, &why);
 	if (err) {
-		log_error("tree %s: the cache cannot be opened: %s", config->name, why ? why : strerror(-err));
+		log_error("tree %s: the cache cannot be opened: %s", config->name,
+			  why ? why : strerror(-err));
 		return err;
 	}
 	link.cache = tree->cache;
 	err = replicate_start(&link, &tree->replicate, &why);
 	if (err)
-		log_error("tree %s: the link to %s cannot be started: %s", config->name, config->upstream,
-			  why ? why : strerror(-err));
+		log_error("tree %s: the link to %s cannot be started: %s", config->name,
+			  config->upstream, why ? why : strerror(-err));
 	return err;
 }
 
@@ -223,10 +230,14 @@ static int serve_exports(struct daemon *daemon)
 	const struct config *config = daemon->config;
 	AUTO_FREE struct nfsd_export *exports = calloc(config->n_trees, sizeof(*exports));
 	const struct nfsd_config nfsd = {
-		.listen_addr = config->listen_addr, .port = config->port,
-		.allow_unprivileged_ports = config->allow_unprivileged_ports, .no_rpcbind = !config->rpcbind,
-		.exports = exports, .n_exports = config->n_trees,
-		.lookup_wait_us = config->lookup_wait_s * US_PER_S, .read_wait_us = config->read_wait_s * US_PER_S,
+		.listen_addr = config->listen_addr,
+		.port = config->port,
+		.allow_unprivileged_ports = config->allow_unprivileged_ports,
+		.no_rpcbind = !config->rpcbind,
+		.exports = exports,
+		.n_exports = config->n_trees,
+		.lookup_wait_us = config->lookup_wait_s * US_PER_S,
+		.read_wait_us = config->read_wait_s * US_PER_S,
 		.max_connections = config->max_connections,
 	};
 	AUTO_FREE char *why = NULL;
@@ -250,12 +261,14 @@ static void say_ready(struct daemon *daemon)
 	char line[256];
 
 	for (size_t i = 0; i < config->n_trees; i++)
-		log_info("serving %s from %s: tree=%s cache=%s durability=%s%s on %s%s%s:%u", config->trees[i].export,
-			 config->trees[i].upstream, config->trees[i].name, config->trees[i].cache,
+		log_info("serving %s from %s: tree=%s cache=%s durability=%s%s on %s%s%s:%u",
+			 config->trees[i].export, config->trees[i].upstream, config->trees[i].name,
+			 config->trees[i].cache,
 			 config->trees[i].durability == DURABILITY_SYNC ? "sync" : "async",
-			 config->trees[i].is_read_only ? " read_only=yes" : "",
-			 is_six ? "[" : "", config->listen_addr, is_six ? "]" : "", nfsd_port(daemon->nfsd));
-	(void)snprintf(line, sizeof(line), config->n_trees == 1 ? "serving %s" : "serving %s and %zu more",
+			 config->trees[i].is_read_only ? " read_only=yes" : "", is_six ? "[" : "",
+			 config->listen_addr, is_six ? "]" : "", nfsd_port(daemon->nfsd));
+	(void)snprintf(line, sizeof(line),
+		       config->n_trees == 1 ? "serving %s" : "serving %s and %zu more",
 		       config->trees[0].export, config->n_trees - 1);
 	service_ready(&daemon->service, line);
 }
@@ -283,9 +296,11 @@ static void reload_trace(struct daemon *daemon)
 	if (config_init(&config) == 0) {
 		if (config_load(&config, daemon->config->path, true, &errors) == 0) {
 			(void)log_trace(config.trace ? config.trace : "none");	/* was checked when it was read */
-			log_info("SIGHUP: traced from now on: %s", config.trace ? config.trace : "none");
+			log_info("SIGHUP: traced from now on: %s",
+				 config.trace ? config.trace : "none");
 		} else {
-			log_warn("SIGHUP: nothing is changed: %.*s", (int)errors.len, (const char *)errors.data);
+			log_warn("SIGHUP: nothing is changed: %.*s", (int)errors.len,
+				 (const char *)errors.data);
 		}
 		config_release(&config);
 	}
@@ -327,7 +342,8 @@ static int daemon_open(struct daemon *daemon)
 		err = serve_exports(daemon);
 	if (err)
 		return err;
-	daemon->signals = (struct loop_fd){ .fd = service_signal_fd(&daemon->service), .ready = signal_ready };
+	daemon->signals = (struct loop_fd){ .fd = service_signal_fd(&daemon->service),
+					    .ready = signal_ready };
 	err = loop_add(daemon->loop, &daemon->signals, EPOLLIN);
 	if (!err)
 		err = control_start(daemon->control, answer_request, daemon);
@@ -351,7 +367,9 @@ int daemon_run(const struct config *config, bool is_foreground)
 	struct daemon daemon = {
 		.config = config,
 		.started_us = clock_us(),
-		.service = { .name = "izo-nfsd", .is_foreground = is_foreground, .pid_file = config->pid_file },
+		.service = { .name = "izo-nfsd",
+			     .is_foreground = is_foreground,
+			     .pid_file = config->pid_file },
 		.mounts_timer.fire = mounts_fire,
 	};
 	int err, flusher;
@@ -366,8 +384,10 @@ int daemon_run(const struct config *config, bool is_foreground)
 	(void)pthread_mutex_init(&daemon.lock, NULL);	/* cannot fail with default attributes */
 	daemon.is_io_flusher = flusher == 0;
 	if (flusher)
-		log_warn("the kernel does not take us for one that writes pages out (PR_SET_IO_FLUSHER: %s): with "
-			 "little memory and much writing the mount may hang", strerror(-flusher));
+		log_warn(
+			"the kernel does not take us for one that writes pages out (PR_SET_IO_FLUSHER: %s): with "
+			"little memory and much writing the mount may hang",
+			strerror(-flusher));
 	raise_files();
 	daemon.is_locked = lock_memory();
 

@@ -12,7 +12,8 @@
 
 /* What was given; strings are argv's.  It overrides the file, so it is applied when that has been read. */
 struct given {
-	const char *config, *upstream, *cache, *export, *listen, *durability, *pid_file, *control, *trace;
+	const char *config, *upstream, *cache, *export, *listen, *durability, *pid_file, *control,
+		*trace;
 	bool no_rpcbind, allow_unprivileged_ports, is_foreground;
 	struct command_args command;
 };
@@ -30,7 +31,14 @@ struct given {
 		((struct given *)target)->field = true; \
 		return NULL; \
 	}
-TAKE(config) TAKE(upstream) TAKE(cache) TAKE(export) TAKE(listen) TAKE(durability) TAKE(pid_file) TAKE(control)
+TAKE(config)
+TAKE(upstream)
+TAKE(cache)
+TAKE(export)
+TAKE(listen)
+TAKE(durability)
+TAKE(pid_file)
+TAKE(control)
 TAKE(trace)
 FLAG(no_rpcbind) FLAG(allow_unprivileged_ports) FLAG(is_foreground)
 
@@ -88,7 +96,8 @@ static const struct option_row rows[] = {
 static const struct options options = {
 	.program = "izo-nfsd",
 	.usage = "[OPTION]...",
-	.about = "Serve a cached tree over NFS on this machine, connected or not; or talk to the daemon that does.",
+	.about =
+		"Serve a cached tree over NFS on this machine, connected or not; or talk to the daemon that does.",
 	.rows = rows,
 	.n = ARRAY_SIZE(rows),
 };
@@ -101,7 +110,8 @@ static int check_given(const struct given *given)
 		return -EINVAL;
 	}
 	if (given->command.tree && !given->command.command) {
-		fprintf(stderr, "izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --conflicts\n");
+		fprintf(stderr,
+			"izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --conflicts\n");
 		return -EINVAL;
 	}
 	return 0;
@@ -133,9 +143,11 @@ static int apply_options(struct config *config, const struct given *given, struc
 		if (!values[i].value)
 			continue;
 		if (values[i].is_tree)
-			got = config_set_tree(config, values[i].key, values[i].value, values[i].option, errors);
+			got = config_set_tree(config, values[i].key, values[i].value,
+					      values[i].option, errors);
 		else
-			got = config_set(config, values[i].key, values[i].value, values[i].option, errors);
+			got = config_set(config, values[i].key, values[i].value, values[i].option,
+					 errors);
 		if (got)
 			err = got;
 	}
@@ -154,7 +166,8 @@ static int configure(struct config *config, const struct given *given)
 	if (err)
 		return err;
 	buf_init(&errors, 0);
-	err = config_load(config, given->config ? given->config : CONFIG_PATH, given->config != NULL, &errors);
+	err = config_load(config, given->config ? given->config : CONFIG_PATH,
+			  given->config != NULL, &errors);
 	applied = apply_options(config, given, &errors);
 	if (!err)
 		err = applied;

@@ -40,7 +40,8 @@ static bool is_same(const struct sockaddr_storage *one, const struct sockaddr_st
 	if (one->ss_family == AF_INET6) {
 		const struct sockaddr_in6 *a = (const void *)one, *b = (const void *)two;
 
-		return a->sin6_port == b->sin6_port && !memcmp(&a->sin6_addr, &b->sin6_addr, sizeof(a->sin6_addr));
+		return a->sin6_port == b->sin6_port &&
+		       !memcmp(&a->sin6_addr, &b->sin6_addr, sizeof(a->sin6_addr));
 	}
 	const struct sockaddr_in *a = (const void *)one, *b = (const void *)two;
 
@@ -54,8 +55,9 @@ static bool listens_at(int fd, const struct sockaddr_storage *wanted)
 	socklen_t len = sizeof(addr), int_len = sizeof(int);
 	int is_listening = 0;
 
-	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &int_len) == 0 && is_listening &&
-	       getsockname(fd, (struct sockaddr *)&addr, &len) == 0 && is_same(&addr, wanted);
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &int_len) == 0 &&
+	       is_listening && getsockname(fd, (struct sockaddr *)&addr, &len) == 0 &&
+	       is_same(&addr, wanted);
 }
 
 /* The first one that fits of those the manager passed to this process; others are closed. */
@@ -70,7 +72,9 @@ static int find_passed(const struct sockaddr_storage *wanted)
 			(void)fcntl(fd, F_SETFD, FD_CLOEXEC);	/* nothing is executed from here */
 			continue;
 		}
-		log_info("listen: a socket of the service manager's is not used, it is for another address: fd=%d", fd);
+		log_info(
+			"listen: a socket of the service manager's is not used, it is for another address: fd=%d",
+			fd);
 		(void)close(fd);	/* not ours */
 	}
 	(void)unsetenv("LISTEN_PID");

@@ -18,8 +18,8 @@ static void unescape(char *s)
 	char *out = s;
 
 	while (*s) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' &&
-		    s[3] <= '7') {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
+		    s[3] >= '0' && s[3] <= '7') {
 			*out++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
 			s += 4;
 		} else {
@@ -93,7 +93,8 @@ static int add(struct mounts *mounts, const char *point, const char *export, boo
 /*
  * One line: ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [FIELDS]... - TYPE SOURCE SUPER-OPTIONS
  */
-static int take_line(struct mounts *mounts, char *line, uint16_t port, const char *const *exports, size_t n_exports)
+static int take_line(struct mounts *mounts, char *line, uint16_t port, const char *const *exports,
+		     size_t n_exports)
 {
 	char *fields[5], *rest, *point, *type, *source, *options, *export, *save;
 
@@ -120,7 +121,8 @@ static int take_line(struct mounts *mounts, char *line, uint16_t port, const cha
 	for (size_t i = 0; i < n_exports; i++)
 		if (is_at_or_below(export, exports[i]))
 			return add(mounts, point, export,
-				   has_value(options, "local_lock", "all") || has_value(options, "nolock", ""));
+				   has_value(options, "local_lock", "all") ||
+					   has_value(options, "nolock", ""));
 	return 0;
 }
 
@@ -176,7 +178,8 @@ const struct mount *mounts_holding(const struct mounts *mounts, const char *path
 		return NULL;
 	(void)strcpy(left, path);	/* fits, as just seen */
 	while (*left) {
-		size_t slashes = strspn(left, "/"), len = strcspn(left + slashes, "/"), was = strlen(walked);
+		size_t slashes = strspn(left, "/"), len = strcspn(left + slashes, "/"),
+		       was = strlen(walked);
 		const char *name = left + slashes;
 		ssize_t n;
 

@@ -25,23 +25,28 @@ void progress_begin(struct progress *progress, FILE *out)
  */
 static double part_done(const struct progress_at *at)
 {
-	uint64_t records = at->records_done + at->records_left, bytes = at->bytes_done + at->bytes_left;
+	uint64_t records = at->records_done + at->records_left,
+		 bytes = at->bytes_done + at->bytes_left;
 	double by_records = records ? (double)at->records_done / (double)records : 1;
 	double by_bytes = bytes ? (double)at->bytes_done / (double)bytes : 1;
 
 	return MIN(by_records, by_bytes);
 }
 
-void progress_line(char *line, size_t size, const struct progress_at *at, uint64_t elapsed_us, unsigned width)
+void progress_line(char *line, size_t size, const struct progress_at *at, uint64_t elapsed_us,
+		   unsigned width)
 {
 	char done[REPORT_TEXT], all[REPORT_TEXT], speed[REPORT_TEXT], tail[160], bar[BAR_MAX + 1];
 	double part = part_done(at);
-	uint64_t per_s = elapsed_us ? (uint64_t)((double)at->bytes_done * US_PER_S / (double)elapsed_us) : 0;
+	uint64_t per_s =
+		elapsed_us ? (uint64_t)((double)at->bytes_done * US_PER_S / (double)elapsed_us) : 0;
 	int tail_len, bar_len, filled;
 
-	tail_len = snprintf(tail, sizeof(tail), "%3d %%  %" PRIu64 " of %" PRIu64 " records  %s of %s  %s/s",
-			    (int)(part * 100), at->records_done, at->records_done + at->records_left,
-			    report_bytes(done, at->bytes_done), report_bytes(all, at->bytes_done + at->bytes_left),
+	tail_len = snprintf(tail, sizeof(tail),
+			    "%3d %%  %" PRIu64 " of %" PRIu64 " records  %s of %s  %s/s",
+			    (int)(part * 100), at->records_done,
+			    at->records_done + at->records_left, report_bytes(done, at->bytes_done),
+			    report_bytes(all, at->bytes_done + at->bytes_left),
 			    report_bytes(speed, per_s));
 	bar_len = MIN((int)width - tail_len - 4, BAR_MAX);
 	if (bar_len < BAR_MIN) {

@@ -27,6 +27,7 @@ void progress_show(struct progress *progress, const struct progress_at *at);
 void progress_end(struct progress *progress);
 
 /* The line as it is shown, cut to width columns (without the newline); for progress_show() and tests. */
-void progress_line(char *line, size_t size, const struct progress_at *at, uint64_t elapsed_us, unsigned width);
+void progress_line(char *line, size_t size, const struct progress_at *at, uint64_t elapsed_us,
+		   unsigned width);
 
 #endif

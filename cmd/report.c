@@ -28,7 +28,8 @@ const char *report_age(char text[REPORT_TEXT], uint64_t s)
 	else if (s < 3600)
 		(void)snprintf(text, REPORT_TEXT, "%" PRIu64 " min", s / 60);
 	else if (s < 48 * 3600)
-		(void)snprintf(text, REPORT_TEXT, "%" PRIu64 " h %" PRIu64 " min", s / 3600, s / 60 % 60);
+		(void)snprintf(text, REPORT_TEXT, "%" PRIu64 " h %" PRIu64 " min", s / 3600,
+			       s / 60 % 60);
 	else
 		(void)snprintf(text, REPORT_TEXT, "%" PRIu64 " days", s / 86400);
 	return text;
@@ -58,7 +59,8 @@ static void print_clean(FILE *out, const char *s)
 static void print_link(FILE *out, const json_t *tree)
 {
 	const char *reason = report_text(tree, "reason");
-	uint64_t probe_in_s = report_number(tree, "probe_in_s"), theirs = report_number(tree, "upstream_position");
+	uint64_t probe_in_s = report_number(tree, "probe_in_s"),
+		 theirs = report_number(tree, "upstream_position");
 	char age[REPORT_TEXT];
 
 	fprintf(out, "  link       %s for %s", report_text(tree, "state"),
@@ -83,8 +85,9 @@ static void print_waiting(FILE *out, const json_t *tree)
 	char bytes[REPORT_TEXT], age[REPORT_TEXT];
 
 	if (records)
-		fprintf(out, "  waiting    %" PRIu64 " records, %s of content, the oldest for %s%s\n", records,
-			report_bytes(bytes, report_number(tree, "bytes")),
+		fprintf(out,
+			"  waiting    %" PRIu64 " records, %s of content, the oldest for %s%s\n",
+			records, report_bytes(bytes, report_number(tree, "bytes")),
 			report_age(age, report_number(tree, "oldest_s")),
 			json_is_true(json_object_get(tree, "replaying")) ? "; being replayed" : "");
 	else
@@ -113,11 +116,13 @@ static void print_tree(FILE *out, const json_t *tree)
 	}
 	print_link(out, tree);
 	print_waiting(out, tree);
-	fprintf(out, "  cache      %s: %" PRIu64 " objects, %" PRIu64 " with content, %s\n", report_text(tree, "cache"),
-		report_number(tree, "objects"), report_number(tree, "contents"),
+	fprintf(out, "  cache      %s: %" PRIu64 " objects, %" PRIu64 " with content, %s\n",
+		report_text(tree, "cache"), report_number(tree, "objects"),
+		report_number(tree, "contents"),
 		report_bytes(bytes, report_number(tree, "content_bytes")));
 	if (conflicts)
-		fprintf(out, "  conflicts  %" PRIu64 "; izo-nfsd --conflicts lists them\n", conflicts);
+		fprintf(out, "  conflicts  %" PRIu64 "; izo-nfsd --conflicts lists them\n",
+			conflicts);
 	else
 		fprintf(out, "  conflicts  none\n");
 }
@@ -128,9 +133,9 @@ void report_status(FILE *out, const json_t *status)
 	const json_t *one;
 	size_t i;
 
-	fprintf(out, "izo-nfsd %s, pid %" PRIu64 ", serving on %s for %s\n", report_text(status, "version"),
-		report_number(status, "pid"), report_text(status, "listen"),
-		report_age(age, report_number(status, "uptime_s")));
+	fprintf(out, "izo-nfsd %s, pid %" PRIu64 ", serving on %s for %s\n",
+		report_text(status, "version"), report_number(status, "pid"),
+		report_text(status, "listen"), report_age(age, report_number(status, "uptime_s")));
 	json_array_foreach(json_object_get(status, "trees"), i, one)
 		print_tree(out, one);
 	json_array_foreach(json_object_get(status, "mounts"), i, one) {

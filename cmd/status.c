@@ -139,9 +139,9 @@ static json_t *mounts_json(struct daemon *daemon, json_t *warnings)
 		(void)json_array_append_new(mounts, json_pack("{s:o, s:o, s:b}", "point", text(mount->point),
 				"export", text(mount->export), "local_lock", mount->is_local_lock));
 		if (!mount->is_local_lock)
-			warn(warnings, "%s is mounted without nolock: programs that lock files there hang for ever; "
-			     "unmount it and mount it again with -o nolock (nfsmount.conf.d/izo.conf does that)",
-			     mount->point);
+			warn(warnings, "%s is mounted without nolock: programs that lock files there "
+			     "hang for ever; unmount it and mount it again with -o nolock "
+			     "(nfsmount.conf.d/izo.conf does that)", mount->point);
 	}
 	pthread_mutex_unlock(&daemon->lock);
 	return mounts;
@@ -165,8 +165,9 @@ json_t *status_json(struct daemon *daemon, const struct daemon_tree *only)
 	}
 	mounts = mounts_json(daemon, warnings);
 	if (!daemon->is_io_flusher)
-		warn(warnings, "the kernel did not take the daemon for one that writes pages out (PR_SET_IO_FLUSHER, "
-		     "needs CAP_SYS_RESOURCE): with little memory and much writing the mount may hang");
+		warn(warnings, "the kernel did not take the daemon for one that writes pages out "
+		     "(PR_SET_IO_FLUSHER, needs CAP_SYS_RESOURCE): with little memory and much "
+		     "writing the mount may hang");
 	if (!daemon->is_locked)
 		warn(warnings, "the daemon's memory may be swapped out (mlockall, needs CAP_IPC_LOCK and "
 		     "RLIMIT_MEMLOCK): with little memory the mount may hang");

@@ -54,7 +54,8 @@ static const char *hopeless(const struct sync *sync, const json_t *tree, uint64_
 	if (!strcmp(state, "disconnected") &&
 	    (report_number(tree, "failures") > report_number(before, "failures") ||
 	     now_us - sync->asked_us > LINK_S * US_PER_S))
-		return *report_text(tree, "reason") ? report_text(tree, "reason") : "there is no link";
+		return *report_text(tree, "reason") ? report_text(tree, "reason") :
+						      "there is no link";
 	if (*held && idle_s >= HELD_S)
 		return held;
 	if (idle_s >= STUCK_S)
@@ -72,8 +73,10 @@ static void show(struct sync *sync, const json_t *trees)
 	json_array_foreach(trees, i, tree) {
 		const json_t *before = tree_before(sync, report_text(tree, "name"));
 
-		at.records_done += report_number(tree, "replayed_records") - report_number(before, "replayed_records");
-		at.bytes_done += report_number(tree, "replayed_bytes") - report_number(before, "replayed_bytes");
+		at.records_done += report_number(tree, "replayed_records") -
+				   report_number(before, "replayed_records");
+		at.bytes_done += report_number(tree, "replayed_bytes") -
+				 report_number(before, "replayed_bytes");
 		at.records_left += report_number(tree, "records");
 		at.bytes_left += report_number(tree, "bytes");
 	}
@@ -111,8 +114,11 @@ static bool look(struct sync *sync, const json_t *status, int *ret_status)
 		return false;
 	progress_end(&sync->progress);
 	if (conflicts)
-		fprintf(stderr, "izo-nfsd: everything is replayed; %" PRIu64 " conflicts wait, izo-nfsd --conflicts lists "
-			"them\n", conflicts);
+		fprintf(stderr,
+			"izo-nfsd: everything is replayed; %" PRIu64
+			" conflicts wait, izo-nfsd --conflicts lists "
+			"them\n",
+			conflicts);
 	*ret_status = EXIT_SUCCESS;
 	return true;
 }
@@ -123,7 +129,8 @@ static int get_status(struct sync *sync, json_t **ret_status, char **ret_why)
 	int err;
 
 	free(*ret_why);
-	err = ctl_ask(sync->ctl, command_request("status", sync->tree), COMMAND_WAIT_S, &answer, ret_why);
+	err = ctl_ask(sync->ctl, command_request("status", sync->tree), COMMAND_WAIT_S, &answer,
+		      ret_why);
 	if (err)
 		return err;
 	*ret_status = json_incref(json_object_get(answer, "status"));
@@ -142,7 +149,8 @@ static int sync_run(struct sync *sync, int *ret_status, char **ret_why)
 	if (err)
 		return err;
 	free(*ret_why);
-	err = ctl_ask(sync->ctl, command_request("sync", sync->tree), COMMAND_WAIT_S, &answer, ret_why);
+	err = ctl_ask(sync->ctl, command_request("sync", sync->tree), COMMAND_WAIT_S, &answer,
+		      ret_why);
 	if (err)
 		return err;
 	json_decref(answer);

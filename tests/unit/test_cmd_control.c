@@ -79,7 +79,9 @@ static void echo(struct ctl *ctl, const char *text)
 	json_t *got;
 	char *why;
 
-	assert_int_equal(ctl_ask(ctl, json_pack("{s:s, s:s}", "command", "echo", "text", text), 30, &got, &why), 0);
+	assert_int_equal(ctl_ask(ctl, json_pack("{s:s, s:s}", "command", "echo", "text", text), 30,
+				 &got, &why),
+			 0);
 	assert_string_equal(json_string_value(json_object_get(got, "text")), text);
 	json_decref(got);
 }
@@ -109,7 +111,8 @@ static void refuses(void **state)
 
 	(void)state;
 	assert_int_equal(ctl_open(path, &ctl, &why), 0);
-	assert_int_equal(ctl_ask(ctl, json_pack("{s:s}", "command", "dance"), 30, &got, &why), -EREMOTEIO);
+	assert_int_equal(ctl_ask(ctl, json_pack("{s:s}", "command", "dance"), 30, &got, &why),
+			 -EREMOTEIO);
 	assert_string_equal(why, "no such command");
 	free(why);
 	ctl_close(ctl);
@@ -118,7 +121,8 @@ static void refuses(void **state)
 /* Several requests in one packet, the last line in two pieces, and the end of sending at once. */
 static void takes_lines_as_they_come(void **state)
 {
-	static const char first[] = "{\"command\":\"long\"}\nnonsense\n{\"command\":\"ec", second[] = "ho\",\"text\":\"x\"}\n";
+	static const char first[] = "{\"command\":\"long\"}\nnonsense\n{\"command\":\"ec",
+			  second[] = "ho\",\"text\":\"x\"}\n";
 	size_t lines = 0, total = 0;
 	static char data[65536];
 	ssize_t n;
@@ -143,7 +147,8 @@ static void takes_lines_as_they_come(void **state)
 /* Clients that say nothing, say half a line, or take no answers: others are answered all the same. */
 static void hung_clients_cost_nothing(void **state)
 {
-	static const char want[] = "{\"command\":\"long\"}\n{\"command\":\"long\"}\n{\"command\":\"long\"}\n";
+	static const char want[] =
+		"{\"command\":\"long\"}\n{\"command\":\"long\"}\n{\"command\":\"long\"}\n";
 	int fds[40];
 	struct ctl *ctl;
 	char *why;
@@ -298,10 +303,16 @@ static int remove_dir(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH(answers), WITH(refuses), WITH(takes_lines_as_they_come), WITH(hung_clients_cost_nothing),
-		WITH(too_much_is_dropped), WITH(a_second_daemon_is_refused), WITH(is_private),
+		WITH(answers),
+		WITH(refuses),
+		WITH(takes_lines_as_they_come),
+		WITH(hung_clients_cost_nothing),
+		WITH(too_much_is_dropped),
+		WITH(a_second_daemon_is_refused),
+		WITH(is_private),
 		WITH(other_users_are_refused),
-		cmocka_unit_test(no_daemon), cmocka_unit_test(a_stale_socket_is_replaced),
+		cmocka_unit_test(no_daemon),
+		cmocka_unit_test(a_stale_socket_is_replaced),
 		cmocka_unit_test(a_file_in_the_way_stays),
 	};
 

@@ -13,7 +13,8 @@
 #include "base/mem.h"
 #include "cmd/mounts.h"
 
-#define LINE(point, source, options) "36 25 0:45 / " point " rw,relatime shared:9 - nfs " source " rw," options "\n"
+#define LINE(point, source, options) \
+	"36 25 0:45 / " point " rw,relatime shared:9 - nfs " source " rw," options "\n"
 #define SAFE "vers=3,hard,nolock,proto=tcp,mountaddr=127.0.0.1,local_lock=all,addr=127.0.0.1"
 #define UNSAFE "vers=3,hard,proto=tcp,mountaddr=127.0.0.1,local_lock=none,addr=127.0.0.1"
 
@@ -94,7 +95,8 @@ static void holds(void **state)
 	const char *exports[] = { "/imports" };
 	struct mounts mounts;
 
-	snprintf(info, sizeof(info), "36 25 0:45 / %s/mnt rw - nfs localhost:/imports rw,%s\n", dir, SAFE);
+	snprintf(info, sizeof(info), "36 25 0:45 / %s/mnt rw - nfs localhost:/imports rw,%s\n", dir,
+		 SAFE);
 	write_info(path, info);
 	assert_int_equal(mounts_find(&mounts, path, 2049, exports, 1), 0);
 	snprintf(asked, sizeof(asked), "%s/%s", dir, c->path);
@@ -156,9 +158,11 @@ int main(void)
 	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(find_cases); i++)
-		tests[n++] = (struct CMUnitTest){ find_cases[i].name, finds, NULL, NULL, (void *)&find_cases[i] };
+		tests[n++] = (struct CMUnitTest){ find_cases[i].name, finds, NULL, NULL,
+						  (void *)&find_cases[i] };
 	for (size_t i = 0; i < ARRAY_SIZE(holding_cases); i++)
-		tests[n++] = (struct CMUnitTest){ holding_cases[i].name, holds, NULL, NULL, (void *)&holding_cases[i] };
+		tests[n++] = (struct CMUnitTest){ holding_cases[i].name, holds, NULL, NULL,
+						  (void *)&holding_cases[i] };
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_missing_file);
 	return _cmocka_run_group_tests("mounts", tests, n, set_up, tear_down);
 }

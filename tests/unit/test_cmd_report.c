@@ -61,8 +61,8 @@ static void numbers(void **state)
 
 static void names_cannot_write_to_the_terminal(void **state)
 {
-	json_t *conflicts = json_pack("[{s:s, s:i, s:s, s:s}]", "tree", "t", "when_s", 1, "path", "a\033[2Jb",
-				      "what", "w\nx");
+	json_t *conflicts = json_pack("[{s:s, s:i, s:s, s:s}]", "tree", "t", "when_s", 1, "path",
+				      "a\033[2Jb", "what", "w\nx");
 	char *data;
 	size_t len;
 	FILE *out = open_memstream(&data, &len);
@@ -94,7 +94,8 @@ static void progress_fits(void **state)
 /* All bytes sent is not all done while empty files wait, nor the other way round. */
 static void progress_shows_the_part_behind(void **state)
 {
-	const struct progress_at files = { 1, 3, 100, 0 }, content = { 3, 0, 50, 50 }, nothing = { 0 };
+	const struct progress_at files = { 1, 3, 100, 0 }, content = { 3, 0, 50, 50 },
+				 nothing = { 0 };
 	char line[201];
 
 	(void)state;
@@ -112,7 +113,8 @@ int main(void)
 	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(exit_cases); i++)
-		tests[n++] = (struct CMUnitTest){ exit_cases[i].name, exits, NULL, NULL, (void *)&exit_cases[i] };
+		tests[n++] = (struct CMUnitTest){ exit_cases[i].name, exits, NULL, NULL,
+						  (void *)&exit_cases[i] };
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(numbers);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(names_cannot_write_to_the_terminal);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(progress_fits);

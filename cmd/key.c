@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cmd/key.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+
+/* ---- the keys ---- */
+
+#define D(field) offsetof(struct config, field)
+const struct key key_daemon[KEY_DAEMON_N] = {
+	{ "listen",			KIND_LISTEN,	 D(listen_addr) },
+	{ "rpcbind",			KIND_BOOL,	 D(rpcbind) },
+	{ "allow_unprivileged_ports",	KIND_BOOL,	 D(allow_unprivileged_ports) },
+	{ "allow_remote",		KIND_BOOL,	 D(allow_remote) },
+	{ "durability",			KIND_DURABILITY, D(durability) },
+	{ "control",			KIND_PATH,	 D(control) },
+	{ "pid_file",			KIND_PATH,	 D(pid_file) },
+	{ "trace",			KIND_TRACE,	 D(trace) },
+	{ "lookup_wait_s",		KIND_COUNT,	 D(lookup_wait_s), 1, 60 },
+	{ "read_wait_s",		KIND_COUNT,	 D(read_wait_s), 1, 600 },
+	{ "max_connections",		KIND_COUNT,	 D(max_connections), 1, 65535 },
+};
+#undef D
+
+#define T(field) offsetof(struct config_tree, field)
+const struct key key_tree[KEY_TREE_N] = {
+	{ "upstream",	KIND_URL,	 T(upstream) },
+	{ "cache",	KIND_PATH,	 T(cache) },
+	{ "export",	KIND_PATH,	 T(export) },
+	{ "read_only",	KIND_BOOL,	 T(is_read_only) },
+	{ "durability",	KIND_DURABILITY, T(durability) },
+	{ "host",	KIND_HOST,	 T(host) },
+};
+#undef T
+
+/* ---- values ---- */
+
+static int replace(char **text, const char *value, size_t len)
+{
+	char *copy = strndup(value, len);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*text);
+	*text = copy;
+	return 0;
+}
+
+static int parse_bool(const char *value, bool *ret)
+{
+	static const char *const yes[] = { "yes", "true", "on", "1" };
+	static const char *const no[] = { "no", "false", "off", "0" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
+		if (!strcasecmp(value, yes[i]) || !strcasecmp(value, no[i])) {
+			*ret = !strcasecmp(value, yes[i]);
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int parse_count(const char *value, unsigned min, unsigned max, unsigned *ret)
+{
+	unsigned long n;
+	char *end;
+
+	if (!isdigit((unsigned char)*value))
+		return -EINVAL;
+	errno = 0;
+	n = strtoul(value, &end, 10);
+	if (errno || *end || n < min || n > max)
+		return -EINVAL;
+	*ret = (unsigned)n;
+	return 0;
+}
+
+/* "127.0.0.1:2049", "[::1]:2049", "127.0.0.1" */
+static int parse_listen(const char *value, char **addr, uint16_t *port)
+{
+	const char *host = value, *end = value + strcspn(value, ":"), *rest;
+	struct in6_addr six;
+	struct in_addr four;
+	unsigned number = *port;
+	char text[INET6_ADDRSTRLEN];
+	bool is_six = *value == '[';
+
+	if (is_six) {
+		host = value + 1;
+		end = strchr(host, ']');
+		if (!end)
+			return -EINVAL;
+	}
+	if ((size_t)(end - host) >= sizeof(text))
+		return -EINVAL;
+	memcpy(text, host, (size_t)(end - host));
+	text[end - host] = '\0';
+	if (!is_six && !strcmp(text, "localhost"))
+		(void)strcpy(text, "127.0.0.1");	/* fits */
+	if (is_six ? inet_pton(AF_INET6, text, &six) != 1 : inet_pton(AF_INET, text, &four) != 1)
+		return -EINVAL;
+	rest = is_six ? end + 1 : end;
+	if (*rest && (*rest != ':' || parse_count(rest + 1, 0, UINT16_MAX, &number)))
+		return -EINVAL;
+	*port = (uint16_t)number;
+	return replace(addr, text, strlen(text));
+}
+
+/* Absolute, without "." and "..", slashes at the end taken off: so that two of them can be compared. */
+static int parse_path(const char *value, char **ret)
+{
+	size_t len = strlen(value);
+
+	if (value[0] != '/' || len >= PATH_MAX || strstr(value, "//"))
+		return -EINVAL;
+	for (const char *p = value; (p = strchr(p, '/')); p++) {
+		size_t part = strcspn(p + 1, "/");
+
+		if ((part == 1 && p[1] == '.') || (part == 2 && p[1] == '.' && p[2] == '.'))
+			return -EINVAL;
+	}
+	while (len > 1 && value[len - 1] == '/')
+		len--;
+	return replace(ret, value, len);
+}
+
+static int parse_url(const char *value, char **ret)
+{
+	const char *host = strstr(value, "://");
+
+	if (!host || (strncmp(value, "http:", 5) && strncmp(value, "https:", 6)))
+		return -EINVAL;
+	host += 3;
+	if (!*host || *host == '/' || *host == ':' || strpbrk(host, " \t?#"))
+		return -EINVAL;
+	return replace(ret, value, strlen(value));
+}
+
+static int parse_trace(const char *value, char **ret)
+{
+	uint32_t before = __atomic_load_n(&log_traced, __ATOMIC_RELAXED);
+	int err = log_trace(value);
+
+	__atomic_store_n(&log_traced, before, __ATOMIC_RELAXED);	/* only to see whether it is allowed */
+	return err ? err : replace(ret, value, strlen(value));
+}
+
+static int parse_durability(const char *value, enum durability *ret)
+{
+	if (strcmp(value, "sync") && strcmp(value, "async"))
+		return -EINVAL;
+	*ret = strcmp(value, "sync") ? DURABILITY_ASYNC : DURABILITY_SYNC;
+	return 0;
+}
+
+static int parse_host(const char *value, char **ret)
+{
+	size_t len = strlen(value);
+
+	if (!len || len > 63 || value[0] == '.' || strspn(value, KEY_NAME_CHARS) != len)
+		return -EINVAL;
+	return replace(ret, value, len);
+}
+
+int key_put(const struct key *key, void *base, const char *value)
+{
+	void *field = (char *)base + key->offset;
+
+	switch (key->kind) {
+	case KIND_PATH:
+		return parse_path(value, field);
+	case KIND_URL:
+		return parse_url(value, field);
+	case KIND_BOOL:
+		return parse_bool(value, field);
+	case KIND_COUNT:
+		return parse_count(value, key->min, key->max, field);
+	case KIND_LISTEN:
+		return parse_listen(value, field, &((struct config *)base)->port);
+	case KIND_DURABILITY:
+		return parse_durability(value, field);
+	case KIND_TRACE:
+		return parse_trace(value, field);
+	case KIND_HOST:
+		return parse_host(value, field);
+	}
+	return -EINVAL;
+}
+
+void key_say_allowed(struct buf *out, const struct key *key)
+{
+	static const char *const texts[] = {
+		[KIND_PATH] = "an absolute path without // . or ..",
+		[KIND_URL] = "http://HOST[:PORT]/ or https://HOST[:PORT]/, with or without a path",
+		[KIND_BOOL] = "yes or no",
+		[KIND_LISTEN] =
+			"ADDRESS[:PORT], the address in numbers, as 127.0.0.1:2049 or [::1]:2049",
+		[KIND_DURABILITY] = "sync or async",
+		[KIND_TRACE] =
+			"all, none, or names separated by commas of rpc nfs cache cml link replay pull fetch",
+		[KIND_HOST] = "1 to 63 letters, digits, - _ and ., not a . first",
+	};
+
+	if (key->kind == KIND_COUNT)
+		buf_printf(out, "a number from %u to %u", key->min, key->max);
+	else
+		buf_printf(out, "%s", texts[key->kind]);
+}
+
+const struct key *key_find(const struct key *keys, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(keys[i].name, name))
+			return &keys[i];
+	return NULL;
+}

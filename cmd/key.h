@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * key: the keys of izo-nfsd.conf(5) as a table, and how their values are read.
+ */
+#ifndef CMD_KEY_H
+#define CMD_KEY_H
+
+#include <stddef.h>
+#include "base/buf.h"
+#include "cmd/config.h"
+
+enum key_kind {
+	KIND_PATH,
+	KIND_URL,
+	KIND_BOOL,
+	KIND_COUNT,
+	KIND_LISTEN,
+	KIND_DURABILITY,
+	KIND_TRACE,
+	KIND_HOST,
+};
+
+struct key {
+	const char *name;
+	enum key_kind kind;
+	size_t offset;		/* in struct config, or in struct config_tree */
+	unsigned min, max;	/* of a count */
+};
+
+#define KEY_DAEMON_N 11
+#define KEY_TREE_N 6
+#define KEYS_MAX 32		/* of either section: bits of a mask */
+extern const struct key key_daemon[KEY_DAEMON_N];
+extern const struct key key_tree[KEY_TREE_N];
+
+/* What the names of trees and hosts are made of; not a dot first. */
+#define KEY_NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
+
+const struct key *key_find(const struct key *keys, size_t n, const char *name);
+/*
+ * Put a value into its field of base, a struct config or config_tree.  -EINVAL: not allowed, nothing is changed;
+ * -ENOMEM.
+ */
+int key_put(const struct key *key, void *base, const char *value);
+/* Append what is allowed, as it stands after "allowed: ". */
+void key_say_allowed(struct buf *out, const struct key *key);
+
+#endif
