@@ -56,17 +56,19 @@ struct block *block_new(struct block_pool *pool, size_t need)
 		block->class = class;
 		block->cap = classes[class].cap;
 	}
-	block->charged = NULL;
+	block->charged[0] = block->charged[1] = NULL;
 	block->refs = 1;
 	block->start = block->end = 0;
 	return block;
 }
 
-void block_charge(struct block *block, size_t *counter)
+void block_charge(struct block *block, size_t *counter, size_t *other)
 {
-	assert(!block->charged);
-	block->charged = counter;
+	assert(!block->charged[0]);
+	block->charged[0] = counter;
+	block->charged[1] = other;
 	*counter += block->cap;
+	*other += block->cap;
 }
 
 void block_put(struct block *block)
@@ -78,8 +80,9 @@ void block_put(struct block *block)
 	assert(block->refs > 0);
 	if (--block->refs)
 		return;
-	if (block->charged)
-		*block->charged -= block->cap;
+	for (int i = 0; i < 2; i++)
+		if (block->charged[i])
+			*block->charged[i] -= block->cap;
 	pool = block->pool;
 	if (pool->n_free[block->class] >= classes[block->class].keep) {
 		free(block);

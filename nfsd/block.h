@@ -25,7 +25,7 @@ struct block_pool {
 struct block {
 	struct list node;		/* in the pool, or in a send queue */
 	struct block_pool *pool;
-	size_t *charged;		/* reduced by cap when the block is freed, or NULL */
+	size_t *charged[2];		/* reduced by cap when the block is freed, or NULL */
 	unsigned refs;
 	unsigned class;
 	uint32_t cap;
@@ -41,8 +41,8 @@ void block_pool_release(struct block_pool *pool);
 
 /* A block of at least need bytes, counted once, start and end 0; NULL: no memory, or need > BLOCK_MAX. */
 struct block *block_new(struct block_pool *pool, size_t need);
-/* Let *counter hold the size of this block until it is freed. */
-void block_charge(struct block *block, size_t *counter);
+/* Let both counters hold the size of this block until it is freed. */
+void block_charge(struct block *block, size_t *counter, size_t *other);
 
 static inline struct block *block_get(struct block *block)
 {

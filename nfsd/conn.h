@@ -55,6 +55,7 @@ struct conn {
 	/* sending */
 	struct list tx;			/* blocks */
 	size_t tx_len;			/* bytes in them */
+	size_t read_memory;		/* held by replies that carry data, those of running calls too */
 };
 
 /* Serve a connected socket, which is taken over (closed on failure as well). */

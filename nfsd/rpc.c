@@ -147,13 +147,13 @@ int rpc_bulk(struct rpc_call *call, size_t len)
 {
 	struct nfsd *nfsd = call->nfsd;
 
-	/* One is always allowed, whatever its size: or none might ever run. */
-	if (nfsd->read_memory && nfsd->read_memory + len > nfsd->max_read_memory)
+	/* Each connection may always have one: who takes no replies must not stop the others. */
+	if (call->conn->read_memory && nfsd->read_memory + len > nfsd->max_read_memory)
 		return RPC_LATER;
 	call->bulk = block_new(&nfsd->pool, RPC_BULK_HEAD + len);
 	if (!call->bulk)
 		return -EIO;
-	block_charge(call->bulk, &nfsd->read_memory);
+	block_charge(call->bulk, &nfsd->read_memory, &call->conn->read_memory);
 	call->bulk_len = 0;
 	return 0;
 }
@@ -267,14 +267,14 @@ static int call_run(struct rpc_call *call, struct block *block)
 
 void rpc_run_deferred(struct nfsd *nfsd)
 {
-	struct rpc_call *call;
+	struct rpc_call *call, *next;
 
-	while ((call = list_first(&nfsd->deferred, struct rpc_call, node)) != NULL) {
+	list_each_safe(call, next, &nfsd->deferred, node) {
+		if (call->conn->read_memory && nfsd->read_memory >= nfsd->max_read_memory)
+			continue;
 		list_del(&call->node);
-		if (call_run(call, NULL) == RPC_LATER) {
-			list_prepend(&nfsd->deferred, &call->node);	/* it keeps its turn */
-			return;
-		}
+		if (call_run(call, NULL) == RPC_LATER)
+			list_insert_before(&next->node, &call->node);	/* it keeps its turn */
 	}
 }
 

@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Record marking, slow and broken peers, back-pressure. */
+#include "tests/unit/nfsd_fixture.h"
+#include "base/log.h"
+
+#define MANY 1000
+#define READS 100
+
+static void one_call_one_reply(void **state)
+{
+	int fd = n_connect(*state);
+
+	send_null(fd, 1);
+	expect_null(fd, 1);
+	close(fd);
+}
+
+static void many_calls_in_one_send(void **state)
+{
+	int fd = n_connect(*state);
+	struct call_buf all = nfs_call(0, 0);
+	size_t len = 0;
+
+	for (uint32_t xid = 0; xid < MANY; xid++) {
+		struct call_buf c = nfs_call(xid, NFSPROC3_NULL);
+		size_t one = call_seal(&c);
+
+		memcpy(all.record + len, c.record, one);
+		len += one;
+		free(c.record);
+	}
+	n_send(fd, all.record, len);
+	free(all.record);
+	for (uint32_t xid = 0; xid < MANY; xid++)
+		expect_null(fd, xid);
+	close(fd);
+}
+
+/* Whatever the pieces are that a stream of calls arrives in. */
+static const struct piece_case {
+	const char *name;
+	size_t piece;
+} piece_cases[] = {
+	{ "a byte at a time", 1 },
+	{ "pieces of 3 bytes", 3 },
+	{ "pieces of 67 bytes", 67 },
+	{ "pieces of 1001 bytes", 1001 },
+};
+
+static void stream_in_pieces(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	const struct piece_case *c = n->arg;
+	unsigned char stream[4096];
+	int fd = n_connect(n), other = n_connect(n);
+	size_t len = 0;
+	uint32_t calls = 0;
+
+	for (;; calls++) {
+		struct call_buf call = nfs_call(calls, NFSPROC3_NULL);
+		size_t one = call_seal(&call);
+
+		if (len + one > sizeof(stream)) {
+			free(call.record);
+			break;
+		}
+		memcpy(stream + len, call.record, one);
+		len += one;
+		free(call.record);
+	}
+	for (size_t at = 0; at < len; at += c->piece) {
+		n_send(fd, stream + at, MIN(c->piece, len - at));
+		if (at % 512 < c->piece)
+			assert_served(other);	/* who is slow holds up nobody */
+	}
+	for (uint32_t xid = 0; xid < calls; xid++)
+		expect_null(fd, xid);
+	close(fd);
+	close(other);
+}
+
+/* One call in fragments of these lengths, the rest in the last one. */
+static const struct fragment_case {
+	const char *name;
+	uint32_t lens[6];
+	unsigned n;
+} fragment_cases[] = {
+	{ "two fragments", { 20 }, 1 },
+	{ "fragments of odd lengths", { 1, 3, 7, 2, 5 }, 5 },
+	{ "an empty one first", { 0, 20 }, 2 },
+	{ "an empty one in the middle", { 20, 0, 8 }, 3 },
+	{ "all of it before an empty last one", { UINT32_MAX }, 1 },
+};
+
+static void fragments(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	const struct fragment_case *c = n->arg;
+	struct call_buf call = nfs_call(7, NFSPROC3_NULL);
+	size_t left = call_len(&call) - 4;
+	const unsigned char *p = call.record + 4;
+	int fd = n_connect(n);
+	unsigned char mark[4];
+
+	for (unsigned i = 0; i < c->n; i++) {
+		size_t len = MIN((size_t)c->lens[i], left);
+
+		xdr_store_u32(mark, (uint32_t)len);
+		n_send(fd, mark, sizeof(mark));
+		n_send(fd, p, len);
+		p += len;
+		left -= len;
+	}
+	xdr_store_u32(mark, 0x80000000u | (uint32_t)left);
+	n_send(fd, mark, sizeof(mark));
+	n_send(fd, p, left);
+	expect_null(fd, 7);
+	assert_served(fd);	/* what follows is in step */
+	close(fd);
+	free(call.record);
+}
+
+/* What is no call ends the connection, and that one only. */
+static const struct garbage_case {
+	const char *name;
+	const char *bytes;
+	size_t len;
+} garbage_cases[] = {
+	{ "a record beyond the limit", "\x80\x20\x00\x00", 4 },
+	{ "the longest length there is", "\xff\xff\xff\xff", 4 },
+	{ "an empty record", "\x80\x00\x00\x00", 4 },
+	{ "a header cut short", "\x80\x00\x00\x08\0\0\0\1\0\0\0\0", 12 },
+	{ "a reply", "\x80\x00\x00\x18\0\0\0\1\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 28 },
+	{ "HTTP", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 35 },
+	{ "fragments that sum up beyond the limit", "\x00\x10\x08\x00", 4 },	/* and what is added below */
+	{ "a credential longer than allowed",
+	  "\x80\x00\x00\x24\0\0\0\1\0\0\0\0\0\0\0\2\0\1\x86\xa3\0\0\0\3\0\0\0\0\0\0\0\1\0\0\1\x91\0\0\0\0", 40 },
+};
+
+static void garbage(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	const struct garbage_case *c = n->arg;
+	int fd = n_connect(n), other = n_connect(n);
+
+	n_send(fd, c->bytes, c->len);
+	if (!(c->bytes[0] & 0x80) && !c->bytes[0]) {
+		static const char zeros[0x100800];
+
+		n_send(fd, zeros, sizeof(zeros));
+		n_send(fd, c->bytes, c->len);
+	}
+	n_assert_closed(fd);
+	n_assert_stat(n, dropped, 1);
+	assert_served(other);
+	n_assert_stat(n, connections, 1);
+	close(other);
+}
+
+static void a_break_in_mid_record(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	struct call_buf call = nfs_call(7, NFSPROC3_NULL);
+	size_t len = call_seal(&call);
+	int fd;
+
+	for (size_t part = 1; part < len; part += 5) {
+		fd = n_connect(n);
+		n_send(fd, call.record, part);
+		close(fd);
+	}
+	n_assert_stat(n, connections, 0);
+	assert_int_equal(n_stats(n).dropped, 0);	/* it is nobody's fault */
+	free(call.record);
+	fd = n_connect(n);
+	assert_served(fd);
+	close(fd);
+}
+
+/* ---- long records ---- */
+
+#define IO_MAX (1024u * 1024)
+
+static unsigned char pattern(size_t i)
+{
+	return (unsigned char)(i * 31 + i / 4099);
+}
+
+static void make_file(int fd, const uint8_t *root, uint8_t ret_fh[FH_LEN])
+{
+	struct call_buf c = nfs_call(100, NFSPROC3_CREATE);
+	struct reply r;
+
+	xdr_out_opaque(&c.out, root, FH_LEN);
+	xdr_out_opaque(&c.out, "file", 4);
+	xdr_out_u32(&c.out, UNCHECKED);
+	xdr_out_u32(&c.out, true);
+	xdr_out_u32(&c.out, 0644);
+	for (int i = 0; i < 5; i++)
+		xdr_out_u32(&c.out, 0);
+	call_send(fd, &c);
+	r = n_success(fd, 100);
+	assert_int_equal(xdr_in_u32(&r.in), NFS3_OK);
+	assert_int_equal(xdr_in_u32(&r.in), true);
+	memcpy(ret_fh, xdr_in_opaque(&r.in, FH_LEN).data, FH_LEN);
+	reply_free(&r);
+}
+
+static struct call_buf write_call(uint32_t xid, const uint8_t *fh, uint64_t offset, uint32_t len)
+{
+	struct call_buf c = nfs_call(xid, NFSPROC3_WRITE);
+	unsigned char *p;
+
+	xdr_out_opaque(&c.out, fh, FH_LEN);
+	xdr_out_u64(&c.out, offset);
+	xdr_out_u32(&c.out, len);
+	xdr_out_u32(&c.out, UNSTABLE);
+	xdr_out_u32(&c.out, len);
+	p = xdr_out_extend(&c.out, xdr_padded(len));
+	for (size_t i = 0; i < len; i++)
+		p[i] = pattern((size_t)offset + i);
+	return c;
+}
+
+static void expect_written(int fd, uint32_t xid, uint32_t len)
+{
+	struct reply r = n_success(fd, xid);
+
+	assert_int_equal(xdr_in_u32(&r.in), NFS3_OK);
+	assert_int_equal(xdr_in_u32(&r.in), true);
+	(void)xdr_in_fixed(&r.in, 24);
+	assert_int_equal(xdr_in_u32(&r.in), true);
+	(void)xdr_in_fixed(&r.in, 84);
+	assert_int_equal(xdr_in_u32(&r.in), len);
+	assert_int_equal(xdr_in_u32(&r.in), UNSTABLE);
+	assert_int_equal(xdr_in_fixed(&r.in, 8).len, 8);
+	assert_true(xdr_in_done(&r.in));
+	reply_free(&r);
+}
+
+static void send_read(int fd, uint32_t xid, const uint8_t *fh, uint64_t offset, uint32_t len)
+{
+	struct call_buf c = nfs_call(xid, NFSPROC3_READ);
+
+	xdr_out_opaque(&c.out, fh, FH_LEN);
+	xdr_out_u64(&c.out, offset);
+	xdr_out_u32(&c.out, len);
+	call_send(fd, &c);
+}
+
+static void expect_read(int fd, uint32_t xid, uint64_t offset, uint32_t len)
+{
+	struct reply r = n_success(fd, xid);
+	struct slice data;
+
+	assert_int_equal(xdr_in_u32(&r.in), NFS3_OK);
+	assert_int_equal(xdr_in_u32(&r.in), true);
+	(void)xdr_in_fixed(&r.in, 84);
+	assert_int_equal(xdr_in_u32(&r.in), len);
+	(void)xdr_in_bool(&r.in);
+	data = xdr_in_opaque(&r.in, IO_MAX);
+	assert_int_equal(data.len, len);
+	assert_true(xdr_in_done(&r.in));
+	for (size_t i = 0; i < len; i++) {
+		if (((const unsigned char *)data.data)[i] != pattern((size_t)offset + i))
+			fail_msg("byte %zu of the data at %llu differs", i, (unsigned long long)offset);
+	}
+	reply_free(&r);
+}
+
+/* Several together, so that their arguments lie in blocks that calls hold on to; lengths of all kinds. */
+static void long_records(void **state)
+{
+	static const uint32_t lens[] = { IO_MAX, 1, IO_MAX - 1, 65536, 3, 65535, IO_MAX, 4096, 33000, IO_MAX };
+	struct nfsd_fixture *n = *state;
+	int fd = n_connect(n);
+	uint8_t fh[FH_LEN];
+	uint64_t offset = 0;
+
+	make_file(fd, n->root, fh);
+	for (uint32_t i = 0; i < ARRAY_SIZE(lens); i++) {
+		struct call_buf c = write_call(i, fh, offset, lens[i]);
+
+		call_send(fd, &c);
+		offset += lens[i];
+	}
+	/* The first may wait for the file to be noted as dirty, and so be answered later. */
+	for (uint32_t i = 0; i < ARRAY_SIZE(lens); i++) {
+		struct reply r = n_reply(fd);
+		uint32_t status;
+
+		assert_in_range(r.xid, 0, ARRAY_SIZE(lens) - 1);
+		status = xdr_in_u32(&r.in);
+		assert_int_equal(status, NFS3_OK);
+		reply_free(&r);
+	}
+	offset = 0;
+	for (uint32_t i = 0; i < ARRAY_SIZE(lens); i++) {
+		send_read(fd, i, fh, offset, lens[i]);
+		expect_read(fd, i, offset, lens[i]);
+		offset += lens[i];
+	}
+	close(fd);
+}
+
+static void a_long_record_in_fragments(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	int fd = n_connect(n);
+	uint8_t fh[FH_LEN];
+	struct call_buf c;
+	const unsigned char *p;
+	size_t left;
+
+	make_file(fd, n->root, fh);
+	c = write_call(8, fh, 0, IO_MAX);
+	p = c.record + 4;
+	left = call_len(&c) - 4;
+	for (size_t len = 1; left; len = len * 3 + 1) {
+		size_t part = MIN(len, left);
+		unsigned char mark[4];
+
+		xdr_store_u32(mark, (part == left ? 0x80000000u : 0) | (uint32_t)part);
+		n_send(fd, mark, sizeof(mark));
+		n_send(fd, p, part);
+		p += part;
+		left -= part;
+	}
+	free(c.record);
+	expect_written(fd, 8, IO_MAX);
+	send_read(fd, 9, fh, 0, IO_MAX);
+	expect_read(fd, 9, 0, IO_MAX);
+	close(fd);
+}
+
+/* Who does not take replies is not listened to any more, and costs little; the others are served. */
+static void a_peer_that_takes_no_replies(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	int fd = n_connect(n), other = n_connect(n);
+	uint8_t fh[FH_LEN];
+	struct call_buf c;
+	uint64_t calls;
+
+	make_file(fd, n->root, fh);
+	c = write_call(8, fh, 0, IO_MAX);
+	call_send(fd, &c);
+	expect_written(fd, 8, IO_MAX);
+	for (uint32_t xid = 0; xid < READS; xid++)
+		send_read(fd, xid, fh, 0, IO_MAX);
+	for (int i = 0; i < 100; i++)
+		assert_served(other);
+	send_read(other, 5, fh, 0, IO_MAX);
+	expect_read(other, 5, 0, IO_MAX);
+	calls = n_stats(n).proc[NFSPROC3_READ].calls;
+	assert_in_range(calls, 2, 32);	/* what the kernel takes and 8 MiB */
+
+	/* As soon as they are taken it goes on. */
+	for (uint32_t xid = 0; xid < READS; xid++)
+		expect_read(fd, xid, 0, IO_MAX);
+	assert_served(fd);
+	close(fd);
+	close(other);
+}
+
+/* The memory for replies with data is limited, and the limit delays calls only. */
+static void replies_wait_for_memory(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	int fds[8];
+	uint8_t fh[FH_LEN];
+	struct call_buf c;
+
+	n->config.max_read_memory = 1;	/* one at a time */
+	n_start(n);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = n_connect(n);
+	make_file(fds[0], n->root, fh);
+	c = write_call(8, fh, 0, IO_MAX);
+	call_send(fds[0], &c);
+	expect_written(fds[0], 8, IO_MAX);
+	for (uint32_t xid = 0; xid < 20; xid++)
+		for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+			send_read(fds[i], xid, fh, xid * 1000, IO_MAX - 20000);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		for (uint32_t xid = 0; xid < 20; xid++)
+			expect_read(fds[i], xid, xid * 1000, IO_MAX - 20000);
+		close(fds[i]);
+	}
+}
+
+/* ---- who may connect ---- */
+
+static void unprivileged_ports_are_refused(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) }, to;
+	int fd;
+
+	n->config.allow_unprivileged_ports = false;
+	n_start(n);
+	fd = n_connect(n);
+	n_assert_closed(fd);
+	n_assert_stat(n, refused, 1);
+	assert_int_equal(n_stats(n).accepted, 0);
+
+	to = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(nfsd_port(n->nfsd)),
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	if (bindresvport(fd, &from) < 0) {
+		print_message("not root: that privileged ports are served is not tried\n");
+	} else {
+		assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+		assert_served(fd);
+	}
+	close(fd);
+}
+
+static void more_connections_than_allowed(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	int fds[3], fd;
+
+	n->config.max_connections = ARRAY_SIZE(fds);
+	n_start(n);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = n_connect(n);
+		assert_served(fds[i]);
+	}
+	n_assert_closed(n_connect(n));
+	close(fds[0]);
+	n_assert_stat(n, connections, ARRAY_SIZE(fds) - 1);
+	fd = n_connect(n);
+	assert_served(fd);
+	close(fd);
+	for (size_t i = 1; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+}
+
+/* ---- the end ---- */
+
+static void stopping_answers_what_is_under_way(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	int fd = n_connect(n);
+	uint8_t fh[FH_LEN];
+	struct reply r;
+
+	make_file(fd, n->root, fh);
+	n_assert_stat(n, calls_under_way, 0);
+	{
+		struct call_buf c = nfs_call(9, NFSPROC3_MKDIR);
+
+		xdr_out_opaque(&c.out, n->root, FH_LEN);
+		xdr_out_opaque(&c.out, "dir", 3);
+		for (int i = 0; i < 6; i++)
+			xdr_out_u32(&c.out, 0);
+		call_send(fd, &c);
+	}
+	n_assert_stat(n, proc[NFSPROC3_MKDIR].calls + n_stats(n).calls_under_way, 1);
+	n_stop(n);
+	r = n_success(fd, 9);
+	assert_int_equal(xdr_in_u32(&r.in), NFS3_OK);
+	reply_free(&r);
+	n_assert_closed(fd);
+}
+
+/* ---- */
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, n_setup, n_teardown)
+#define TEST_STOPPED(f) cmocka_unit_test_setup_teardown(f, n_setup_stopped, n_teardown)
+
+static int setup_case(void **state)
+{
+	void *arg = *state;
+
+	(void)n_setup(state);
+	((struct nfsd_fixture *)*state)->arg = arg;
+	return 0;
+}
+
+#define CASES(cases, function) \
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) \
+		tests[n++] = (struct CMUnitTest){ cases[i].name, function, setup_case, n_teardown, \
+						  (void *)&cases[i] }
+
+int main(void)
+{
+	struct CMUnitTest tests[64] = {
+		TEST(one_call_one_reply),
+		TEST(many_calls_in_one_send),
+		TEST(a_break_in_mid_record),
+		TEST(long_records),
+		TEST(a_long_record_in_fragments),
+		TEST(a_peer_that_takes_no_replies),
+		TEST_STOPPED(replies_wait_for_memory),
+		TEST_STOPPED(unprivileged_ports_are_refused),
+		TEST_STOPPED(more_connections_than_allowed),
+		TEST(stopping_answers_what_is_under_way),
+	};
+	size_t n = 10;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	CASES(piece_cases, stream_in_pieces);
+	CASES(fragment_cases, fragments);
+	CASES(garbage_cases, garbage);
+	return _cmocka_run_group_tests("conn", tests, n, NULL, NULL);
+}
