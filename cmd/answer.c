@@ -4,12 +4,17 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cache/cml.h"
 #include "cmd/daemon.h"
 #include "cmd/status.h"
 #include "replicate/replicate.h"
+
+#define FOLLOW_S 10		/* for the link to do as it was told */
+#define FOLLOW_LOOK_MS 2
 
 static json_t *refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static json_t *refuse(const char *format, ...)
@@ -42,14 +47,37 @@ static json_t *answer_conflicts(struct daemon *daemon, const struct daemon_tree 
 	return json_pack("{s:b, s:o}", "ok", 1, "conflicts", conflicts);
 }
 
+/*
+ * The link follows on its own thread.  Who gets the answer may rely on it: that nothing is sent any more, or
+ * that what he asks for next is not refused for being offline.
+ */
+static int set_offline(struct daemon_tree *tree, bool is_offline)
+{
+	const struct timespec pause = { 0, FOLLOW_LOOK_MS * 1000000 };
+	uint64_t until_us = clock_us() + FOLLOW_S * US_PER_S;
+	struct replicate_status link = { 0 };
+	int err = replicate_set_offline(tree->replicate, is_offline);
+
+	if (err)
+		return err;
+	for (;;) {
+		replicate_get_status(tree->replicate, &link);
+		if ((link.state == LINK_OFFLINE) == is_offline)
+			return 0;
+		if (clock_us() >= until_us)
+			return -ETIMEDOUT;
+		(void)nanosleep(&pause, NULL);	/* woken early: it looks early */
+	}
+}
+
 static int tree_offline(struct daemon_tree *tree)
 {
-	return replicate_set_offline(tree->replicate, true);
+	return set_offline(tree, true);
 }
 
 static int tree_online(struct daemon_tree *tree)
 {
-	return replicate_set_offline(tree->replicate, false);
+	return set_offline(tree, false);
 }
 
 /* What programs have written and not synced is part of what is to be replayed: log it before anybody counts. */

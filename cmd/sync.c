@@ -16,6 +16,7 @@
 #include "cmd/report.h"
 
 #define LOOK_EVERY_MS 200
+#define SETTLE_S 1		/* a failure sooner may be of something begun before we asked */
 #define LINK_S 30		/* for a link to come up, or to fail */
 #define HELD_S 10		/* without progress, and the daemon says what holds it */
 #define STUCK_S 300		/* without progress, for no reason given */
@@ -46,14 +47,16 @@ static const char *hopeless(const struct sync *sync, const json_t *tree, uint64_
 	const json_t *before = tree_before(sync, report_text(tree, "name"));
 	const char *state = report_text(tree, "state"), *held = report_text(tree, "held");
 	uint64_t idle_s = (now_us - sync->moved_us) / US_PER_S;
+	uint64_t asked_us_ago = now_us - sync->asked_us;
+	bool has_failed = report_number(tree, "failures") > report_number(before, "failures");
 
 	if (*report_text(tree, "failure"))
 		return report_text(tree, "failure");
 	if (!strcmp(state, "offline"))
 		return "it is offline by your word; izo-nfsd --online ends that";
 	if (!strcmp(state, "disconnected") &&
-	    (report_number(tree, "failures") > report_number(before, "failures") ||
-	     now_us - sync->asked_us > LINK_S * US_PER_S))
+	    ((has_failed && asked_us_ago >= SETTLE_S * US_PER_S) ||
+	     asked_us_ago >= LINK_S * US_PER_S))
 		return *report_text(tree, "reason") ? report_text(tree, "reason") :
 						      "there is no link";
 	if (*held && idle_s >= HELD_S)
