@@ -37,6 +37,7 @@ static struct rpc_call *call_new(struct nfsd *nfsd, struct conn *conn)
 	call->rx = call->bulk = NULL;
 	call->rx_held = 0;
 	call->bulk_len = 0;
+	call->is_deferred = false;
 	call->remembered = NULL;
 	conn_get(conn);
 	conn->calls++;
@@ -150,6 +151,8 @@ int rpc_bulk(struct rpc_call *call, size_t len)
 	/* Each connection may always have one: who takes no replies must not stop the others. */
 	if (call->conn->read_memory && nfsd->read_memory + len > nfsd->max_read_memory)
 		return RPC_LATER;
+	if (!call->is_deferred && !list_is_empty(&nfsd->deferred))
+		return RPC_LATER;	/* newer ones must not always be quicker */
 	call->bulk = block_new(&nfsd->pool, RPC_BULK_HEAD + len);
 	if (!call->bulk)
 		return -EIO;
@@ -440,7 +443,9 @@ int rpc_dispatch(struct conn *conn, struct block *block, const unsigned char *da
 		memcpy(call->small, in.p, xdr_in_left(&in));
 		block = NULL;
 	}
-	if (call_run(call, block) == RPC_LATER)
+	if (call_run(call, block) == RPC_LATER) {
+		call->is_deferred = true;
 		list_append(&nfsd->deferred, &call->node);
+	}
 	return 0;
 }

@@ -79,6 +79,7 @@ struct rpc_call {
 	uint32_t bulk_len;		/* bytes of it so far */
 	struct drc_entry *remembered;
 	struct list node;		/* in nfsd->deferred, or the free calls */
+	bool is_deferred;		/* was in nfsd->deferred: it is its turn when it is run again */
 	uint32_t xid;
 	uint64_t start_us;		/* when it arrived */
 	/* What the procedure keeps while it waits.  What it passes to the cache by pointer must lie here or in args. */
