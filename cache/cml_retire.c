@@ -23,6 +23,7 @@
 #include "cache/merge.h"
 #include "cache/object.h"
 #include "cache/record.h"
+#include "cache/stale.h"
 #include "cache/writer.h"
 
 static bool is_done(const struct kml_answer *answer)
@@ -72,8 +73,8 @@ static int retire_names(struct change *change, const struct kml_record *record,
 	return err;
 }
 
-static void learn_version(struct inode_edit *edit, const struct kml_record *record,
-			  const struct kml_answer *answer)
+static int learn_version(struct change *change, struct inode_edit *edit,
+			 const struct kml_record *record, const struct kml_answer *answer)
 {
 	bool is_make = cml_make_of(record) != NULL;
 	bool is_data = is_make || record->body.op == KML_STORE;
@@ -81,16 +82,15 @@ static void learn_version(struct inode_edit *edit, const struct kml_record *reco
 	bool was_done = is_done(answer) || answer->status == KML_RENAMED;
 
 	if (!was_done || (!is_data && !is_attr))
-		return;
-	if (!answer->made_version) {
-		/* Done before, and the version it made is not known any more: ask. */
-		EDIT(edit, is_stale, true);
-		return;
-	}
+		return 0;
+	/* Done before, and the version it made is not known any more? */
+	if (!answer->made_version)
+		return stale_ask(change, edit->inode->ino);
 	if (is_data && answer->made_version > edit->v.data_version)
 		EDIT(edit, data_version, answer->made_version);
 	if (is_attr && answer->made_version > edit->v.attr_version)
 		EDIT(edit, attr_version, answer->made_version);
+	return 0;
 }
 
 /* ---- (2) ---- */
@@ -153,11 +153,12 @@ static int retire_object(struct change *change, uint64_t ino, const struct kml_r
 			 const struct kml_answer *answer)
 {
 	struct inode_edit *edit;
-	int err = 0;
+	int err;
 
 	edit = inode_edit(change, ino, &err);
 	if (!edit)
 		return err == -ESTALE ? 0 : err;
+	err = 0;
 	if (!keeps_marks(record, answer)) {
 		if (edit->v.attr_seq == record->seq)
 			EDIT(edit, attr_seq, 0);
@@ -167,8 +168,8 @@ static int retire_object(struct change *change, uint64_t ino, const struct kml_r
 	/* It may have become another object since: a conflict, or a removed file that got a name again. */
 	if (kml_oid_equal(cml_oid_of(record), edit->v.oid) ||
 	    cml_find_oid(change, cml_oid_of(record)) == ino)
-		learn_version(edit, record, answer);
-	if (record->body.op == KML_STORE)
+		err = learn_version(change, edit, record, answer);
+	if (!err && record->body.op == KML_STORE)
 		err = retire_content(change, edit, record, answer);
 	return err;
 }

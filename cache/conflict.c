@@ -32,6 +32,7 @@
 #include "cache/nameop.h"
 #include "cache/object.h"
 #include "cache/record.h"
+#include "cache/stale.h"
 #include "cache/writer.h"
 
 #define PATH_SIZE 4096
@@ -140,17 +141,6 @@ static int known_add(void *arg, uint64_t dir, struct slice name, const struct na
 static struct slice known_name(const struct known *known)
 {
 	return (struct slice){ known->name, known->len };
-}
-
-int conflict_mark_stale(struct change *change, uint64_t ino)
-{
-	struct inode_edit *edit;
-	int err = 0;
-
-	edit = inode_edit(change, ino, &err);
-	if (edit)
-		EDIT(edit, is_stale, true);
-	return edit || err == -ESTALE ? 0 : err;
 }
 
 /* ---- the record of conflicts ---- */
@@ -382,7 +372,7 @@ static int hand_over(const struct settle *s, const struct known_names *names, ui
 		else
 			err = name_unbind(s->change, known->dir, known_name(known), known->seq);
 		if (!err && !heir)
-			err = conflict_mark_stale(s->change, known->dir);
+			err = stale_ask(s->change, known->dir);
 	}
 	return err;
 }
@@ -472,7 +462,9 @@ static int drop(const struct settle *s)
 
 	/* The directories are marked by cml_retire.c. */
 	if (s->edit && s->edit->v.links_up)
-		EDIT(s->edit, is_stale, true);
+		err = stale_ask(s->change, s->ino);
+	if (err)
+		return err;
 	switch (s->answer->status) {
 	case KML_REFUSED:
 		err = note(s, "%s is refused by the server: %s", what_of(s->record),
@@ -508,7 +500,7 @@ static int in_place_names(struct settle *s, const struct known_names *names)
 	for (unsigned i = 1; i < names->n && !err; i++) {
 		err = name_unbind(change, names->v[i].dir, known_name(&names->v[i]), names->v[i].seq);
 		if (!err)
-			err = conflict_mark_stale(change, names->v[i].dir);
+			err = stale_ask(change, names->v[i].dir);
 	}
 	if (err)
 		return err;

@@ -15,6 +15,7 @@
 #include "cache/db.h"
 #include "cache/dentry.h"
 #include "cache/internal.h"
+#include "cache/stale.h"
 #include "cache/writer.h"
 
 #define DEPTH_MAX 4096
@@ -85,8 +86,7 @@ static int more_dirs(struct change *change, uint64_t dir, int more)
 	if (!edit)
 		return err == -ESTALE ? 0 : err;
 	EDIT(edit, nlink, edit->v.nlink + more);
-	EDIT(edit, is_stale, true);
-	return 0;
+	return stale_ask(change, dir);
 }
 
 /* Would theirs be below itself there?  1, 0, -errno. */
@@ -169,7 +169,8 @@ static int move_over(struct merge *m)
 	return err;
 }
 
-static void take_attr(struct inode_edit *edit, const struct kml_object *object)
+static int take_attr(struct change *change, struct inode_edit *edit,
+		     const struct kml_object *object)
 {
 	if (!edit->v.attr_seq) {
 		EDIT(edit, mode, object->attr.mode);
@@ -179,7 +180,7 @@ static void take_attr(struct inode_edit *edit, const struct kml_object *object)
 	EDIT(edit, data_version, object->data_version);
 	EDIT(edit, attr_version, object->attr_version);
 	/* What is in it there is to be listed; until then ours is shown. */
-	EDIT(edit, is_stale, true);
+	return stale_ask(change, edit->inode->ino);
 }
 
 int conflict_merge(struct change *change, struct inode_edit *edit, const struct kml_record *record,
@@ -203,9 +204,7 @@ int conflict_merge(struct change *change, struct inode_edit *edit, const struct 
 	}
 	if (!m.theirs) {
 		err = conflict_set_oid(change, edit, object->oid);
-		if (!err)
-			take_attr(edit, object);
-		return err;
+		return err ? err : take_attr(change, edit, object);
 	}
 	err = move_over(&m);
 	if (err)
@@ -216,8 +215,7 @@ int conflict_merge(struct change *change, struct inode_edit *edit, const struct 
 		EDIT(m.theirs, uid, edit->v.uid);
 		EDIT(m.theirs, gid, edit->v.gid);
 	}
-	take_attr(m.theirs, object);
 	if (!m.theirs->v.is_listed)
 		EDIT(m.theirs, is_listed, true);
-	return 0;
+	return take_attr(change, m.theirs, object);
 }
