@@ -9,10 +9,16 @@
 #include "cache/apply.h"
 #include "replicate/internal.h"
 
-/* So often a listing of the tree may be overtaken by changes; then they have to wait for the next one. */
+/*
+ * So often a listing of the tree may be overtaken by changes; then they have to wait for the next
+ * one.
+ */
 #define DEEP_OVERTAKEN_MAX 2
 /* So often it may fail though there is a link; then it is left to the next link. */
 #define DEEP_FAILED_MAX 5
+
+/* So often what is stale is looked for without a reason. */
+#define LOOK_US (2 * US_PER_S)
 
 /* ---- the whole tree ---- */
 
@@ -48,9 +54,11 @@ static void deep_done(struct listing *listing, int err)
 		b->is_deep_wanted = b->is_reset = false;
 		b->deep_tries = 0;
 	} else if (++b->deep_tries > DEEP_FAILED_MAX) {
-		log_warn("fetch: the tree cannot be listed as a whole, directories come as they are asked for: %s",
-			 err == LISTING_OVERTAKEN ? "it changes too fast" : listing->request.trouble[0] ?
-			 listing->request.trouble : strerror(-err));
+		log_warn("fetch: the tree cannot be listed as a whole, directories come as they "
+			 "are asked for: %s",
+			 err == LISTING_OVERTAKEN      ? "it changes too fast"
+			 : listing->request.trouble[0] ? listing->request.trouble
+						       : strerror(-err));
 		b->is_deep_wanted = b->is_reset = false;
 	} else {
 		loop_timer_set(r->loop, &b->deep_timer,
@@ -80,7 +88,10 @@ static void slot_free(struct stale_slot *slot)
 	background_kick(slot->background);
 }
 
-/* Once more later: a listing was answered and will be given out again, an object is ours until it is answered. */
+/*
+ * Once more later: a listing was answered and will be given out again, an object is ours until it
+ * is answered.
+ */
 static void slot_failed(struct stale_slot *slot, int err, const char *trouble)
 {
 	struct background *b = slot->background;
@@ -171,10 +182,25 @@ void background_kick(struct background *b)
 			return;
 		if (slot->step == STALE_LISTING || slot->step == STALE_OBJECT)
 			continue;
-		if (!is_old && !apply_next_stale(r->cache, &slot->listing.ino, &slot->oid, &slot->is_dir))
+		if (!is_old &&
+		    !apply_next_stale(r->cache, &slot->listing.ino, &slot->oid, &slot->is_dir))
 			continue;
 		slot_begin(slot);
 	}
+}
+
+/* Not all that becomes stale, or may be asked for at last, comes with an event of ours. */
+static void look_again(struct background *b)
+{
+	loop_timer_set(b->replicate->loop, &b->look_timer, clock_us() + LOOK_US);
+}
+
+static void look_fired(struct loop_timer *timer)
+{
+	struct background *b = container_of(timer, struct background, look_timer);
+
+	look_again(b);
+	background_kick(b);
 }
 
 static void stale_fired(struct loop_timer *timer)
@@ -191,6 +217,7 @@ void background_init(struct background *b, struct replicate *replicate)
 	b->deep.done = deep_done;
 	b->deep_timer.fire = deep_fired;
 	b->stale_timer.fire = stale_fired;
+	b->look_timer.fire = look_fired;
 	for (size_t i = 0; i < STALE_SLOTS; i++) {
 		b->slots[i].background = b;
 		b->slots[i].listing.done = stale_listed;
@@ -200,6 +227,7 @@ void background_init(struct background *b, struct replicate *replicate)
 void background_start(struct background *b)
 {
 	b->is_started = true;
+	look_again(b);
 	background_kick(b);
 }
 
@@ -208,6 +236,7 @@ void background_stop(struct background *b)
 	struct loop *loop = b->replicate->loop;
 
 	b->is_started = false;
+	loop_timer_cancel(loop, &b->look_timer);
 	loop_timer_cancel(loop, &b->deep_timer);
 	loop_timer_cancel(loop, &b->stale_timer);
 	if (b->is_deep_running)

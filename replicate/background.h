@@ -2,9 +2,9 @@
 /*
  * background: what is asked of the upstream without anybody waiting for it.
  *
- * The whole tree's names and attributes, after each start and reset, so that all of it can be listed without a
- * link; and what the cache marked as stale (apply_next_stale()).  Both run beside the slots of fetch.h, so
- * that they never stand in the way of somebody who waits.
+ * The whole tree's names and attributes, after each start and reset, so that all of it can be
+ * listed without a link; and what the cache marked as stale (apply_next_stale()).  Both run
+ * beside the slots of fetch.h, so that they never stand in the way of somebody who waits.
  */
 #ifndef REPLICATE_BACKGROUND_H
 #define REPLICATE_BACKGROUND_H
@@ -31,10 +31,11 @@ struct background {
 	/* replicate thread */
 	bool is_started;
 	bool is_deep_wanted, is_deep_running;
-	bool is_reset;			/* nearly all is stale: the whole tree's listing comes first */
+	bool is_reset; /* nearly all is stale: the whole tree's listing comes first */
 	unsigned deep_tries;
 	struct listing deep;
 	struct loop_timer deep_timer;
+	struct loop_timer look_timer;
 	unsigned stale_tries;		/* failures in a row */
 	struct loop_timer stale_timer;	/* set: no new ones before it fires */
 	struct stale_slot slots[STALE_SLOTS];

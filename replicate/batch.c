@@ -55,12 +55,14 @@ static bool is_store(const struct cml_item *item)
 size_t batch_next_large(const struct batch *batch, size_t from)
 {
 	for (size_t i = from; i < batch->n; i++)
-		if (is_store(&batch->taken->items[i]) && batch->taken->items[i].bytes > BATCH_INLINE)
+		if (is_store(&batch->taken->items[i]) &&
+		    batch->taken->items[i].bytes > BATCH_INLINE)
 			return i;
 	return batch->n;
 }
 
-int batch_read_ranges(int fd, const struct kml_store *store, uint64_t offset, void *data, size_t len)
+int batch_read_ranges(int fd, const struct kml_store *store, uint64_t offset, void *data,
+		      size_t len)
 {
 	unsigned char *to = data;
 	uint64_t before = 0;
@@ -80,7 +82,10 @@ int batch_read_ranges(int fd, const struct kml_store *store, uint64_t offset, vo
 		got = fs_pread_full(fd, to, n, range->offset + skip);
 		if (got < 0)
 			return (int)got;
-		/* The object need not be as long as the file: what is not written at its end is zeros. */
+		/*
+		 * The object need not be as long as the file: what is not written at its end is
+		 * zeros.
+		 */
 		memset(to + got, 0, n - (size_t)got);
 		to += n;
 		len -= n;
@@ -107,8 +112,8 @@ static int read_still(struct cache *cache, struct cml_item *item, struct batch_i
 		to->len = item->bytes;
 		err = FAULT("batch.read");
 		if (!err)
-			err = batch_read_ranges(item->fd, &item->record.body.kml_body_u.store, 0, data,
-						to->len);
+			err = batch_read_ranges(item->fd, &item->record.body.kml_body_u.store, 0,
+						data, to->len);
 		if (err)
 			return err;
 		if (!cml_refresh(cache, item))
@@ -127,7 +132,10 @@ int batch_read_small(struct batch *batch, struct cache *cache)
 
 		if (!is_store(item) || batch->items[i].is_staged)
 			continue;
-		/* Files that have grown since they were taken must not add up to more than a body can hold. */
+		/*
+		 * Files that have grown since they were taken must not add up to more than a body
+		 * can hold.
+		 */
 		if (sum > READ_MAX) {
 			batch->n = i;
 			return 0;

@@ -2,10 +2,12 @@
 /*
  * batch: the records taken from the log, on their way into one replay request (docs/PROTOCOL.md 7).
  *
- * Small contents go inline, large ones are sent ahead (stage.h) and named by their key.  What stands for a
- * store is always one state of its file: it is read, and read again while cml_refresh() says that it changed.
+ * Small contents go inline, large ones are sent ahead (stage.h) and named by their key.  What
+ * stands for a store is always one state of its file: it is read, and read again while
+ * cml_refresh() says that it changed.
  *
- * Threads: one at a time; batch_read_small() and batch_encode() on the worker's, for they read from disk.
+ * Threads: one at a time; batch_read_small() and batch_encode() on the worker's, for they read
+ * from disk.
  */
 #ifndef REPLICATE_BATCH_H
 #define REPLICATE_BATCH_H
@@ -16,7 +18,7 @@
 #include "cache/cml.h"
 
 #define BATCH_RECORDS KML_BATCH_MAX
-#define BATCH_BYTES (8u << 20)		/* of content, inline or not, in one batch; but for the last */
+#define BATCH_BYTES (8u << 20)	/* of content, inline or not, in one batch; but for the last */
 #define BATCH_INLINE (1u << 20)		/* a content up to this goes inline */
 #define BATCH_BODY_MAX (64u << 20)
 
@@ -43,17 +45,22 @@ void batch_free(struct batch *batch);
 /* The next item, from 'from' on, that must be staged: its index, or batch->n. */
 size_t batch_next_large(const struct batch *batch, size_t from);
 /*
- * Read the contents that go inline.  A file that does not keep still ends the batch before it: batch->n gets less, 0 when
- * it is the first.  One that has grown too large meanwhile does so too (it is staged next time).  -ENOMEM, -EIO.
+ * Read the contents that go inline.  A file that does not keep still ends the batch before it:
+ * batch->n gets less, 0 when it is the first.  One that has grown too large meanwhile does so too
+ * (it is staged next time).  -ENOMEM, -EIO.
  */
 int batch_read_small(struct batch *batch, struct cache *cache);
-/* Make the body of the first batch->n records; of fewer (batch->n gets less) when they do not fit. */
+/*
+ * Make the body of the first batch->n records; of fewer (batch->n gets less) when they do not
+ * fit.
+ */
 int batch_encode(struct batch *batch, uint64_t client, const char *host, uint64_t acked);
 
 /*
- * Read len bytes at offset of a store's content: its ranges, one after the other.  What the file does
- * not have is zeros.  0 or -errno.
+ * Read len bytes at offset of a store's content: its ranges, one after the other.  What the file
+ * does not have is zeros.  0 or -errno.
  */
-int batch_read_ranges(int fd, const struct kml_store *store, uint64_t offset, void *data, size_t len);
+int batch_read_ranges(int fd, const struct kml_store *store, uint64_t offset, void *data,
+		      size_t len);
 
 #endif

@@ -33,7 +33,10 @@ static int head_came(struct http_request *request)
 	struct content *content = container_of(request, struct content, request);
 	uint64_t from = content->offset + content->given;
 
-	/* If-Match says the same; but bytes of another version are never to be mixed in, whoever sends them. */
+	/*
+	 * If-Match says the same; but bytes of another version are never to be mixed in, whoever
+	 * sends them.
+	 */
 	if (!request->has_etag)
 		return -EBADMSG;
 	if (request->etag != content->version)
@@ -119,8 +122,8 @@ static void ended(struct http_request *request, int err)
 	if (!err && content->given < content->len)
 		err = -ENODATA;
 	/*
-	 * The upstream breaks off when the file changes while it is sent.  Then the next try finds another version;
-	 * if it was the line after all, the next try goes on from here.
+	 * The upstream breaks off when the file changes while it is sent.  Then the next try
+	 * finds another version; if it was the line after all, the next try goes on from here.
 	 */
 	if ((err == -ECONNRESET || err == -ETIMEDOUT) && was_under_way &&
 	    ++content->tries < CONTENT_TRIES) {

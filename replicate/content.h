@@ -21,7 +21,10 @@ struct content {
 	struct http *http;
 	uint64_t ino, version, offset, len;
 	struct kml_oid oid;
-	/* It is answered; err is what happened: as in http_errno(), or the cache's (-ECANCELED, -ESTALE, -ENOSPC). */
+	/*
+	 * It is answered; err is what happened: as in http_errno(), or the cache's (-ECANCELED,
+	 * -ESTALE, -ENOSPC).
+	 */
 	void (*done)(struct content *content, int err);
 
 	/* the module's */

@@ -160,7 +160,9 @@ static void wish_data(void *arg, uint64_t ino, const struct kml_oid *oid, uint64
 				      .offset = offset, .len = len });
 }
 
-static const struct fetcher fetcher = { .has_link = has_link, .list = wish_list, .data = wish_data };
+static const struct fetcher fetcher = { .has_link = has_link,
+					.list = wish_list,
+					.data = wish_data };
 
 /* Wishes have come. */
 static void take_wishes(struct loop_job *job)

@@ -2,8 +2,9 @@
 /*
  * fetch: what the cache wishes from upstream (cache/fetcher.h), several wishes at once.
  *
- * Wishes come from any thread into a queue; the replicate thread serves them in the order they came, FETCH_SLOTS at
- * a time.  Each is answered once: by what comes, or with -EIO when the link goes or the program ends.
+ * Wishes come from any thread into a queue; the replicate thread serves them in the order they
+ * came, FETCH_SLOTS at a time.  Each is answered once: by what comes, or with -EIO when the link
+ * goes or the program ends.
  */
 #ifndef REPLICATE_FETCH_H
 #define REPLICATE_FETCH_H
@@ -34,7 +35,8 @@ struct fetch {
 	struct list waiting;		/* struct wish */
 	struct fetch_slot slots[FETCH_SLOTS];
 
-	pthread_mutex_t lock;		/* held for moments, with nothing else taken under it but the loop's */
+	pthread_mutex_t
+		lock; /* held for moments, with nothing else taken under it but the loop's */
 	/* under lock */
 	struct list come;		/* struct wish, not seen by the thread yet */
 	bool is_job_posted;

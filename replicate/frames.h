@@ -20,8 +20,8 @@ void frames_init(struct frames *frames);
 void frames_release(struct frames *frames);
 
 /*
- * More bytes: frame() is called for each that is complete.  0, what frame() gave when that is not 0, -EBADMSG for
- * anything that is not frames (too long, or bytes behind the end), -ENOMEM.
+ * More bytes: frame() is called for each that is complete.  0, what frame() gave when that is not
+ * 0, -EBADMSG for anything that is not frames (too long, or bytes behind the end), -ENOMEM.
  */
 int frames_feed(struct frames *frames, const void *data, size_t len,
 		int (*frame)(void *arg, struct slice body), void *arg);

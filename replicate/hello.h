@@ -23,7 +23,10 @@ struct probe {
 	/* the caller's, before probe_start() */
 	struct http *http;
 	uint64_t client;
-	/* err 0: hello and root are filled in.  -EPROTO: whoever answers is not an izo-httpd of ours. */
+	/*
+	 * err 0: hello and root are filled in.  -EPROTO: whoever answers is not an izo-httpd of
+	 * ours.
+	 */
 	void (*done)(struct probe *probe, int err);
 
 	/* results */

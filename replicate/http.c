@@ -16,7 +16,7 @@
 #define ANSWER_LIMIT (64u << 10)
 #define ERROR_TEXT 200			/* so much of an error's body is read */
 #define URL_MAX_LEN 700
-#define USER_TIMEOUT_MS 20000		/* sent and not acknowledged for so long: the path is dead */
+#define USER_TIMEOUT_MS 20000	/* sent and not acknowledged for so long: the path is dead */
 
 /* One socket of curl's in our loop. */
 struct http_socket {
@@ -133,7 +133,8 @@ bool http_is_lost(int err)
 /* ---- curl's callbacks ---- */
 
 /* The number behind the prefix of a header line, ending in 'end'. */
-static bool header_number(const char *line, const char *prefix, const char *end, uint64_t *ret_number)
+static bool header_number(const char *line, const char *prefix, const char *end,
+			  uint64_t *ret_number)
 {
 	size_t len = strlen(prefix);
 	uint64_t number;
@@ -201,7 +202,8 @@ static size_t body_came(char *data, size_t size, size_t n, void *arg)
 		return CURL_WRITEFUNC_ERROR;
 	if (status_errno(request->status)) {
 		if (request->answer.len < ERROR_TEXT)
-			(void)buf_append(&request->answer, data,	/* without it the text is shorter */
+			(void)buf_append(&request->answer,
+					 data, /* without it the text is shorter */
 					 MIN(len, ERROR_TEXT - request->answer.len));
 		return len;
 	}
@@ -381,7 +383,8 @@ static int check_url(const char *url, bool *ret_is_loopback)
 
 	if (!u)
 		return -ENOMEM;
-	if (curl_url_set(u, CURLUPART_URL, url, 0) || curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) ||
+	if (curl_url_set(u, CURLUPART_URL, url, 0) ||
+	    curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) ||
 	    curl_url_get(u, CURLUPART_HOST, &host, 0))
 		goto out;
 	if (strcmp(scheme, "http") && strcmp(scheme, "https"))
@@ -465,7 +468,8 @@ static int make_headers(struct http_request *request)
 	}
 	if (!err && request->body) {
 		snprintf(line, sizeof(line), "Content-Type: %s",
-			 request->content_type ? request->content_type : "application/octet-stream");
+			 request->content_type ? request->content_type
+					       : "application/octet-stream");
 		err = add_header(request, line);
 	}
 	return err;
@@ -482,7 +486,7 @@ static void set_options(struct http *http, struct http_request *request)
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	if (http->is_loopback)
-		curl_easy_setopt(easy, CURLOPT_PROXY, "");	/* a proxy's localhost is another one */
+		curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* a proxy's localhost is another one */
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "izo-nfsd/" IZO_VERSION);
 	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, request->headers);

@@ -2,9 +2,9 @@
 /*
  * http: requests to one upstream: libcurl's multi interface on a loop.
  *
- * A request lives in the caller's struct.  After http_start() gave 0 it is the module's until done()
- * is called, once, or http_cancel() took it back.  head() and sink() see the answer as it comes, and only
- * one with a status of 2xx; they must not start or cancel requests, done() may.
+ * A request lives in the caller's struct.  After http_start() gave 0 it is the module's until
+ * done() is called, once, or http_cancel() took it back.  head() and sink() see the answer as it
+ * comes, and only one with a status of 2xx; they must not start or cancel requests, done() may.
  *
  * Threads: the loop's.  Errors: http_errno() has all that a request can end in.
  */
@@ -57,7 +57,7 @@ struct http_request {
 	uint64_t position;		/* Izo-Position */
 	uint64_t etag;
 	uint64_t range_from;		/* Content-Range: its first byte */
-	struct buf answer;		/* without sink: the body; of an error, the start of its text */
+	struct buf answer; /* without sink: the body; of an error, the start of its text */
 	char trouble[160];		/* done() with err: what happened, for people */
 
 	/* the module's */
@@ -85,11 +85,14 @@ void http_request_release(struct http_request *request);
 
 /*
  * What a request's end means.  code: curl's; status: HTTP's, 0 when none came.
- *	0 2xx | -EINVAL 400 | -EACCES 401, 403 | -ENOENT 404 | -EBADE 409 | -EIDRM 410 | -ESTALE 412 | -EMSGSIZE 413
- *	-ERANGE 416 | -EAGAIN 408, 429, 502, 503, 504 | -ENOSPC 507 | -EREMOTEIO other 5xx | -EPROTO any other status
- * and of curl: -EHOSTUNREACH no such host | -ECONNREFUSED nobody listens | -ETIMEDOUT | -ECONNRESET it broke off
- *	-EKEYREJECTED TLS says no | -ECANCELED a callback of ours stopped it | -ENOMEM | -EINVAL a URL that cannot be
- *	-EPROTO not HTTP | -EIO anything else
+ *	0 2xx | -EINVAL 400 | -EACCES 401, 403 | -ENOENT 404 | -EBADE 409 | -EIDRM 410 |
+ *	-ESTALE 412 | -EMSGSIZE 413 | -ERANGE 416 | -EAGAIN 408, 429, 502, 503, 504 |
+ *	-ENOSPC 507 | -EREMOTEIO other 5xx | -EPROTO any other status
+ * and of curl:
+ *	-EHOSTUNREACH no such host | -ECONNREFUSED nobody listens | -ETIMEDOUT |
+ *	-ECONNRESET it broke off | -EKEYREJECTED TLS says no | -EPROTO not HTTP |
+ *	-ECANCELED a callback of ours stopped it | -EINVAL a URL that cannot be | -ENOMEM |
+ *	-EIO anything else
  */
 int http_errno(CURLcode code, long status);
 /* Does that error say that there is no link (rather than that this one request is no good)? */

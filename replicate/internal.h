@@ -40,8 +40,9 @@ struct replicate {
 	struct probe probe;
 	struct loop_timer probe_timer;
 	enum link_state state;
-	unsigned tries;			/* probes that failed, or links that did not hold, in a row */
+	unsigned tries; /* probes that failed, or links that did not hold, in a row */
 	uint64_t connected_us;
+	bool was_useful; /* this link: records were acknowledged, or the journal came */
 	bool is_stopping;
 	bool was_accepted;		/* once since start */
 	bool was_relisted;		/* since start, for a log that must not be replayed */
@@ -68,7 +69,8 @@ void replicate_probe(struct replicate *r);
 /* Why the log does not drain though there is a link; NULL: nothing holds it. */
 void replicate_hold(struct replicate *r, const char *why);
 void replicate_note_position(struct replicate *r, uint64_t position);
-void replicate_note_replay(struct replicate *r, bool is_replaying, uint64_t records, uint64_t bytes);
+void replicate_note_replay(struct replicate *r, bool is_replaying, uint64_t records,
+			   uint64_t bytes);
 void replicate_note_fetched(struct replicate *r, uint64_t bytes);
 /* The replayer has nothing under way. */
 void replicate_replay_is_idle(struct replicate *r);

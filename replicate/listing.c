@@ -13,7 +13,8 @@ static int give_entries(struct listing *listing)
 	int err = 0;
 
 	if (listing->n)
-		err = apply_listing_add(listing->into, listing->entries, listing->n) ? -ECANCELED : 0;
+		err = apply_listing_add(listing->into, listing->entries, listing->n) ? -ECANCELED
+										     : 0;
 	for (size_t i = 0; i < listing->n; i++)
 		kml_listed_release(&listing->entries[i]);
 	listing->n = 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * listing: one listing on its way from the upstream into the cache (docs/PROTOCOL.md 5, cache/apply.h).
+ * listing: one listing on its way from the upstream into the cache (docs/PROTOCOL.md 5,
+ * cache/apply.h).
  *
  * It is answered to the cache exactly once, by apply_listing_end() or apply_listing_failed(); the
  * exception is a deep one that never began, which nobody waits for.
@@ -27,8 +28,9 @@ struct listing {
 	struct kml_oid oid;
 	bool is_deep;
 	/*
-	 * LISTING_OVERTAKEN: not answered yet, to be started again (or cancelled).  Else it is answered, and err is
-	 * what happened: as in http_errno(), -EBADMSG malformed, -ECANCELED the cache would not have it.
+	 * LISTING_OVERTAKEN: not answered yet, to be started again (or cancelled).  Else it is
+	 * answered, and err is what happened: as in http_errno(), -EBADMSG malformed, -ECANCELED
+	 * the cache would not have it.
 	 */
 	void (*done)(struct listing *listing, int err);
 

@@ -32,7 +32,8 @@ static int take_in(struct pull *pull, uint64_t position)
 	log_debug(LOG_PULL, "pull: entries taken in: n=%zu position=%" PRIu64 " err=%d", pull->n,
 		  position, err);
 	if (err)
-		log_error("pull: the cache does not take in what changed upstream, trying again in %llu s: %s",
+		log_error("pull: the cache does not take in what changed upstream, trying again in "
+			  "%llu s: %s",
 			  CACHE_PAUSE_US / US_PER_S, strerror(-err));
 	drop_entries(pull);
 	return err ? -ECANCELED : 0;
@@ -73,13 +74,17 @@ static void fell_behind(struct pull *pull)
 	uint64_t now = clock_us();
 
 	if (pull->reset_us && now - pull->reset_us < RESET_AGAIN_US) {
-		replicate_event(r, LINK_LOST, "the upstream's journal does not go on from the position it gave");
+		replicate_event(r, LINK_LOST,
+				"the upstream's journal does not go on from the position it gave");
 		return;
 	}
 	pull->reset_us = now;
 	log_info("pull: the upstream's journal does not reach back to position %" PRIu64
 		 ", listing the tree again", apply_position(r->cache));
-	/* The upstream says anew who it is and where it stands; then replicate.c resets the cache and starts us. */
+	/*
+	 * The upstream says anew who it is and where it stands; then replicate.c resets the cache
+	 * and starts us.
+	 */
 	replicate_probe(r);
 }
 
@@ -96,7 +101,11 @@ static void finish_well(struct pull *pull)
 		return;
 	}
 	replicate_note_position(r, position);
-	/* A server that does not wait, or whose clock runs otherwise, must not be asked without end. */
+	r->was_useful = true;
+	/*
+	 * A server that does not wait, or whose clock runs otherwise, must not be asked without
+	 * end.
+	 */
 	if (!had_entries && clock_us() - pull->started_us < EMPTY_PAUSE_US)
 		again_in(pull, EMPTY_PAUSE_US);
 	else
@@ -121,7 +130,8 @@ static void answer_ended(struct http_request *request, int err)
 		return;
 	case -EBADE:
 		replicate_event(r, LINK_REFUSED,
-				"the upstream's journal ends before what this cache has seen of it: it was put back to an older state");
+				"the upstream's journal ends before what this cache has seen of "
+				"it: it was put back to an older state");
 		return;
 	case -ECANCELED:
 		again_in(pull, CACHE_PAUSE_US);

@@ -146,6 +146,7 @@ static void retired(struct work *work)
 		replicate_hold(r, NULL);
 	if (!replay->work_err && n) {
 		replay->tries = 0;
+		r->was_useful = true;
 		replay->max_records = MIN(replay->max_records * SHRINK, (size_t)BATCH_RECORDS);
 		background_kick(&r->background);
 	}
@@ -197,14 +198,16 @@ static void refused(struct replay *replay, int err)
 		hold_text(replay, "the upstream does not accept the records", trouble);
 		if (replay->max_records > 1) {
 			/* In parts, so that only what is really refused stays. */
-			replay->max_records = MAX(MIN(replay->max_records, replay->batch->n) / SHRINK,
-						  (size_t)1);
+			replay->max_records =
+				MAX(MIN(replay->max_records, replay->batch->n) / SHRINK, (size_t)1);
 			is_lasting = false;
 		}
 		break;
 	case -EBADE:
-		hold_text(replay, "the upstream has done these records but no longer knows with what result",
-			  trouble);
+		hold_text(
+			replay,
+			"the upstream has done these records but no longer knows with what result",
+			trouble);
 		break;
 	case -EBADMSG:
 		hold_text(replay, "the upstream's answer to the records is malformed", NULL);
@@ -248,7 +251,10 @@ static void answered(struct http_request *request, int err)
 		refused(replay, err);
 	} else {
 		give_back(replay, backoff(replay, false));
-		/* Before anything else: whether they were done is for the upstream to say, next time. */
+		/*
+		 * Before anything else: whether they were done is for the upstream to say, next
+		 * time.
+		 */
 		(void)replicate_lost_by(replay->replicate, err, request->trouble);
 	}
 }
@@ -289,10 +295,15 @@ static void read_batch(struct work *work)
 						cml_acked(r->cache));
 }
 
-/* The next record's file is written all the time: what stands before it goes now, it and the rest later. */
+/*
+ * The next record's file is written all the time: what stands before it goes now, it and the rest
+ * later.
+ */
 static void hold_for_writer(struct replay *replay)
 {
-	hold_text(replay, "a file is being written all the time and cannot be copied; it goes when it is quiet",
+	hold_text(replay,
+		  "a file is being written all the time and cannot be copied; it goes when it is "
+		  "quiet",
 		  NULL);
 	give_back(replay, backoff(replay, false));
 }
@@ -339,7 +350,8 @@ static void staged(struct stage *stage, int err)
 		give_back(replay, backoff(replay, false));
 		(void)replicate_lost_by(replay->replicate, err, stage->request.trouble);
 	} else {
-		hold_text(replay, "the upstream does not take a large file", stage->request.trouble);
+		hold_text(replay, "the upstream does not take a large file",
+			  stage->request.trouble);
 		give_back(replay, backoff(replay, false));
 	}
 }
@@ -373,8 +385,8 @@ static void run_take(struct work *work)
 
 	replay->work_err = FAULT("replay.take");
 	if (!replay->work_err)
-		replay->work_err = cml_take(replay->replicate->cache, replay->max_records, BATCH_BYTES,
-					    &taken);
+		replay->work_err = cml_take(replay->replicate->cache, replay->max_records,
+					    BATCH_BYTES, &taken);
 	if (replay->work_err || !taken)
 		return;
 	replay->work_err = batch_new(taken, &replay->batch);

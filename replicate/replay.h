@@ -14,10 +14,11 @@
  *	RETIRE		the worker has the cache take in the answers: retire(), retired()
  *	GIVE_BACK	the worker gives the records back: give_back(), given_back()
  *
- * The same records with the same seqs are sent until they are answered; the upstream does them once.
+ * The same records with the same seqs are sent until they are answered; the upstream does them
+ * once.
  *
- * Threads: the replicate thread.  What blocks on the disk (records are taken and retired in transactions, with their
- * fsync; contents are read) runs on the worker, one piece at a time.
+ * Threads: the replicate thread.  What blocks on the disk (records are taken and retired in
+ * transactions, with their fsync; contents are read) runs on the worker, one piece at a time.
  */
 #ifndef REPLICATE_REPLAY_H
 #define REPLICATE_REPLAY_H
@@ -59,7 +60,10 @@ void replay_release(struct replay *replay);
 
 /* forbidden: a constant sentence why nothing is to be replayed, or NULL. */
 void replay_start(struct replay *replay, const char *forbidden);
-/* Give up what is under way; replicate_replay_is_idle() is called when that is done, at once if it is. */
+/*
+ * Give up what is under way; replicate_replay_is_idle() is called when that is done, at once if
+ * it is.
+ */
 void replay_stop(struct replay *replay);
 /* A record was appended. */
 void replay_wake(struct replay *replay);

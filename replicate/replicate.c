@@ -17,8 +17,8 @@
 #include "replicate/internal.h"
 
 /* Sentences for --status; so they say what a person can do. */
-static const char restored_cache[] =
-	"this cache was put back to an older state: the upstream has later changes of it; nothing of its log is replayed";
+static const char restored_cache[] = "this cache was put back to an older state: the upstream has "
+				     "later changes of it; nothing of its log is replayed";
 
 uint32_t replicate_random(void)
 {
@@ -98,7 +98,8 @@ void replicate_get_status(struct replicate *r, struct replicate_status *ret)
 	pthread_mutex_lock(&r->lock);
 	*ret = r->status;
 	ret->since_s = (now - r->since_us) / US_PER_S;
-	ret->probe_in_s = r->probe_at_us > now ? (r->probe_at_us - now + US_PER_S - 1) / US_PER_S : 0;
+	ret->probe_in_s =
+		r->probe_at_us > now ? (r->probe_at_us - now + US_PER_S - 1) / US_PER_S : 0;
 	pthread_mutex_unlock(&r->lock);
 }
 
@@ -143,6 +144,7 @@ static const char *forbidden(const struct replicate *r)
 static void start_all(struct replicate *r)
 {
 	r->connected_us = clock_us();
+	r->was_useful = false;
 	pull_start(&r->pull);
 	fetch_start(&r->fetch);
 	background_start(&r->background);
@@ -161,7 +163,8 @@ static void wait_for_probe(struct replicate *r, bool is_long)
 }
 
 /* A line for each change; of the tries that fail one after the other only the first is news. */
-static void log_step(const struct replicate *r, enum link_state to, enum link_event event, const char *why)
+static void log_step(const struct replicate *r, enum link_state to, enum link_event event,
+		     const char *why)
 {
 	if (r->state != to || (event == LINK_FAILED && !r->tries && to == LINK_DISCONNECTED))
 		log_info("link: %s%s%s", link_state_name(to), why ? ": " : "", why ? why : "");
@@ -183,7 +186,9 @@ void replicate_event(struct replicate *r, enum link_event event, const char *why
 	why = text[0] ? text : NULL;
 	log_step(r, step.state, event, why);
 	if (from == LINK_CONNECTED && step.state != LINK_CONNECTED &&
-	    clock_us() - r->connected_us >= LINK_STEADY_US)
+	    (r->was_useful || clock_us() - r->connected_us >= LINK_STEADY_US))
+		r->tries = 0;
+	if (event == LINK_KICK || event == LINK_USER_ONLINE)
 		r->tries = 0;
 	r->state = step.state;
 	if (step.state != from || (why && step.state == LINK_DISCONNECTED))
@@ -237,9 +242,11 @@ static int check_in(struct replicate *r, const struct hello *hello, const char *
 	int err;
 
 	err = apply_upstream(r->cache, hello->id, hello->position, &r->probe.root);
-	*ret_why = err == -EXDEV ? "this cache belongs to another upstream; give that one's URL, or use another cache directory" :
-		   err == -ESTALE ? "the upstream was put back to an older state than this cache has seen; nothing is exchanged with it" :
-		   "the cache is not able to take the upstream's identity";
+	*ret_why = err == -EXDEV ? "this cache belongs to another upstream; give that one's URL, "
+				   "or use another cache directory"
+		   : err == -ESTALE ? "the upstream was put back to an older state than this cache "
+				      "has seen; nothing is exchanged with it"
+				    : "the cache is not able to take the upstream's identity";
 	if (err)
 		return err;
 	replicate_note_position(r, hello->position);
@@ -295,7 +302,8 @@ static void follow_user(struct replicate *r)
 	if (cml_is_offline(r->cache))
 		replicate_event(r, LINK_USER_OFFLINE, "set offline by the user");
 	else
-		replicate_event(r, LINK_USER_ONLINE, r->state == LINK_OFFLINE ? "connecting" : NULL);
+		replicate_event(r, LINK_USER_ONLINE,
+				r->state == LINK_OFFLINE ? "connecting" : NULL);
 }
 
 static void run_commands(struct loop_job *job)
@@ -363,7 +371,8 @@ static void *replicate_run(void *arg)
 	int err = loop_run(r->loop);
 
 	if (err)
-		log_error("link: the event loop failed, nothing is exchanged with the upstream any more: %s",
+		log_error("link: the event loop failed, nothing is exchanged with the upstream any "
+			  "more: %s",
 			  strerror(-err));
 	return NULL;
 }
@@ -431,7 +440,8 @@ static void say(char **ret_why, const char *format, ...)
 	va_end(args);
 }
 
-int replicate_start(const struct replicate_config *config, struct replicate **ret_replicate, char **ret_why)
+int replicate_start(const struct replicate_config *config, struct replicate **ret_replicate,
+		    char **ret_why)
 {
 	static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 	struct replicate *r;
@@ -471,7 +481,8 @@ int replicate_start(const struct replicate_config *config, struct replicate **re
 
 fail:
 	if (err == -EINVAL)
-		say(ret_why, "'%s' is not the URL of an upstream: it should look like http://HOST:PORT/",
+		say(ret_why,
+		    "'%s' is not the URL of an upstream: it should look like http://HOST:PORT/",
 		    config->url);
 	else
 		say(ret_why, "the link to the upstream cannot be started: %s", strerror(-err));

@@ -2,9 +2,9 @@
 /*
  * replicate: the link between one cache and its upstream: replay, pull, fetch.
  *
- * One thread per cache does all of it on a loop of its own, with libcurl's multi interface; it never
- * blocks on the network.  It implements the cache's fetcher (cache/fetcher.h) and plugs itself in.
- * docs/PROTOCOL.md is what it speaks; docs/ARCHITECTURE.md "The link" has the states.
+ * One thread per cache does all of it on a loop of its own, with libcurl's multi interface; it
+ * never blocks on the network.  It implements the cache's fetcher (cache/fetcher.h) and plugs
+ * itself in. docs/PROTOCOL.md is what it speaks; docs/ARCHITECTURE.md "The link" has the states.
  *
  * Threads: any may call; replicate_start() and replicate_stop() the program's main one.
  */
@@ -33,16 +33,21 @@ struct replicate_config {
 };
 
 /*
- * Start the thread; before the first operation on the cache.  An upstream that does not answer is no error.
+ * Start the thread; before the first operation on the cache.  An upstream that does not answer is
+ * no error.
  * -EINVAL: not a URL of ours.  *ret_why (may be NULL) gets one sentence for the user, to be freed.
  */
-int replicate_start(const struct replicate_config *config, struct replicate **ret_replicate, char **ret_why);
-/* Ends within about a second, whatever the network does: what is under way is given up, and stays in the log. */
+int replicate_start(const struct replicate_config *config, struct replicate **ret_replicate,
+		    char **ret_why);
+/*
+ * Ends within about a second, whatever the network does: what is under way is given up, and stays
+ * in the log.
+ */
 void replicate_stop(struct replicate *replicate);
 
 /*
- * The user's word.  Durable (cml_set_offline()) when this returns 0; the link follows at once.  May block for a
- * transaction of the cache.
+ * The user's word.  Durable (cml_set_offline()) when this returns 0; the link follows at once.
+ * May block for a transaction of the cache.
  */
 int replicate_set_offline(struct replicate *replicate, bool is_offline);
 /*
@@ -55,7 +60,8 @@ struct replicate_status {
 	enum link_state state;
 	uint64_t since_s;		/* seconds in this state */
 	char reason[256];		/* why it is so, for people; "" when connected */
-	char held[256];			/* why the log does not drain though there is a link; "": nothing holds it */
+	char held[256]; /* why the log does not drain though there is a link; "": nothing holds it
+			 */
 	uint64_t probe_in_s;		/* disconnected: until the next try */
 	uint64_t upstream_position;	/* as last heard; the cache's own: cml.h cache_status() */
 	bool is_replaying;

@@ -249,7 +249,7 @@ static void piece_sent(struct http_request *request, int err)
 	struct stage *stage = container_of(request, struct stage, request);
 
 	if (err == -EBADE) {
-		ask_size(stage);	/* it has less than we thought: it was put back, or cleaned up */
+		ask_size(stage); /* it has less than we thought: it was put back, or cleaned up */
 		return;
 	}
 	if (err) {

@@ -2,13 +2,14 @@
 /*
  * stage: one large content, sent ahead in pieces that resume after a break (docs/PROTOCOL.md 8).
  *
- * What is sent is one state of the file.  First it is read as it is; when it was written meanwhile all of it is sent
- * again, STAGE_LIVE times; then a clone or copy of it is made and sent.
+ * What is sent is one state of the file.  First it is read as it is; when it was written
+ * meanwhile all of it is sent again, STAGE_LIVE times; then a clone or copy of it is made and
+ * sent.
  *
- * The key of a staged content is made of the record's seq, its ranges, and the object file's number and ctime: the same
- * again after a restart, as long as nobody wrote to the file, so what had arrived need not be sent again.  A
- * file that was written a moment ago could be written once more within the same tick of its ctime; it gets a
- * random key, which nothing will ever resume.
+ * The key of a staged content is made of the record's seq, its ranges, and the object file's
+ * number and ctime: the same again after a restart, as long as nobody wrote to the file, so what
+ * had arrived need not be sent again.  A file that was written a moment ago could be written once
+ * more within the same tick of its ctime; it gets a random key, which nothing will ever resume.
  *
  * Threads: the loop's; reading runs on the worker.
  */
@@ -31,9 +32,10 @@ struct stage {
 	uint64_t client;
 	struct cml_item *item;
 	/*
-	 * err 0: all of it is there, under stage->key, and item says what it is; an empty key: it is small by now, and
-	 * was not sent.  -EBUSY: the file does not keep still;
-	 * -ECANCELED: after stage_cancel(); -EIO, ...: reading failed, with is_local; else as in http_errno().
+	 * err 0: all of it is there, under stage->key, and item says what it is; an empty key: it
+	 * is small by now, and was not sent.  -EBUSY: the file does not keep still;
+	 * -ECANCELED: after stage_cancel(); -EIO, ...: reading failed, with is_local; else as in
+	 * http_errno().
 	 */
 	void (*done)(struct stage *stage, int err);
 	char key[KML_KEY_MAX + 1];
@@ -60,8 +62,8 @@ void stage_release(struct stage *stage);
 
 void stage_start(struct stage *stage);
 /*
- * Give up.  true: it is over, done() is not called.  false: the worker has it, done(-ECANCELED) will be
- * called when it is through.
+ * Give up.  true: it is over, done() is not called.  false: the worker has it, done(-ECANCELED)
+ * will be called when it is through.
  */
 bool stage_cancel(struct stage *stage);
 

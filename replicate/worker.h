@@ -2,8 +2,8 @@
 /*
  * worker: a thread that does what blocks on the disk, one piece after the other, and tells a loop.
  *
- * Replay needs it: taking and retiring records waits for a transaction with its fsync, and contents are read
- * from disk; meanwhile the replicate thread goes on fetching and pulling.
+ * Replay needs it: taking and retiring records waits for a transaction with its fsync, and
+ * contents are read from disk; meanwhile the replicate thread goes on fetching and pulling.
  *
  * Threads: all calls come from the loop's.
  */
@@ -25,7 +25,10 @@ struct work {
 /* 0 or -errno. */
 int worker_start(struct loop *loop, const char *name, struct worker **ret_worker);
 void worker_post(struct worker *worker, struct work *work);
-/* Runs what was posted, then ends; done() of that is posted to the loop before this returns.  NULL is fine. */
+/*
+ * Runs what was posted, then ends; done() of that is posted to the loop before this returns.
+ * NULL is fine.
+ */
 void worker_stop(struct worker *worker);
 
 #endif

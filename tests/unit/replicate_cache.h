@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * replicate_cache: a double of the cache, as replicate/ sees it: a log in memory, and a note of what was applied.
+ * replicate_cache: a double of the cache, as replicate/ sees it: a log in memory, and a note of
+ * what was applied.
  *
- * It defines the functions of cache/{cml,apply,fetcher}.h, so that nothing of the real cache is linked.
+ * It defines the functions of cache/{cml,apply,fetcher}.h, so that nothing of the real cache is
+ * linked.
  */
 #ifndef TESTS_REPLICATE_CACHE_H
 #define TESTS_REPLICATE_CACHE_H
@@ -79,17 +81,19 @@ struct cache {
 	} while (0)
 
 /* Wait until it holds; with a bound. */
-#define WAIT_FOR(cache, seconds, condition) do { \
-		struct timespec end_; \
-		int timed_out_ = 0; \
-		clock_gettime(CLOCK_REALTIME, &end_); \
-		end_.tv_sec += (seconds); \
-		pthread_mutex_lock(&(cache)->lock); \
-		while (!(condition) && !timed_out_) \
-			timed_out_ = pthread_cond_timedwait(&(cache)->changed, &(cache)->lock, &end_); \
-		pthread_mutex_unlock(&(cache)->lock); \
-		if (timed_out_) \
-			fail_msg("not within %d s: %s", seconds, #condition); \
+#define WAIT_FOR(cache, seconds, condition)                                                        \
+	do {                                                                                       \
+		struct timespec end_;                                                              \
+		int timed_out_ = 0;                                                                \
+		clock_gettime(CLOCK_REALTIME, &end_);                                              \
+		end_.tv_sec += (seconds);                                                          \
+		pthread_mutex_lock(&(cache)->lock);                                                \
+		while (!(condition) && !timed_out_)                                                \
+			timed_out_ =                                                               \
+				pthread_cond_timedwait(&(cache)->changed, &(cache)->lock, &end_);  \
+		pthread_mutex_unlock(&(cache)->lock);                                              \
+		if (timed_out_)                                                                    \
+			fail_msg("not within %d s: %s", seconds, #condition);                      \
 	} while (0)
 
 static struct cache *double_new(void)
@@ -174,7 +178,8 @@ static void item_fill(struct cml_item *item, const struct logged *logged)
 		make->parent = KML_ROOT;
 		make->oid = (struct kml_oid){ CLIENT, logged->seq };
 		snprintf(name, sizeof(name), "dir%llu", (unsigned long long)logged->seq);
-		assert_int_equal(kml_name_set(&make->name, (struct slice){ name, strlen(name) }), 0);
+		assert_int_equal(kml_name_set(&make->name, (struct slice){ name, strlen(name) }),
+				 0);
 		return;
 	}
 	record->body.op = KML_STORE;
@@ -192,7 +197,8 @@ static void item_fill(struct cml_item *item, const struct logged *logged)
 	item->fd = dup(logged->fd);
 }
 
-int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes, struct cml_batch **ret_batch)
+int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes,
+	     struct cml_batch **ret_batch)
 {
 	struct cml_batch *batch = calloc(1, sizeof(*batch));
 	uint64_t bytes = 0;
@@ -260,7 +266,8 @@ bool cml_refresh(struct cache *cache, struct cml_item *item)
 	return has_changed;
 }
 
-int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_answer *answers, size_t n_answers)
+int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_answer *answers,
+	       size_t n_answers)
 {
 	pthread_mutex_lock(&cache->lock);
 	assert_true(n_answers <= batch->n);
@@ -451,11 +458,12 @@ int apply_listing_end(struct apply_listing *listing, int err)
 
 void apply_listing_failed(struct cache *cache, uint64_t ino, int err)
 {
-	LOCKED(cache, cache->lists_failed++, cache->list_err = err, stale_answered(cache, ino, false));
+	LOCKED(cache, cache->lists_failed++, cache->list_err = err,
+	       stale_answered(cache, ino, false));
 }
 
-int apply_content(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset, const void *data,
-		  size_t len)
+int apply_content(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset,
+		  const void *data, size_t len)
 {
 	int err;
 
@@ -470,7 +478,8 @@ int apply_content(struct cache *cache, uint64_t ino, uint64_t version, uint64_t 
 	return 0;
 }
 
-void apply_content_end(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset, int err)
+void apply_content_end(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset,
+		       int err)
 {
 	(void)ino;
 	(void)version;
@@ -495,7 +504,8 @@ int apply_object(struct cache *cache, const struct kml_oid *oid, const struct km
 	return 0;
 }
 
-bool apply_next_stale(struct cache *cache, uint64_t *ret_ino, struct kml_oid *ret_oid, bool *ret_is_dir)
+bool apply_next_stale(struct cache *cache, uint64_t *ret_ino, struct kml_oid *ret_oid,
+		      bool *ret_is_dir)
 {
 	bool found = false;
 

@@ -2,7 +2,8 @@
 /*
  * replicate_upstream: a small upstream in this process that misbehaves when told to.
  *
- * It keeps what was replayed (exactly once by seq), staged contents, and a journal of empty changes.
+ * It keeps what was replayed (exactly once by seq), staged contents, and a journal of empty
+ * changes.
  */
 #ifndef TESTS_REPLICATE_UPSTREAM_H
 #define TESTS_REPLICATE_UPSTREAM_H
@@ -28,11 +29,11 @@
 
 enum misdeed {
 	GOOD,
-	STATUS,			/* answer with that status */
-	GARBAGE,		/* 200 and nonsense */
-	CUT,			/* do it, and close the connection instead of answering */
-	CUT_BODY,		/* take half of the request's body, or send half of the answer's, then close */
-	HANG			/* do not answer before upstream_stop() or the misdeed is taken back */
+	STATUS,	  /* answer with that status */
+	GARBAGE,  /* 200 and nonsense */
+	CUT,	  /* do it, and close the connection instead of answering */
+	CUT_BODY, /* take half of the request's body, or send half of the answer's, then close */
+	HANG	  /* do not answer before upstream_stop() or the misdeed is taken back */
 };
 
 struct upstream {
@@ -84,10 +85,11 @@ struct call {
 	bool is_cut;
 };
 
-static enum MHD_Result answer_bytes(struct MHD_Connection *c, int status, const void *data, size_t len,
-				    const char *header, const char *value)
+static enum MHD_Result answer_bytes(struct MHD_Connection *c, int status, const void *data,
+				    size_t len, const char *header, const char *value)
 {
-	struct MHD_Response *response = MHD_create_response_from_buffer(len, (void *)data, MHD_RESPMEM_MUST_COPY);
+	struct MHD_Response *response =
+		MHD_create_response_from_buffer(len, (void *)data, MHD_RESPMEM_MUST_COPY);
 	enum MHD_Result got;
 
 	if (header)
@@ -173,7 +175,8 @@ static enum MHD_Result answer_list(struct upstream *u, struct MHD_Connection *c,
 	}
 	kml_frame_end(&buf, kml_frame_begin(&buf));
 	snprintf(position, sizeof(position), "%" PRIu64, u->position);
-	got = answer_bytes(c, 200, buf.data, is_half ? buf.len / 2 : buf.len, "Izo-Position", position);
+	got = answer_bytes(c, 200, buf.data, is_half ? buf.len / 2 : buf.len, "Izo-Position",
+			   position);
 	buf_release(&buf);
 	return got;
 }
@@ -263,7 +266,8 @@ static enum MHD_Result answer_content(struct upstream *u, struct MHD_Connection 
 		sender->cut_at = sender->len / 2;
 	response = MHD_create_response_from_callback(sender->len, 4096, send_content, sender, free);
 	MHD_add_response_header(response, "ETag", etag);
-	snprintf(content_range, sizeof(content_range), "bytes %llu-%llu/%" PRIu64, a, b, u->content_len);
+	snprintf(content_range, sizeof(content_range), "bytes %llu-%llu/%" PRIu64, a, b,
+		 u->content_len);
 	if (range)
 		MHD_add_response_header(response, "Content-Range", content_range);
 	got = MHD_queue_response(c, range ? 206 : 200, response);
@@ -296,8 +300,8 @@ static void staged_drop(struct upstream *u, const char *key)
 		}
 }
 
-static enum MHD_Result answer_stage(struct upstream *u, struct MHD_Connection *c, const char *method,
-				    const char *key, struct call *call)
+static enum MHD_Result answer_stage(struct upstream *u, struct MHD_Connection *c,
+				    const char *method, const char *key, struct call *call)
 {
 	const char *offset = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "offset");
 	struct buf *data = staged_find(u, key, !strcmp(method, "PUT"));
@@ -336,7 +340,8 @@ static void do_record(struct upstream *u, const struct kml_record *record)
 		u->done[i].len = content->kml_content_u.bytes.bytes_len;
 		u->done[i].data = malloc(u->done[i].len + 1);
 		if (u->done[i].len)
-			memcpy(u->done[i].data, content->kml_content_u.bytes.bytes_val, u->done[i].len);
+			memcpy(u->done[i].data, content->kml_content_u.bytes.bytes_val,
+			       u->done[i].len);
 	} else if (record->body.op == KML_STORE) {
 		assert_int_equal(content->where, KML_STAGED);
 		staged = staged_find(u, content->kml_content_u.key, false);
@@ -350,7 +355,8 @@ static void do_record(struct upstream *u, const struct kml_record *record)
 	u->n_done++;
 }
 
-static enum MHD_Result answer_replay(struct upstream *u, struct MHD_Connection *c, struct call *call)
+static enum MHD_Result answer_replay(struct upstream *u, struct MHD_Connection *c,
+				     struct call *call)
 {
 	struct kml_answer list[KML_BATCH_MAX];
 	struct kml_answers answers = { .answers = { .answers_val = list } };
@@ -435,8 +441,9 @@ static enum MHD_Result answer(struct upstream *u, struct MHD_Connection *c, cons
 	return got;
 }
 
-static enum MHD_Result handle(void *arg, struct MHD_Connection *c, const char *path, const char *method,
-			      const char *version, const char *data, size_t *len, void **state)
+static enum MHD_Result handle(void *arg, struct MHD_Connection *c, const char *path,
+			      const char *method, const char *version, const char *data,
+			      size_t *len, void **state)
 {
 	struct upstream *u = arg;
 	struct call *call = *state;
@@ -467,7 +474,8 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *c, const char *p
 	return got;
 }
 
-static void completed(void *arg, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code)
+static void completed(void *arg, struct MHD_Connection *c, void **state,
+		      enum MHD_RequestTerminationCode code)
 {
 	struct call *call = *state;
 
@@ -488,10 +496,10 @@ static void upstream_start(struct upstream *u)
 				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 
 	u->is_stopping = false;
-	u->daemon = MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD, 0,
-				     NULL, NULL, handle, u, MHD_OPTION_SOCK_ADDR, &addr,
-				     MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
-				     MHD_OPTION_NOTIFY_COMPLETED, completed, NULL, MHD_OPTION_END);
+	u->daemon = MHD_start_daemon(
+		MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL,
+		handle, u, MHD_OPTION_SOCK_ADDR, &addr, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
+		MHD_OPTION_NOTIFY_COMPLETED, completed, NULL, MHD_OPTION_END);
 	assert_non_null(u->daemon);
 	u->port = MHD_get_daemon_info(u->daemon, MHD_DAEMON_INFO_BIND_PORT)->port;
 	snprintf(u->url, sizeof(u->url), "http://127.0.0.1:%u/", u->port);
@@ -533,8 +541,8 @@ static void upstream_free(struct upstream *u)
 	free(u);
 }
 
-static void misbehave(struct upstream *u, const char *method, const char *prefix, enum misdeed misdeed,
-		      int status, int times)
+static void misbehave(struct upstream *u, const char *method, const char *prefix,
+		      enum misdeed misdeed, int status, int times)
 {
 	pthread_mutex_lock(&u->lock);
 	snprintf(u->wrong.prefix, sizeof(u->wrong.prefix), "%s", prefix);

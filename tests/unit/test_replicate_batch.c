@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A batch's body: inline and staged contents, files that change while they are read.  The log is a double. */
+/*
+ * A batch's body: inline and staged contents, files that change while they are read.  The log is
+ * a double.
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,7 +33,8 @@ bool cml_refresh(struct cache *cache, struct cml_item *item)
 	store->ranges.ranges_val[0].length++;
 	item->bytes++;
 	for (uint64_t i = 0; i < store->size; i++)
-		assert_int_equal(fs_pwrite_all(item->fd, &(char){ (char)('a' + changes % 20) }, 1, i), 0);
+		assert_int_equal(
+			fs_pwrite_all(item->fd, &(char){ (char)('a' + changes % 20) }, 1, i), 0);
 	return true;
 }
 
@@ -104,7 +108,8 @@ static void all_kinds(void **state)
 	set_mkdir(&items[0], 3);
 	set_store(&items[1], 4, "0123456789", 20, (struct kml_range[2]){ { 1, 2 }, { 8, 4 } });
 	set_store(&items[2], 9, "", 0, (struct kml_range[2]){ { 0 } });
-	set_store(&items[3], 12, "large", 5ull << 30, (struct kml_range[2]){ { 1ull << 30, 1ull << 31 } });
+	set_store(&items[3], 12, "large", 5ull << 30,
+		  (struct kml_range[2]){ { 1ull << 30, 1ull << 31 } });
 	assert_int_equal(batch_new(&taken, &batch), 0);
 	assert_int_equal(batch_next_large(batch, 0), 3);
 	assert_int_equal(batch_next_large(batch, 4), 4);
@@ -124,9 +129,11 @@ static void all_kinds(void **state)
 	/* what the object file does not have is zeros */
 	assert_bytes(&got.records.records_val[1], "12" "89\0\0", 6);
 	assert_bytes(&got.records.records_val[2], "", 0);
-	assert_int_equal(got.records.records_val[3].body.kml_body_u.store.content.where, KML_STAGED);
-	assert_string_equal(got.records.records_val[3].body.kml_body_u.store.content.kml_content_u.key,
-			    "key-12");
+	assert_int_equal(got.records.records_val[3].body.kml_body_u.store.content.where,
+			 KML_STAGED);
+	assert_string_equal(
+		got.records.records_val[3].body.kml_body_u.store.content.kml_content_u.key,
+		"key-12");
 	kml_batch_release(&got);
 	batch_free(batch);
 	release(&taken);
@@ -202,7 +209,8 @@ static void ranges_in_pieces(void **state)
 	const struct kml_store *store;
 
 	(void)state;
-	set_store(&item, 1, "xx23456xxxx7890abxx", 30, (struct kml_range[2]){ { 2, 5 }, { 11, 6 } });
+	set_store(&item, 1, "xx23456xxxx7890abxx", 30,
+		  (struct kml_range[2]){ { 2, 5 }, { 11, 6 } });
 	store = &item.record.body.kml_body_u.store;
 	for (size_t at = 0; at < 11; at++) {
 		for (size_t len = 0; len <= 11 - at; len++) {

@@ -188,7 +188,9 @@ static void hellos(void **state)
 		const char *json;
 		int err;
 	} cases[] = {
-		{ "{\"izo\":1,\"id\":\"u\",\"position\":5,\"oldest\":2,\"last_seq\":7,\"host\":\"h\"}", 0 },
+		{ "{\"izo\":1,\"id\":\"u\",\"position\":5,\"oldest\":2,\"last_seq\":7,\"host\":"
+		  "\"h\"}",
+		  0 },
 		{ "{\"izo\":1,\"id\":\"u\",\"position\":0,\"oldest\":1}", 0 },
 		{ "{\"izo\":1,\"id\":\"u\",\"position\":0,\"oldest\":1,\"new\":[1]}", 0 },
 		{ "", -EPROTO },
@@ -199,12 +201,14 @@ static void hellos(void **state)
 		{ "{\"izo\":\"1\",\"id\":\"u\",\"position\":0,\"oldest\":1}", -EPROTO },
 		{ "{\"izo\":1,\"id\":\"\",\"position\":0,\"oldest\":1}", -EPROTO },
 		{ "{\"izo\":1,\"id\":7,\"position\":0,\"oldest\":1}", -EPROTO },
-		{ "{\"izo\":1,\"id\":\"0123456789012345678901234567890123456789\",\"position\":0,\"oldest\":1}",
+		{ "{\"izo\":1,\"id\":\"0123456789012345678901234567890123456789\",\"position\":0,"
+		  "\"oldest\":1}",
 		  -EPROTO },
 		{ "{\"izo\":1,\"id\":\"u\",\"oldest\":1}", -EPROTO },
 		{ "{\"izo\":1,\"id\":\"u\",\"position\":-1,\"oldest\":1}", -EPROTO },
 		{ "{\"izo\":1,\"id\":\"u\",\"position\":1.5,\"oldest\":1}", -EPROTO },
-		{ "{\"izo\":1,\"id\":\"u\",\"position\":0,\"oldest\":1,\"last_seq\":\"x\"}", -EPROTO },
+		{ "{\"izo\":1,\"id\":\"u\",\"position\":0,\"oldest\":1,\"last_seq\":\"x\"}",
+		  -EPROTO },
 	};
 	struct hello hello;
 	const char *why;

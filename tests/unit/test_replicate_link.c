@@ -75,8 +75,10 @@ static void rules(void **state)
 			bool is_leaving = s == LINK_CONNECTED && step.state != LINK_CONNECTED;
 
 			/* only the user ends offline; only a probe makes connected */
-			assert_true(s != LINK_OFFLINE || step.state == LINK_OFFLINE || e == LINK_USER_ONLINE);
-			assert_true(step.state != LINK_CONNECTED || s == LINK_CONNECTED || e == LINK_ACCEPTED);
+			assert_true(s != LINK_OFFLINE || step.state == LINK_OFFLINE ||
+				    e == LINK_USER_ONLINE);
+			assert_true(step.state != LINK_CONNECTED || s == LINK_CONNECTED ||
+				    e == LINK_ACCEPTED);
 			/* who waits is told when the link goes; offline nothing is sent */
 			assert_true(!is_leaving || (step.actions & LINK_DO_ABORT));
 			if (step.state == LINK_OFFLINE)

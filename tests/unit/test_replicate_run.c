@@ -59,7 +59,9 @@ static int setup(void **state)
 
 static void start(struct world *w)
 {
-	struct replicate_config config = { .cache = w->cache, .url = w->upstream->url, .host = "testhost" };
+	struct replicate_config config = { .cache = w->cache,
+					   .url = w->upstream->url,
+					   .host = "testhost" };
 
 	assert_int_equal(replicate_start(&config, &w->replicate, NULL), 0);
 }
@@ -183,7 +185,8 @@ static void refused(void **state)
 		setup(state);
 		w = *state;
 		if (refusal->id)
-			snprintf(w->cache->upstream_id, sizeof(w->cache->upstream_id), "%s", refusal->id);
+			snprintf(w->cache->upstream_id, sizeof(w->cache->upstream_id), "%s",
+				 refusal->id);
 		w->cache->position = refusal->position;
 		misbehave(w->upstream, "", refusal->prefix, refusal->misdeed, refusal->status, -1);
 		double_append(w->cache, false, 0, 0);
@@ -273,7 +276,10 @@ static void journal_that_breaks_off(void **state)
 /* A server in trouble is asked again, but not without end. */
 static void status_500_is_no_hot_loop(void **state)
 {
-	static const char *const prefixes[] = { "/izo/v1/journal", "/izo/v1/replay", "/izo/v1/list", "/izo/v1/object/0000000000000000-0000000000000007" };
+	static const char *const prefixes[] = {
+		"/izo/v1/journal", "/izo/v1/replay", "/izo/v1/list",
+		"/izo/v1/object/0000000000000000-0000000000000007"
+	};
 
 	teardown(state);
 	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
@@ -316,7 +322,8 @@ static void replays_all_kinds(void **state)
 	assert_replayed(w, 7);
 	UNTIL(5, !status(w).is_replaying);
 	assert_int_equal(status(w).replay_records, 7);
-	assert_int_equal(status(w).replay_bytes, 1 + (1u << 20) + (1u << 20) + 1 + (20u << 20) + 300);
+	assert_int_equal(status(w).replay_bytes,
+			 1 + (1u << 20) + (1u << 20) + 1 + (20u << 20) + 300);
 	/* and what comes later goes by itself */
 	double_append(w->cache, false, 0, 0);
 	assert_replayed(w, 8);
@@ -400,7 +407,8 @@ static void replay_is_refused(void **state)
 
 		setup(state);
 		w = *state;
-		misbehave(w->upstream, "POST", "/izo/v1/replay", trouble->misdeed, trouble->status, -1);
+		misbehave(w->upstream, "POST", "/izo/v1/replay", trouble->misdeed, trouble->status,
+			  -1);
 		double_append(w->cache, false, 0, 0);
 		double_append(w->cache, true, 10, 0);
 		connect_now(w);
@@ -442,7 +450,8 @@ static void staging_resumes(void **state)
 	struct world *w = *state;
 
 	double_append(w->cache, true, 30u << 20, 0);
-	usleep(150000);	/* let the file's ctime be of the past, as that of a file found in the log is */
+	usleep(150000); /* let the file's ctime be of the past, as that of a file found in the log
+			   is */
 	misbehave(w->upstream, "PUT", "/izo/v1/stage", CUT_BODY, 0, 1);
 	connect_now(w);
 	assert_replayed(w, 1);
@@ -468,7 +477,8 @@ static void staging_is_refused(void **state)
 
 static void wish(struct world *w, uint64_t version, uint64_t offset, uint64_t len)
 {
-	w->cache->fetcher->data(w->cache->fetcher_arg, 9, &(struct kml_oid){ 0, 9 }, version, offset, len);
+	w->cache->fetcher->data(w->cache->fetcher_arg, 9, &(struct kml_oid){ 0, 9 }, version,
+				offset, len);
 }
 
 static void assert_content(struct world *w, uint64_t offset, uint64_t len)
@@ -599,7 +609,10 @@ static void refreshes_what_is_stale(void **state)
 	assert_int_equal(w->cache->listings, 1);
 }
 
-/* An upstream that says nothing holds up nobody: not a stop, not going offline; each wish is answered once. */
+/*
+ * An upstream that says nothing holds up nobody: not a stop, not going offline; each wish is
+ * answered once.
+ */
 static void hanging_upstream(void **state)
 {
 	struct world *w = *state;
@@ -647,7 +660,9 @@ static void bad_urls(void **state)
 	struct world *w = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(urls); i++) {
-		struct replicate_config config = { .cache = w->cache, .url = urls[i], .host = "testhost" };
+		struct replicate_config config = { .cache = w->cache,
+						   .url = urls[i],
+						   .host = "testhost" };
 		char *why = NULL;
 
 		assert_int_equal(replicate_start(&config, &w->replicate, &why), -EINVAL);
