@@ -70,24 +70,29 @@ static const char *set_pid_file(void *target, const char *value)
 static const char *set_trace(void *target, const char *value)
 {
 	(void)target;
-	return log_trace(value) ? "is not a list of subsystems (http,apply,watch; all; none)" : NULL;
+	return log_trace(value) ? "is not a list of subsystems (http,apply,watch; all; none)" :
+				  NULL;
 }
 
 static const struct option_row rows[] = {
-	{ "listen", 'l', "ADDR:PORT", "where to serve (default " DEFAULT_LISTEN ");\nport 0: any free one, which is told",
+	{ "listen", 'l', "ADDR:PORT",
+	  "where to serve (default " DEFAULT_LISTEN ");\nport 0: any free one, which is told",
 	  set_listen },
-	{ "allow-remote", 0, NULL, "listen on other addresses than loopback ones, although\n"
-				   "there is no TLS: whoever reaches the port may read and\nchange everything",
+	{ "allow-remote", 0, NULL,
+	  "listen on other addresses than loopback ones, although\n"
+	  "there is no TLS: whoever reaches the port may read and\nchange everything",
 	  set_allow_remote },
 	{ "foreground", 'f', NULL, "stay in the foreground and log to stderr", set_foreground },
 	{ "pid-file", 0, "FILE", "write the process id there while it serves", set_pid_file },
-	{ "trace", 0, "SUBSYSTEMS", "log details of http, apply, watch (a list with commas),\nor all", set_trace },
+	{ "trace", 0, "SUBSYSTEMS",
+	  "log details of http, apply, watch (a list with commas),\nor all", set_trace },
 };
 
 static const struct options options = {
 	.program = "izo-httpd",
 	.usage = "[OPTION]... [DIR]",
-	.about = "Exports DIR (default " DEFAULT_DIR ") over HTTP to izo-nfsd, and journals every change in it.",
+	.about = "Exports DIR (default " DEFAULT_DIR
+		 ") over HTTP to izo-nfsd, and journals every change in it.",
 	.rows = rows,
 	.n = ARRAY_SIZE(rows),
 	.max_args = 1,
@@ -121,7 +126,7 @@ static void allow_files(void)
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FILES_MAX)
 		return;
 	limit.rlim_cur = MIN(limit.rlim_max, FILES_MAX);
-	(void)setrlimit(RLIMIT_NOFILE, &limit);	/* fewer connections can be served at a time, then */
+	(void)setrlimit(RLIMIT_NOFILE, &limit);	/* refused: fewer connections at a time, then */
 }
 
 /* A signal came that ends the program. */
@@ -153,8 +158,8 @@ static int settle(struct config *config, struct tree *tree, struct watch *watch)
 	do {
 		is_settled = watch_wait_settled(watch, clock_us() + PROGRESS_US);
 		if (is_terminal)
-			fprintf(stderr, "\rizo-httpd: %s is new, looking at its files: %llu ", config->dir,
-				(unsigned long long)tree_wait(tree, UINT64_MAX, 0));
+			fprintf(stderr, "\rizo-httpd: %s is new, looking at its files: %llu ",
+				config->dir, (unsigned long long)tree_wait(tree, UINT64_MAX, 0));
 		if (clock_us() >= next_extend_us) {
 			service_extend(60);
 			service_status("looking at the files of a new export: %llu so far",
@@ -180,8 +185,8 @@ static void upkeep(struct tree *tree)
 		tree_unlock(tree);
 	}
 	if (err)
-		log_warn("%s: old journal entries stay, trying again in %d min: %s", tree->path, UPKEEP_MS / 60000,
-			 strerror(-err));
+		log_warn("%s: old journal entries stay, trying again in %d min: %s", tree->path,
+			 UPKEEP_MS / 60000, strerror(-err));
 }
 
 static void wait_for_stop(struct config *config, struct tree *tree)
@@ -196,7 +201,8 @@ static void wait_for_stop(struct config *config, struct tree *tree)
 			next_us = clock_us() + UPKEEP_MS * US_PER_MS;
 			continue;
 		}
-		(void)poll(&poller, 1, (int)((next_us - now) / US_PER_MS) + 1);	/* the loop looks why it returned */
+		/* The loop looks why it returned. */
+		(void)poll(&poller, 1, (int)((next_us - now) / US_PER_MS) + 1);
 	}
 }
 
@@ -249,7 +255,8 @@ static int run(struct config *config)
 	service_extend(60);
 	err = apply_recover(tree);
 	if (err) {
-		fail(NULL, "cannot finish what a crash interrupted; make room or mend the disk, then start again", err);
+		fail(NULL, "cannot finish what a crash interrupted; make room or mend the disk, start again",
+		     err);
 		tree_close(tree);
 		return err;
 	}

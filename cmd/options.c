@@ -20,8 +20,9 @@ static void print_row(const struct option_row *row)
 	const char *help = row->help, *end;
 	int n;
 
-	n = printf("  %c%c%c --%s%s%s", row->letter ? '-' : ' ', row->letter ? row->letter : ' ', row->letter ? ',' : ' ',
-		   row->name, row->arg ? " " : "", row->arg ? row->arg : "");
+	n = printf("  %c%c%c --%s%s%s", row->letter ? '-' : ' ', row->letter ? row->letter : ' ',
+		   row->letter ? ',' : ' ', row->name, row->arg ? " " : "",
+		   row->arg ? row->arg : "");
 	if (n > COLUMN - 2) {
 		printf("\n");
 		n = 0;
@@ -48,8 +49,8 @@ static void print_help(const struct options *options)
 
 static int say_usage(const struct options *options)
 {
-	fprintf(stderr, "usage: %s %s\n'%s --help' explains the options\n", options->program, options->usage,
-		options->program);
+	fprintf(stderr, "usage: %s %s\n'%s --help' explains the options\n", options->program,
+		options->usage, options->program);
 	return -EINVAL;
 }
 
@@ -63,7 +64,8 @@ static const struct option_row *find_row(const struct options *options, int got)
 	return NULL;
 }
 
-static void make_tables(const struct options *options, struct option longs[ROWS_MAX + 3], char shorts[3 * ROWS_MAX + 8])
+static void make_tables(const struct options *options, struct option longs[ROWS_MAX + 3],
+			char shorts[3 * ROWS_MAX + 8])
 {
 	size_t i, at;
 
@@ -71,7 +73,8 @@ static void make_tables(const struct options *options, struct option longs[ROWS_
 	for (i = 0; i < options->n && i < ROWS_MAX; i++) {
 		const struct option_row *row = &options->rows[i];
 
-		longs[i] = (struct option){ row->name, row->arg ? required_argument : no_argument, NULL, FIRST_ROW + (int)i };
+		longs[i] = (struct option){ row->name, row->arg ? required_argument : no_argument,
+					    NULL, FIRST_ROW + (int)i };
 		if (row->letter)
 			shorts[at++] = row->letter;
 		if (row->letter && row->arg)
@@ -83,7 +86,8 @@ static void make_tables(const struct options *options, struct option longs[ROWS_
 	longs[i] = (struct option){ NULL, 0, NULL, 0 };
 }
 
-int options_parse(const struct options *options, int argc, char **argv, void *target, int *ret_first)
+int options_parse(const struct options *options, int argc, char **argv, void *target,
+		  int *ret_first)
 {
 	struct option longs[ROWS_MAX + 3];
 	char shorts[3 * ROWS_MAX + 8];
@@ -107,12 +111,14 @@ int options_parse(const struct options *options, int argc, char **argv, void *ta
 			return say_usage(options);	/* getopt has said what is wrong */
 		wrong = row->set(target, optarg);
 		if (wrong) {
-			fprintf(stderr, "%s: --%s %s: %s\n", options->program, row->name, optarg ? optarg : "", wrong);
+			fprintf(stderr, "%s: --%s %s: %s\n", options->program, row->name,
+				optarg ? optarg : "", wrong);
 			return say_usage(options);
 		}
 	}
 	if (argc - optind > options->max_args) {
-		fprintf(stderr, "%s: too many arguments: %s\n", options->program, argv[optind + options->max_args]);
+		fprintf(stderr, "%s: too many arguments: %s\n", options->program,
+			argv[optind + options->max_args]);
 		return say_usage(options);
 	}
 	*ret_first = optind;
@@ -151,12 +157,14 @@ int options_address(const char *text, struct sockaddr_storage *ret_addr, socklen
 	if (len >= 2 && host[0] == '[' && host[len - 1] == ']') {
 		host[len - 1] = '\0';
 		addr.ss_family = AF_INET6;
-		if (inet_pton(AF_INET6, host + 1, &in6->sin6_addr) != 1 || parse_port(colon + 1, &in6->sin6_port))
+		if (inet_pton(AF_INET6, host + 1, &in6->sin6_addr) != 1 ||
+		    parse_port(colon + 1, &in6->sin6_port))
 			return -EINVAL;
 		*ret_len = sizeof(*in6);
 	} else {
 		addr.ss_family = AF_INET;
-		if (inet_pton(AF_INET, strcmp(host, "localhost") ? host : "127.0.0.1", &in->sin_addr) != 1 ||
+		if (inet_pton(AF_INET, strcmp(host, "localhost") ? host : "127.0.0.1",
+			      &in->sin_addr) != 1 ||
 		    parse_port(colon + 1, &in->sin_port))
 			return -EINVAL;
 		*ret_len = sizeof(*in);

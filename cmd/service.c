@@ -117,7 +117,8 @@ static int take_pid_file(struct service *service)
 	}
 	if (err) {
 		if (err == -EBUSY)
-			log_error("%s: another %s holds it; stop that one first", path, service->name);
+			log_error("%s: another %s holds it; stop that one first", path,
+				  service->name);
 		else
 			log_error("%s: cannot make the pid file: %s", path, strerror(-err));
 		free(path);
@@ -135,8 +136,8 @@ static void write_pid(struct service *service)
 	int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
 
 	if (ftruncate(service->pid_fd, 0) < 0 || fs_pwrite_all(service->pid_fd, text, (size_t)n, 0))
-		log_warn("%s: cannot be written (%s); the init script will not find this process", service->pid_path,
-			 strerror(errno));
+		log_warn("%s: cannot be written (%s); the init script will not find this process",
+			 service->pid_path, strerror(errno));
 }
 
 /* ---- */
@@ -223,7 +224,7 @@ void service_stopping(void)
 void service_end(struct service *service)
 {
 	if (service->pid_fd >= 0) {
-		(void)unlink(service->pid_path);	/* while the lock is ours: no other's can be hit */
+		(void)unlink(service->pid_path); /* while the lock is ours: no other's can be hit */
 		(void)close(service->pid_fd);
 	}
 	if (service->signal_fd >= 0)

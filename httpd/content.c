@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/clock.h"
@@ -14,7 +15,7 @@
 
 #define PIECE (128u << 10)
 #define TRIES 5
-#define MISSING_WAIT_US (300 * US_PER_MS)	/* for the watch to find out where a file went; each try */
+#define MISSING_WAIT_US (300 * US_PER_MS)	/* each try: the watch finds where a file went */
 #define RACY_US 25000				/* a file older than that is not "racy" any more */
 
 struct sending {
@@ -29,14 +30,16 @@ struct sending {
 
 static bool is_same(const struct file_stat *a, const struct file_stat *b)
 {
-	return file_id_equal(a->id, b->id) && a->attr.size == b->attr.size && a->ctime == b->ctime &&
-	       !file_time_cmp(a->attr.mtime, b->attr.mtime);
+	return file_id_equal(a->id, b->id) && a->attr.size == b->attr.size &&
+	       a->ctime == b->ctime && !file_time_cmp(a->attr.mtime, b->attr.mtime);
 }
 
 static bool is_as_row(const struct object *object, const struct file_stat *st)
 {
-	return st->attr.type == KML_REG && file_id_equal(object->file, st->id) && object->attr.size == st->attr.size &&
-	       !file_time_cmp(object->attr.mtime, st->attr.mtime) && object->ctime == st->ctime && !object->is_racy;
+	return st->attr.type == KML_REG && file_id_equal(object->file, st->id) &&
+	       object->attr.size == st->attr.size &&
+	       !file_time_cmp(object->attr.mtime, st->attr.mtime) && object->ctime == st->ctime &&
+	       !object->is_racy;
 }
 
 static int open_file(struct tree *tree, struct sql *sql, const struct name_row *row)
@@ -57,7 +60,8 @@ static int open_file(struct tree *tree, struct sql *sql, const struct name_row *
  * Open the object's file by one of its names.  0: it is as *ret_object says, and open; -EAGAIN: it is not, its
  * name is in *ret_item and *ret_is_there says whether there is a file; or as query_find().
  */
-static int try_open(struct request *request, struct sending *sending, struct reconcile_item *ret_item, bool *ret_is_there)
+static int try_open(struct request *request, struct sending *sending,
+		    struct reconcile_item *ret_item, bool *ret_is_there)
 {
 	struct name_row row;
 	struct sql *sql;
@@ -100,7 +104,7 @@ static void wait_racy(const struct file_stat *st)
 	int64_t age_ns = file_ns(file_now()) - file_ns(st->attr.mtime);
 
 	if (age_ns >= 0 && age_ns < RACY_US * 1000ll)
-		(void)usleep((useconds_t)(RACY_US - age_ns / 1000));	/* waking early costs one more look */
+		(void)poll(NULL, 0, RACY_US / 1000 + 1 - (int)(age_ns / 1000000));	/* woken early: one more look */
 }
 
 /* (1) */
@@ -121,7 +125,7 @@ static int open_version(struct request *request, struct sending *sending)
 		 * that is for the watch, which sees both halves.
 		 */
 		if (!is_there) {
-			(void)tree_wait(request->tree, position, clock_us() + MISSING_WAIT_US);	/* the next try tells */
+			(void)tree_wait(request->tree, position, clock_us() + MISSING_WAIT_US);
 			continue;
 		}
 		wait_racy(&sending->was);
@@ -154,7 +158,8 @@ static int still_same(struct sending *sending)
 	tree_reader_put(sending->tree, sql);
 	if (got <= 0)
 		return got ? got : -EUCLEAN;
-	if (object.gone || object.data_version != sending->object.data_version || !is_as_row(&object, &st))
+	if (object.gone || object.data_version != sending->object.data_version ||
+	    !is_as_row(&object, &st))
 		return -EAGAIN;
 	sending->was = st;
 	return 0;
@@ -174,10 +179,12 @@ static ssize_t sending_read(void *arg, uint64_t pos, char *to, size_t max)
 	if (!err && n > 0)
 		return n;
 	if (err && err != -EAGAIN)
-		log_warn("content broken off: object=%lld offset=%llu: %s", (long long)sending->object.id,
-			 (unsigned long long)(sending->start + pos), strerror(-err));
+		log_warn("content broken off: object=%lld offset=%llu: %s",
+			 (long long)sending->object.id, (unsigned long long)(sending->start + pos),
+			 strerror(-err));
 	else
-		log_debug(LOG_HTTP, "content broken off, the file changed: object=%lld", (long long)sending->object.id);
+		log_debug(LOG_HTTP, "content broken off, the file changed: object=%lld",
+			  (long long)sending->object.id);
 	return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
@@ -267,7 +274,8 @@ bool content_has_tag(const char *list, uint64_t version)
 
 static int add_headers(struct request *request, uint64_t version)
 {
-	int err = request_add_header(request, MHD_HTTP_HEADER_ETAG, "\"%llu\"", (unsigned long long)version);
+	int err = request_add_header(request, MHD_HTTP_HEADER_ETAG, "\"%llu\"",
+				     (unsigned long long)version);
 
 	return err ? err : request_add_header(request, MHD_HTTP_HEADER_ACCEPT_RANGES, "bytes");
 }
@@ -280,7 +288,8 @@ static int answer_conditions(struct request *request, uint64_t version)
 	int err;
 
 	if (match && !content_has_tag(match, version))
-		return request_refuse(request, MHD_HTTP_PRECONDITION_FAILED, "it has another version by now");
+		return request_refuse(request, MHD_HTTP_PRECONDITION_FAILED,
+				      "it has another version by now");
 	if (!none_match || !content_has_tag(none_match, version))
 		return 0;
 	err = request_answer_empty(request, MHD_HTTP_NOT_MODIFIED);
@@ -291,33 +300,41 @@ static int answer_conditions(struct request *request, uint64_t version)
 
 static int answer_range_error(struct request *request, uint64_t size)
 {
-	int err = request_answer_text(request, MHD_HTTP_RANGE_NOT_SATISFIABLE, "the range begins behind the end");
+	int err = request_answer_text(request, MHD_HTTP_RANGE_NOT_SATISFIABLE,
+				      "the range begins behind the end");
 
-	return err ? err : request_add_header(request, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes */%llu",
-					      (unsigned long long)size);
+	if (err)
+		return err;
+	return request_add_header(request, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes */%llu",
+				  (unsigned long long)size);
 }
 
 /* Takes over sending. */
 static int answer_bytes(struct request *request, struct sending *sending)
 {
 	const char *if_range = request_header(request, MHD_HTTP_HEADER_IF_RANGE);
-	uint64_t size = sending->was.attr.size, version = sending->object.data_version, start = 0, len = size;
+	uint64_t size = sending->was.attr.size, version = sending->object.data_version;
 	const char *text = request_header(request, MHD_HTTP_HEADER_RANGE);
+	uint64_t start = 0, len = size;
 	int got, err;
 
-	got = if_range && !content_has_tag(if_range, version) ? 0 : content_range(text, size, &start, &len);
+	if (if_range && !content_has_tag(if_range, version))
+		text = NULL;
+	got = content_range(text, size, &start, &len);
 	if (got < 0) {
 		sending_free(sending);
 		return answer_range_error(request, size);
 	}
 	sending->start = start;
-	err = request_answer_stream(request, got ? MHD_HTTP_PARTIAL_CONTENT : MHD_HTTP_OK, "application/octet-stream", len,
-				    PIECE, sending_read, sending, sending_free);
+	err = request_answer_stream(request, got ? MHD_HTTP_PARTIAL_CONTENT : MHD_HTTP_OK,
+				    "application/octet-stream", len, PIECE, sending_read, sending,
+				    sending_free);
 	if (!err)
 		err = add_headers(request, version);
 	if (!err && got)
-		err = request_add_header(request, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes %llu-%llu/%llu",
-					 (unsigned long long)start, (unsigned long long)(start + len - 1),
+		err = request_add_header(request, MHD_HTTP_HEADER_CONTENT_RANGE,
+					 "bytes %llu-%llu/%llu", (unsigned long long)start,
+					 (unsigned long long)(start + len - 1),
 					 (unsigned long long)size);
 	return err;
 }

@@ -20,8 +20,10 @@ int replay_begin(struct request *request)
 	 * Without this check a page in somebody's browser could post a batch to a server on the loopback address:
 	 * browsers send this type to other sites only after asking, and they are told no.
 	 */
-	if (!type || strncasecmp(type, QUERY_XDR, strlen(QUERY_XDR)) || !strchr("; \t", type[strlen(QUERY_XDR)]))
-		return request_refuse(request, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "the Content-Type must be " QUERY_XDR);
+	if (!type || strncasecmp(type, QUERY_XDR, strlen(QUERY_XDR)) ||
+	    !strchr("; \t", type[strlen(QUERY_XDR)]))
+		return request_refuse(request, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE,
+				      "the Content-Type must be " QUERY_XDR);
 	buf_init(&request->body, REPLAY_MAX);
 	return 0;
 }
@@ -45,13 +47,15 @@ int replay_answer(struct request *request)
 		return err;
 	buf_init(&answers, 0);
 	err = apply_batch(request->tree, &batch, &answers);
-	log_debug(LOG_HTTP, "replay: client=%016llx records=%u err=%d", (unsigned long long)batch.client,
-		  batch.records.records_len, err);
+	log_debug(LOG_HTTP, "replay: client=%016llx records=%u err=%d",
+		  (unsigned long long)batch.client, batch.records.records_len, err);
 	kml_batch_release(&batch);
 	if (err == -ESTALE)
-		err = request_refuse(request, MHD_HTTP_CONFLICT, "it repeats records whose answers are not kept any more");
+		err = request_refuse(request, MHD_HTTP_CONFLICT,
+				     "it repeats records whose answers are not kept any more");
 	else if (err == -EINVAL)
-		err = request_refuse(request, MHD_HTTP_BAD_REQUEST, "not a batch: no client, or its seqs do not ascend");
+		err = request_refuse(request, MHD_HTTP_BAD_REQUEST,
+				     "not a batch: no client, or its seqs do not ascend");
 	if (!err)
 		err = request_answer_buf(request, MHD_HTTP_OK, QUERY_XDR, &answers);
 	buf_release(&answers);
@@ -63,9 +67,11 @@ int replay_answer(struct request *request)
 static int stage_args(struct request *request, uint64_t *ret_client)
 {
 	if (request_parse_client(request->arg[0], ret_client))
-		return request_refuse(request, MHD_HTTP_BAD_REQUEST, "client is not 16 lower-case hex digits (and not 0)");
+		return request_refuse(request, MHD_HTTP_BAD_REQUEST,
+				      "client is not 16 lower-case hex digits (and not 0)");
 	if (!upload_key_is_good(request->arg[1]))
-		return request_refuse(request, MHD_HTTP_BAD_REQUEST, "the key is not 1 to 64 of A-Z a-z 0-9 _ -");
+		return request_refuse(request, MHD_HTTP_BAD_REQUEST,
+				      "the key is not 1 to 64 of A-Z a-z 0-9 _ -");
 	return 0;
 }
 
@@ -81,7 +87,8 @@ int stage_begin(struct request *request)
 	/* A PUT that cannot end well need not begin: it would cut off what is there. */
 	if (!err && length)
 		err = tree_has_room(request->tree, strtoull(length, NULL, 10));
-	return err ? err : upload_open(request->tree, client, request->arg[1], offset, &request->upload);
+	return err ? err :
+		     upload_open(request->tree, client, request->arg[1], offset, &request->upload);
 }
 
 int stage_take(struct request *request, const void *data, size_t len)

@@ -93,8 +93,9 @@ static json_t *checked(json_t *json, int err)
 static const char *type_name(enum kml_type type)
 {
 	static const char *const names[] = {
-		[KML_REG] = "file", [KML_DIR] = "directory", [KML_BLK] = "block", [KML_CHR] = "character",
-		[KML_LNK] = "symlink", [KML_SOCK] = "socket", [KML_FIFO] = "fifo",
+		[KML_REG] = "file",	 [KML_DIR] = "directory", [KML_BLK] = "block",
+		[KML_CHR] = "character", [KML_LNK] = "symlink",	  [KML_SOCK] = "socket",
+		[KML_FIFO] = "fifo",
 	};
 
 	return (size_t)type < sizeof(names) / sizeof(names[0]) && names[type] ? names[type] : "?";
@@ -212,10 +213,12 @@ static int set_body(json_t *to, const struct kml_body *body)
 		return set_make(to, &body->kml_body_u.make);
 	case KML_SYMLINK:
 		err = set_make(to, &body->kml_body_u.symlink.make);
-		return err | set_bytes(to, "target", kml_target_get(&body->kml_body_u.symlink.target));
+		return err |
+		       set_bytes(to, "target", kml_target_get(&body->kml_body_u.symlink.target));
 	case KML_MKNOD:
 		err |= set_make(to, &body->kml_body_u.mknod.make);
-		err |= json_object_set_new(to, "type", json_string(type_name(body->kml_body_u.mknod.type)));
+		err |= json_object_set_new(to, "type",
+					   json_string(type_name(body->kml_body_u.mknod.type)));
 		err |= json_object_set_new(to, "major", of_number(body->kml_body_u.mknod.major));
 		err |= json_object_set_new(to, "minor", of_number(body->kml_body_u.mknod.minor));
 		return err;
@@ -236,7 +239,8 @@ static int set_body(json_t *to, const struct kml_body *body)
 		err |= set_name(to, "to_name", &rename->to_name);
 		err |= json_object_set_new(to, "oid", of_oid(rename->oid));
 		err |= json_object_set_new(to, "replaced", of_oid(rename->replaced));
-		return err | json_object_set_new(to, "replaced_base", of_number(rename->replaced_base));
+		return err |
+		       json_object_set_new(to, "replaced_base", of_number(rename->replaced_base));
 	case KML_SETATTR:
 		return set_setattr(to, &body->kml_body_u.setattr);
 	case KML_STORE:

@@ -11,7 +11,7 @@
 #include "httpd/stream.h"
 
 #define ROWS 64			/* names read at a time */
-#define IDS 4096		/* waiting directories at each end of the queue that are in memory */
+#define IDS  4096 /* waiting directories at each end of the queue that are in memory */
 /*
  * A snapshot keeps the database's log from being cut: a peer that reads that slowly is
  * cut off instead.
@@ -49,7 +49,8 @@ static int queue_push(struct dir_queue *queue, struct tree *tree, int64_t id)
 
 	if (queue->tail_n == IDS) {
 		if (queue->fd < 0)
-			queue->fd = openat(tree->stage_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+			queue->fd = openat(tree->stage_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC,
+					   0600);
 		if (queue->fd < 0)
 			return -errno;
 		err = fs_pwrite_all(queue->fd, queue->tail, sizeof(queue->tail), queue->write_at);
@@ -70,7 +71,8 @@ static int queue_take(struct dir_queue *queue, int64_t *ret_id)
 	if (queue->head_at == queue->head_n) {
 		queue->head_at = queue->head_n = 0;
 		if (queue->read_at < queue->write_at) {
-			n = fs_pread_full(queue->fd, queue->head, sizeof(queue->head), queue->read_at);
+			n = fs_pread_full(queue->fd, queue->head, sizeof(queue->head),
+					  queue->read_at);
 			if (n != (ssize_t)sizeof(queue->head))
 				return n < 0 ? (int)n : -EIO;
 			queue->read_at += sizeof(queue->head);
@@ -89,7 +91,8 @@ static int queue_take(struct dir_queue *queue, int64_t *ret_id)
 
 /* ---- lines ---- */
 
-static int put_line(struct listing *listing, struct kml_oid parent, const struct name *name, const struct object *object)
+static int put_line(struct listing *listing, struct kml_oid parent, const struct name *name,
+		    const struct object *object)
 {
 	struct kml_listed listed = { .parent = parent };
 	size_t mark;
@@ -170,7 +173,8 @@ static int produce(struct stream *stream)
 	}
 	if (listing->max && !listing->is_deep)
 		want = MIN(want, listing->max - listing->sent);
-	got = names_after(listing->sql, listing->dir.id, name_slice(&listing->after), rows, want, &n);
+	got = names_after(listing->sql, listing->dir.id, name_slice(&listing->after), rows, want,
+			  &n);
 	for (size_t i = 0; !got && i < n; i++) {
 		got = object_by_id(listing->sql, rows[i].object, &object);
 		if (got <= 0)
@@ -238,7 +242,9 @@ int listing_answer(struct request *request)
 
 	if (!listing)
 		return -ENOMEM;
-	listing->stream = (struct stream){ .tree = request->tree, .produce = produce, .free = listing_free,
+	listing->stream = (struct stream){ .tree = request->tree,
+					   .produce = produce,
+					   .free = listing_free,
 					   .until_us = clock_us() + LISTING_MAX_S * US_PER_S };
 	buf_init(&listing->stream.buf, 0);
 	listing->tree = request->tree;
@@ -251,6 +257,7 @@ int listing_answer(struct request *request)
 	is_json = listing->is_json;
 	err = stream_answer(request, &listing->stream, is_json ? QUERY_JSON : QUERY_XDR);
 	if (!err)
-		err = request_add_header(request, "Izo-Position", "%llu", (unsigned long long)position);
+		err = request_add_header(request, "Izo-Position", "%llu",
+					 (unsigned long long)position);
 	return err;
 }

@@ -28,7 +28,8 @@ static int snapshot_position(struct sql *sql, uint64_t *ret_position)
 static int last_seq(struct sql *sql, uint64_t client, uint64_t *ret_seq)
 {
 	sqlite3_stmt *stmt;
-	int got = sql_query(sql, &stmt, "SELECT last_seq FROM client WHERE client = ?1", "i", (int64_t)client);
+	int got = sql_query(sql, &stmt, "SELECT last_seq FROM client WHERE client = ?1", "i",
+			    (int64_t)client);
 
 	if (got < 0)
 		return got;
@@ -48,7 +49,8 @@ int query_hello(struct request *request)
 	int err;
 
 	if (text && request_parse_client(text, &client))
-		return request_refuse(request, MHD_HTTP_BAD_REQUEST, "client is not 16 lower-case hex digits (and not 0)");
+		return request_refuse(request, MHD_HTTP_BAD_REQUEST,
+				      "client is not 16 lower-case hex digits (and not 0)");
 	err = tree_reader_get(request->tree, &sql);
 	if (err)
 		return err;
@@ -59,9 +61,11 @@ int query_hello(struct request *request)
 	if (err)
 		return err;
 	oldest = tree_oldest(request->tree);
-	json = json_pack("{s:i, s:s, s:I, s:I, s:s}", "izo", 1, "id", request->tree->id, "position", (json_int_t)position,
-			 "oldest", (json_int_t)oldest, "host", request->tree->host);
-	if (client && json && json_object_set_new(json, "last_seq", json_integer((json_int_t)seq))) {
+	json = json_pack("{s:i, s:s, s:I, s:I, s:s}", "izo", 1, "id", request->tree->id, "position",
+			 (json_int_t)position, "oldest", (json_int_t)oldest, "host",
+			 request->tree->host);
+	if (client && json &&
+	    json_object_set_new(json, "last_seq", json_integer((json_int_t)seq))) {
 		json_decref(json);
 		json = NULL;
 	}
@@ -108,7 +112,8 @@ static int wait_above(struct request *request, uint64_t from, uint64_t wait_s)
 		return 0;
 	if (!poll_enter(request->shared)) {
 		request->retry_after_s = 10;
-		return request_refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "too many wait already; try again later");
+		return request_refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE,
+				      "too many wait already; try again later");
 	}
 	while (now < deadline_us && !tree_is_stopping(request->tree) && !request_is_left(request)) {
 		if (tree_wait(request->tree, from, MIN(deadline_us, now + LOOK_US)) > from)
@@ -127,7 +132,8 @@ struct entries {
 };
 
 /* As journal_read(), but -ESTALE when what follows from is forgotten. */
-static int read_entries(struct tree *tree, uint64_t from, uint64_t max, struct buf *buf, uint64_t *ret_last)
+static int read_entries(struct tree *tree, uint64_t from, uint64_t max, struct buf *buf,
+			uint64_t *ret_last)
 {
 	struct sql *sql;
 	int64_t oldest;
@@ -154,7 +160,8 @@ static int entries_to_json(struct entries *entries, const struct buf *frames)
 	size_t at = 0, used;
 	int err = 0;
 
-	while (!err && kml_frame_next(frames->data + at, frames->len - at, SIZE_MAX, &body, &used) == 1) {
+	while (!err &&
+	       kml_frame_next(frames->data + at, frames->len - at, SIZE_MAX, &body, &used) == 1) {
 		if (kml_entry_decode(body.data, body.len, &entry))
 			return -EUCLEAN;
 		buf_append(buf, entries->is_first ? "\n" : ",\n", entries->is_first ? 1 : 2);
@@ -175,7 +182,8 @@ static int produce(struct stream *stream)
 
 	if (!max) {
 		stream->is_over = true;
-		return entries->is_json ? buf_append(&stream->buf, "\n]\n", 3) : buf_u32be(&stream->buf, 0);
+		return entries->is_json ? buf_append(&stream->buf, "\n]\n", 3) :
+					  buf_u32be(&stream->buf, 0);
 	}
 	if (!entries->is_json)
 		return read_entries(stream->tree, entries->at, max, &stream->buf, &entries->at);
@@ -200,7 +208,9 @@ static int send_entries(struct request *request, uint64_t from, uint64_t last)
 
 	if (!entries)
 		return -ENOMEM;
-	entries->stream = (struct stream){ .tree = request->tree, .produce = produce, .free = entries_free,
+	entries->stream = (struct stream){ .tree = request->tree,
+					   .produce = produce,
+					   .free = entries_free,
 					   .until_us = CLOCK_NEVER };
 	buf_init(&entries->stream.buf, 0);
 	entries->at = from;
@@ -214,11 +224,15 @@ static int send_entries(struct request *request, uint64_t from, uint64_t last)
 		err = produce(&entries->stream);
 	if (err) {
 		stream_free(&entries->stream);
-		return err != -ESTALE ? err : request_refuse(request, MHD_HTTP_GONE,
-							     "the journal does not reach back that far; list again");
+		if (err != -ESTALE)
+			return err;
+		return request_refuse(request, MHD_HTTP_GONE,
+				      "the journal does not reach back that far; list again");
 	}
 	err = stream_answer(request, &entries->stream, is_json ? QUERY_JSON : QUERY_XDR);
-	return err ? err : request_add_header(request, "Izo-Position", "%llu", (unsigned long long)last);
+	if (!err)
+		err = request_add_header(request, "Izo-Position", "%llu", (unsigned long long)last);
+	return err;
 }
 
 int query_journal(struct request *request)
@@ -237,7 +251,8 @@ int query_journal(struct request *request)
 		max = JOURNAL_MAX;
 	position = tree_wait(request->tree, from, 0);
 	if (from > position)
-		return request_refuse(request, MHD_HTTP_CONFLICT, "this tree has not come that far: it is not the one you knew");
+		return request_refuse(request, MHD_HTTP_CONFLICT,
+				      "this tree has not come that far: it is not the one you knew");
 	err = wait_above(request, from, MIN(wait_s, WAIT_MAX_S));
 	if (err)
 		return err;
@@ -253,7 +268,8 @@ int query_find(struct request *request, struct sql *sql, struct object *ret_obje
 	int got;
 
 	if (kml_oid_parse(request->arg[0], &oid))
-		return request_refuse(request, MHD_HTTP_BAD_REQUEST, "not an oid: two 16-digit lower-case hex numbers and a dash");
+		return request_refuse(request, MHD_HTTP_BAD_REQUEST,
+				      "not an oid: two 16-digit lower-case hex numbers and a dash");
 	got = object_by_oid(sql, oid, ret_object);
 	if (got < 0)
 		return got;
@@ -293,7 +309,8 @@ int query_object(struct request *request)
 	if (!err)
 		err = buf_error(&buf);
 	if (!err)
-		err = request_answer_buf(request, MHD_HTTP_OK, is_json ? QUERY_JSON : QUERY_XDR, &buf);
+		err = request_answer_buf(request, MHD_HTTP_OK, is_json ? QUERY_JSON : QUERY_XDR,
+					 &buf);
 	buf_release(&buf);
 	return err;
 }

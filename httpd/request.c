@@ -63,7 +63,8 @@ int request_number(struct request *request, const char *name, uint64_t max, uint
 	errno = 0;
 	value = strtoull(text, &end, 10);
 	if (*text < '0' || *text > '9' || *end || errno || value > max)
-		return request_refuse(request, MHD_HTTP_BAD_REQUEST, "a number in the query is not one, or is out of range");
+		return request_refuse(request, MHD_HTTP_BAD_REQUEST,
+				      "a number in the query is not one, or is out of range");
 	*io_value = value;
 	return 0;
 }
@@ -108,7 +109,8 @@ int request_reserve(struct request *request, uint64_t bytes)
 	if (bytes == request->reserved)
 		return 0;
 	pthread_mutex_lock(&shared->lock);
-	is_full = bytes > request->reserved && shared->reserved - request->reserved + bytes > RESERVED_MAX;
+	is_full = bytes > request->reserved &&
+		  shared->reserved - request->reserved + bytes > RESERVED_MAX;
 	if (!is_full) {
 		shared->reserved += bytes - request->reserved;
 		request->reserved = bytes;
@@ -117,7 +119,8 @@ int request_reserve(struct request *request, uint64_t bytes)
 	if (!is_full)
 		return 0;
 	request->retry_after_s = 1;
-	return request_refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "too much at once; try again in a moment");
+	return request_refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE,
+			      "too much at once; try again in a moment");
 }
 
 /* ---- what it gets ---- */
@@ -129,7 +132,8 @@ int request_refuse(struct request *request, unsigned status, const char *why)
 }
 
 /* The response is kept until request_free(): MHD counts. */
-static int answer(struct request *request, unsigned status, const char *type, struct MHD_Response *response)
+static int answer(struct request *request, unsigned status, const char *type,
+		  struct MHD_Response *response)
 {
 	if (!response)
 		return -ENOMEM;
@@ -140,7 +144,8 @@ static int answer(struct request *request, unsigned status, const char *type, st
 
 int request_answer_empty(struct request *request, unsigned status)
 {
-	return answer(request, status, NULL, MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT));
+	return answer(request, status, NULL,
+		      MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT));
 }
 
 int request_answer_text(struct request *request, unsigned status, const char *text)
@@ -163,17 +168,20 @@ int request_answer_buf(struct request *request, unsigned status, const char *typ
 	if (!buf->data)
 		response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
 	else
-		response = MHD_create_response_from_buffer(buf->len, buf->data, MHD_RESPMEM_MUST_FREE);
+		response = MHD_create_response_from_buffer(buf->len, buf->data,
+							   MHD_RESPMEM_MUST_FREE);
 	if (!response)
 		return -ENOMEM;
 	buf_init(buf, 0);	/* MHD has its memory now */
 	return answer(request, status, type, response);
 }
 
-int request_answer_stream(struct request *request, unsigned status, const char *type, uint64_t size, size_t block,
-			  MHD_ContentReaderCallback read, void *arg, void (*free_arg)(void *arg))
+int request_answer_stream(struct request *request, unsigned status, const char *type, uint64_t size,
+			  size_t block, MHD_ContentReaderCallback read, void *arg,
+			  void (*free_arg)(void *arg))
 {
-	struct MHD_Response *response = MHD_create_response_from_callback(size, block, read, arg, free_arg);
+	struct MHD_Response *response = MHD_create_response_from_callback(size, block, read, arg,
+									  free_arg);
 
 	if (!response)
 		free_arg(arg);

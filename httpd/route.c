@@ -83,11 +83,14 @@ int route_find(struct request *request, const char *method, const char *path)
 	}
 	if (known) {
 		list_methods(known, request);
-		return request_refuse(request, MHD_HTTP_METHOD_NOT_ALLOWED, "this method does not work here");
+		return request_refuse(request, MHD_HTTP_METHOD_NOT_ALLOWED,
+				      "this method does not work here");
 	}
 	if (!strncmp(path, "/izo/v", 6) && strncmp(path, "/izo/v1/", 8))
-		return request_refuse(request, MHD_HTTP_NOT_FOUND, "this server speaks version 1 of the izo protocol");
-	return request_refuse(request, MHD_HTTP_NOT_FOUND, "nothing here; /izo/v1/hello tells who this is");
+		return request_refuse(request, MHD_HTTP_NOT_FOUND,
+				      "this server speaks version 1 of the izo protocol");
+	return request_refuse(request, MHD_HTTP_NOT_FOUND,
+			      "nothing here; /izo/v1/hello tells who this is");
 }
 
 const struct http_status *http_status(int err)

@@ -10,13 +10,14 @@
 #include "httpd/route.h"
 
 #define CONNECTIONS_MAX 400
-#define HEAD_MAX (64u << 10)	/* bytes of a connection's memory; about half is for a request's head */
+#define HEAD_MAX (64u << 10)	/* bytes of a connection; about half is for a request's head */
 #define IDLE_S 60		/* without a byte, in whatever direction */
 #define STACK (1u << 20)
 #define BACKLOG 128
 #define LINGER_S 5		/* for answers under way, when the server stops */
-#define DRAIN_MAX (1u << 20)	/* of a body nobody wants is read, so that the peer sees the answer */
-#define DROP_MAX (64u << 20)	/* the same when the refusal came in the middle of it; then the connection goes */
+/* So much of a body that nobody wants is read, so that the peer sees the answer; then the connection goes. */
+#define DRAIN_MAX (1u << 20)
+#define DROP_MAX (64u << 20)	/* when it was refused in its middle */
 
 struct server {
 	struct MHD_Daemon *daemon;
@@ -39,7 +40,7 @@ static void log_failure(const struct request *request, unsigned status, int err)
 	if (status < 500) {
 		log_debug(LOG_HTTP, "http: refused: status=%u %s", status, request->why);
 	} else if (log_gate_open(&gate, 10, &held)) {
-		log_warn("http: %s answered with %u (%s), the client will try again: %s; such lines held back: %u",
+		log_warn("http: %s answered with %u (%s), the client will try again: %s; held back: %u",
 			 request->route ? request->route->pattern : "a request", status,
 			 err < 0 ? strerror(-err) : "busy", request->why, held);
 	}
@@ -59,13 +60,14 @@ static enum MHD_Result answer_error(struct request *request, int err)
 	}
 	log_failure(request, status, err);
 	if (request->response)
-		MHD_destroy_response(request->response);	/* an answer that could not be finished */
+		MHD_destroy_response(request->response); /* an answer that could not be finished */
 	request->response = NULL;
 	err = request_answer_text(request, status, request->why);
 	if (!err && request->allow[0])
 		err = request_add_header(request, MHD_HTTP_HEADER_ALLOW, "%s", request->allow);
 	if (!err && request->retry_after_s)
-		err = request_add_header(request, MHD_HTTP_HEADER_RETRY_AFTER, "%u", request->retry_after_s);
+		err = request_add_header(request, MHD_HTTP_HEADER_RETRY_AFTER, "%u",
+					 request->retry_after_s);
 	return err ? MHD_NO : send_answer(request);
 }
 
@@ -95,7 +97,8 @@ static enum MHD_Result begin(struct request *request, const char *method, const 
 
 	log_debug(LOG_HTTP, "http: %s %s", method, path);
 	request->error = route_find(request, method, path);
-	if (!request->error && request->route->take && length != UINT64_MAX && length > request->route->body_max)
+	if (!request->error && request->route->take && length != UINT64_MAX &&
+	    length > request->route->body_max)
 		request->error = -EMSGSIZE;
 	if (!request->error && request->route->begin)
 		request->error = request->route->begin(request);
@@ -126,8 +129,9 @@ static enum MHD_Result finish(struct request *request)
 	return err ? answer_error(request, err) : send_answer(request);
 }
 
-static enum MHD_Result handle(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
-			      const char *version, const char *data, size_t *io_len, void **io_request)
+static enum MHD_Result handle(void *cls, struct MHD_Connection *connection, const char *url,
+			      const char *method, const char *version, const char *data,
+			      size_t *io_len, void **io_request)
 {
 	struct server *server = cls;
 	struct request *request = *io_request;
@@ -155,7 +159,8 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *connection, cons
 	return result;
 }
 
-static void completed(void *cls, struct MHD_Connection *connection, void **io_request, enum MHD_RequestTerminationCode code)
+static void completed(void *cls, struct MHD_Connection *connection, void **io_request,
+		      enum MHD_RequestTerminationCode code)
 {
 	(void)cls;
 	(void)connection;
@@ -178,7 +183,8 @@ static size_t unescape(void *cls, struct MHD_Connection *connection, char *text)
 	return 1;
 }
 
-static __attribute__((format(printf, 2, 0))) void log_mhd(void *cls, const char *format, va_list args)
+static __attribute__((format(printf, 2, 0))) void log_mhd(void *cls, const char *format,
+							  va_list args)
 {
 	char line[512];
 
@@ -224,8 +230,9 @@ static int listen_on(struct server *server, const struct sockaddr *addr, socklen
 	fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 || bind(fd, addr, len) < 0 ||
-	    listen(fd, BACKLOG) < 0 || getsockname(fd, (struct sockaddr *)&bound, &bound_len) < 0)
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    bind(fd, addr, len) < 0 || listen(fd, BACKLOG) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&bound, &bound_len) < 0)
 		return -errno;
 	print_url(&bound, server->url, sizeof(server->url));
 	listening = fd;
@@ -235,21 +242,25 @@ static int listen_on(struct server *server, const struct sockaddr *addr, socklen
 
 static int start_daemon(struct server *server, int fd)
 {
-	server->daemon = MHD_start_daemon(
-		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL | MHD_USE_ITC |
-			MHD_USE_ERROR_LOG,
-		0, NULL, NULL, handle, server,
-		MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL,	/* first: it is used for what is wrong with the others */
-		MHD_OPTION_LISTEN_SOCKET, fd,
-		MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
-		MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_MAX,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
-		MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK,
-		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
-		MHD_OPTION_STRICT_FOR_CLIENT, 1,
-		MHD_OPTION_END);
+	/* The logger first: it is used for what is wrong with the others. */
+	struct MHD_OptionItem with[] = {
+		{ MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)log_mhd, NULL },
+		{ MHD_OPTION_LISTEN_SOCKET, fd, NULL },
+		{ MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)completed, NULL },
+		{ MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)unescape, NULL },
+		{ MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, NULL },
+		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEAD_MAX, NULL },
+		{ MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, NULL },
+		{ MHD_OPTION_THREAD_STACK_SIZE, STACK, NULL },
+		{ MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, NULL },
+		{ MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL },
+		{ MHD_OPTION_END, 0, NULL },
+	};
+	unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION |
+			 MHD_USE_POLL | MHD_USE_ITC | MHD_USE_ERROR_LOG;
+
+	server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, server, MHD_OPTION_ARRAY,
+					  with, MHD_OPTION_END);
 	return server->daemon ? 0 : -EIO;
 }
 
@@ -260,7 +271,8 @@ static void server_free(struct server *server)
 	free(server);
 }
 
-int server_start(struct tree *tree, const struct sockaddr *addr, socklen_t len, struct server **ret_server, char **ret_why)
+int server_start(struct tree *tree, const struct sockaddr *addr, socklen_t len,
+		 struct server **ret_server, char **ret_why)
 {
 	struct server *server = calloc(1, sizeof(*server));
 	int fd, err;
@@ -273,13 +285,16 @@ int server_start(struct tree *tree, const struct sockaddr *addr, socklen_t len, 
 	pthread_cond_init(&server->shared.idle, NULL);
 	fd = listen_on(server, addr, len);
 	if (fd < 0) {
-		say(ret_why, server->url, fd == -EADDRINUSE ? "another program listens there; stop it, or choose "
-							      "another address or port with --listen" : strerror(-fd));
+		say(ret_why, server->url,
+		    fd == -EADDRINUSE ? "another program listens there; stop it, or choose "
+					"another address or port with --listen" :
+					strerror(-fd));
 		err = fd;
 	} else {
 		err = start_daemon(server, fd);
 		if (err) {
-			say(ret_why, server->url, "libmicrohttpd does not start; --trace http says why");
+			say(ret_why, server->url,
+			    "libmicrohttpd does not start; --trace http says why");
 			(void)close(fd);	/* it was not taken over */
 		}
 	}

@@ -36,7 +36,8 @@ static ssize_t stream_read(void *arg, uint64_t pos, char *to, size_t max)
 		err = refill(stream);
 	if (err) {
 		if (err != -ESHUTDOWN)
-			log_warn("http: an answer was broken off, the client will ask again: %s", strerror(-err));
+			log_warn("http: an answer was broken off, the client will ask again: %s",
+				 strerror(-err));
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	}
 	n = MIN(max, stream->buf.len - stream->taken);
@@ -60,5 +61,6 @@ static void free_arg(void *arg)
 
 int stream_answer(struct request *request, struct stream *stream, const char *type)
 {
-	return request_answer_stream(request, MHD_HTTP_OK, type, MHD_SIZE_UNKNOWN, PIECE, stream_read, stream, free_arg);
+	return request_answer_stream(request, MHD_HTTP_OK, type, MHD_SIZE_UNKNOWN, PIECE,
+				     stream_read, stream, free_arg);
 }

@@ -160,7 +160,8 @@ static kml_name name_of(struct fields *fields, const char *key)
 	return result;
 }
 
-static void make_of(struct fields *fields, struct kml_make *make, unsigned mode, struct kml_time now)
+static void make_of(struct fields *fields, struct kml_make *make, unsigned mode,
+		    struct kml_time now)
 {
 	make->parent = oid_of(fields, "parent");
 	make->name = name_of(fields, "name");
@@ -189,8 +190,10 @@ static void setattr_of(struct fields *fields, struct kml_setattr *set)
 
 	set->oid = oid_of(fields, "oid");
 	set->attr_base = number(fields, "base", 0);
-	set->set = (field(fields, "mode") ? KML_SET_MODE : 0) | (field(fields, "uid") ? KML_SET_UID : 0) |
-		   (field(fields, "gid") ? KML_SET_GID : 0) | (field(fields, "atime") ? KML_SET_ATIME : 0) |
+	set->set = (field(fields, "mode") ? KML_SET_MODE : 0) |
+		   (field(fields, "uid") ? KML_SET_UID : 0) |
+		   (field(fields, "gid") ? KML_SET_GID : 0) |
+		   (field(fields, "atime") ? KML_SET_ATIME : 0) |
 		   (field(fields, "mtime") ? KML_SET_MTIME : 0);
 	set->mode = (unsigned)number(fields, "mode", 0);
 	set->uid = (unsigned)number(fields, "uid", 0);
@@ -377,7 +380,8 @@ static int batch_from_text(void)
 		else if (batch.records.records_len == KML_BATCH_MAX)
 			die("too many records");
 		else
-			read_record(rest, strtoull(text, NULL, 10), &records[batch.records.records_len++]);
+			read_record(rest, strtoull(text, NULL, 10),
+				    &records[batch.records.records_len++]);
 	}
 	line_number = 0;
 	batch.records.records_val = records;
@@ -417,9 +421,10 @@ static void print_object(const struct kml_object *object)
 
 	printf("oid=");
 	print_oid(object->oid);
-	printf(" type=%d mode=%04o uid=%u gid=%u nlink=%u size=%llu mtime=%lld.%09u data=%llu attr=%llu", attr->type, attr->mode,
-	       attr->uid, attr->gid, attr->nlink, (unsigned long long)attr->size, (long long)attr->mtime.sec,
-	       attr->mtime.nsec, (unsigned long long)object->data_version, (unsigned long long)object->attr_version);
+	printf(" type=%d mode=%04o uid=%u gid=%u nlink=%u size=%llu mtime=%lld.%09u data=%llu attr=%llu",
+	       attr->type, attr->mode, attr->uid, attr->gid, attr->nlink,
+	       (unsigned long long)attr->size, (long long)attr->mtime.sec, attr->mtime.nsec,
+	       (unsigned long long)object->data_version, (unsigned long long)object->attr_version);
 	if (object->target.kml_target_len) {
 		printf(" target=");
 		print_bytes(kml_target_get(&object->target));
@@ -435,8 +440,8 @@ static int print_answers(struct slice input)
 	for (u_int i = 0; i < answers.answers.answers_len; i++) {
 		const struct kml_answer *answer = &answers.answers.answers_val[i];
 
-		printf("%llu %s made=%llu", (unsigned long long)answer->seq, kml_status_name(answer->status),
-		       (unsigned long long)answer->made_version);
+		printf("%llu %s made=%llu", (unsigned long long)answer->seq,
+		       kml_status_name(answer->status), (unsigned long long)answer->made_version);
 		if (answer->error)
 			printf(" error=%s", strerrorname_np((int)answer->error));
 		if (answer->name.kml_name_len) {
@@ -464,8 +469,8 @@ static int print_entry(struct slice body)
 	buf_init(&buf, 0);
 	if (kml_record_print(&buf, &entry.record))
 		die("no memory");
-	printf("%llu client=%llx %.*s\n", (unsigned long long)entry.position, (unsigned long long)entry.client, (int)buf.len,
-	       (char *)buf.data);
+	printf("%llu client=%llx %.*s\n", (unsigned long long)entry.position,
+	       (unsigned long long)entry.client, (int)buf.len, (char *)buf.data);
 	for (u_int i = 0; i < entry.after.after_len; i++) {
 		printf("\t");
 		print_object(&entry.after.after_val[i]);
