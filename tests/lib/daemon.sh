@@ -231,6 +231,7 @@ cleanup()
 {
 	local name
 
+	[ $BASHPID -eq $$ ] || return	# a subshell that ends of an error has nothing to clean
 	for name in "${!PID[@]}"; do
 		stop "$name" > /dev/null
 	done
