@@ -159,7 +159,10 @@ static int random_bytes(void *data, size_t len)
 	return getrandom(data, len, 0) == (ssize_t)len ? 0 : -EIO;
 }
 
-/* The first values, and the root, whose true attributes come with the first contact. */
+/*
+ * The first values, and the root, whose true attributes come with the first contact: its mtime is the oldest there
+ * is, since those of directories only go forward (cache/merge.c).
+ */
 static int make_identity(struct cache *cache)
 {
 	int64_t now = cache_now_ns();
@@ -189,7 +192,7 @@ static int make_identity(struct cache *cache)
 			     " major, minor, nlink, links_up, parent, size, atime, mtime, ctime,"
 			     " data_version, attr_version, data_seq, attr_seq, is_stale, is_listed,"
 			     " listed_at, is_dirty, gen, keep_size) VALUES"
-			     " (2, 0, 1, ?1, 493, 0, 0, 0, 0, 2, 1, 2, 0, ?2, ?2, ?2,"
+			     " (2, 0, 1, ?1, 493, 0, 0, 0, 0, 2, 1, 2, 0, ?2, 0, ?2,"
 			     " 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
 			     "ii", (int64_t)TYPE_DIR, now);
 	/* Last: what has it has all. */

@@ -174,6 +174,8 @@ static bool take_times(struct inode_edit *edit, const struct kml_object *object,
 
 	if (edit->v.attr_seq)
 		return false;	/* it may be about times */
+	if (object->attr_version < edit->v.attr_version)
+		return false;	/* from before our last setattr, which may have set them back */
 	if (is_same)
 		is_other |= TAKE(edit, atime, ns_of(object->attr.atime));
 	if (edit->v.type == TYPE_DIR && !has_attrs)
