@@ -55,6 +55,20 @@ uint64_t apply_position(struct cache *cache)
 	return position;
 }
 
+bool apply_tree_is_listed(struct cache *cache)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	pthread_mutex_lock(&cache->lock);
+	got = db_query(cache->read_db, &stmt,
+		       "SELECT 1 FROM inode WHERE type = 2 AND is_listed = 0 LIMIT 1", "");
+	if (got > 0)
+		db_done(stmt);
+	pthread_mutex_unlock(&cache->lock);
+	return !got;
+}
+
 /* ---- first contact ---- */
 
 struct contact {

@@ -28,6 +28,9 @@ int apply_upstream(struct cache *cache, const char *upstream_id, uint64_t positi
 /* The journal position up to which everything has been taken in. */
 uint64_t apply_position(struct cache *cache);
 
+/* Are the names in every directory here? */
+bool apply_tree_is_listed(struct cache *cache);
+
 /*
  * Take in journal entries, ascending, all in one transaction with the new position.
  * Entries of this very client are skipped.  position: reached after them (>= the last entry's).

@@ -28,6 +28,7 @@ static const char tables[] =
 	" present BLOB, dirty BLOB, dirty_next BLOB, target BLOB, verifier BLOB);"
 	"CREATE UNIQUE INDEX inode_oid ON inode (oid_origin, oid_number);"
 	"CREATE INDEX inode_stale ON inode (ino) WHERE is_stale <> 0;"
+	"CREATE INDEX inode_unlisted ON inode (ino) WHERE type = 2 AND is_listed = 0;"
 	"CREATE INDEX inode_dirty ON inode (ino) WHERE is_dirty <> 0;"
 	"CREATE TABLE name (dir INTEGER NOT NULL, name BLOB NOT NULL, ino INTEGER NOT NULL,"
 	" cookie INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (dir, name)) WITHOUT ROWID;"

@@ -12,7 +12,7 @@
 #include "cache/writer.h"
 
 #define AT_ONCE 64			/* rows under one hold of the lock */
-#define HELD_US (60 * US_PER_S)		/* what was held up is tried again so much later at the latest */
+#define HELD_US (5 * US_PER_S)	/* what was held up is tried again so much later at the latest: as a note of writing ends */
 #define NOTHING_US US_PER_S		/* so long "there is nothing" is believed without looking again */
 
 struct note {

@@ -259,7 +259,8 @@ static int check_in(struct replicate *r, const struct hello *hello, const char *
 		err = relist(r, hello->position);
 		r->was_relisted = !err;
 	}
-	if (!err && !r->was_accepted)
+	/* What has been listed before is kept right by the journal. */
+	if (!err && !r->was_accepted && !apply_tree_is_listed(r->cache))
 		background_want_tree(&r->background, false);
 	r->was_accepted |= !err;
 	return err;

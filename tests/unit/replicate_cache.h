@@ -363,6 +363,12 @@ int apply_upstream(struct cache *cache, const char *upstream_id, uint64_t positi
 	return err;
 }
 
+bool apply_tree_is_listed(struct cache *cache)
+{
+	(void)cache;
+	return false;
+}
+
 uint64_t apply_position(struct cache *cache)
 {
 	uint64_t position;
