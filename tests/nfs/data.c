@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* data PORT [TEST]: READ, WRITE, COMMIT. */
+#include "tests/nfs/client.h"
+
+#define GIB (1ull << 30)
+
+static char block[IO_MAX];
+
+static void read_what_is_there(struct client *c)
+{
+	struct fh fh = made_file(c, &c->dir, "f", 0644);
+
+	put(c, &fh, "0123456789");
+	want_is(nfs3_read(c, &fh, 0, 10), NFS3_OK);
+	want(c->got.has_attr);
+	want_is(c->got.count, 10);
+	want(c->got.is_eof);
+	want_is(nfs3_read(c, &fh, 2, 5), NFS3_OK);
+	want_is(c->got.count, 5);
+	want(!c->got.is_eof);
+	want(!memcmp(c->got.data, "23456", 5));
+	want_is(nfs3_read(c, &fh, 7, 100), NFS3_OK);
+	want_is(c->got.count, 3);
+	want(c->got.is_eof);
+	want_is(nfs3_read(c, &fh, 10, 1), NFS3_OK);
+	want_is(c->got.count, 0);
+	want(c->got.is_eof);
+	want_is(nfs3_read(c, &fh, 0, 0), NFS3_OK);
+	want_is(c->got.count, 0);
+	want(!c->got.is_eof);
+	want_is(nfs3_read(c, &fh, 1ull << 62, 10), NFS3_OK);
+	want(c->got.count == 0 && c->got.is_eof);
+	want_is(nfs3_read(c, &fh, UINT64_MAX, 10), NFS3_OK);
+	want(c->got.count == 0 && c->got.is_eof);
+}
+
+static void read_of_other_types(struct client *c)
+{
+	struct fh fh;
+
+	want_is(nfs3_read(c, &c->dir, 0, 10), NFS3ERR_ISDIR);
+	want_is(nfs3_write(c, &c->dir, 0, "x", 1, UNSTABLE), NFS3ERR_ISDIR);
+	want_is(nfs3_symlink(c, &c->dir, "l", "t"), NFS3_OK);
+	fh = c->got.fh;
+	want_is(nfs3_read(c, &fh, 0, 10), NFS3ERR_INVAL);
+	want_is(nfs3_write(c, &fh, 0, "x", 1, UNSTABLE), NFS3ERR_INVAL);
+	want_is(nfs3_mknod(c, &c->dir, "p", NF3FIFO, 0, 0), NFS3_OK);
+	fh = c->got.fh;
+	want_is(nfs3_read(c, &fh, 0, 10), NFS3ERR_INVAL);
+	want_is(nfs3_commit(c, &fh), NFS3ERR_INVAL);
+}
+
+static void write_how(struct client *c)
+{
+	struct fh fh = made_file(c, &c->dir, "f", 0644);
+	char verifier[8];
+	struct nfstime3 last;
+
+	want_is(nfs3_write(c, &fh, 0, "hello", 5, UNSTABLE), NFS3_OK);
+	want_wcc(c->got.wcc[0]);
+	want_is(c->got.wcc[0].before.size, 0);
+	want_is(c->got.wcc[0].after.size, 5);
+	want(is_later(c->got.wcc[0].after.mtime, c->got.wcc[0].before.mtime));
+	want_is(c->got.count, 5);
+	memcpy(verifier, c->got.verifier, 8);
+	last = c->got.wcc[0].after.ctime;
+	want_is(nfs3_commit(c, &fh), NFS3_OK);
+	want_wcc(c->got.wcc[0]);
+	want(!memcmp(verifier, c->got.verifier, 8));
+	want(!is_later(last, c->got.wcc[0].after.ctime));
+	want_is(nfs3_write(c, &fh, 5, " world", 6, DATA_SYNC), NFS3_OK);
+	want(c->got.committed >= DATA_SYNC);
+	want(!memcmp(verifier, c->got.verifier, 8));
+	want_is(nfs3_write(c, &fh, 11, "!", 1, FILE_SYNC), NFS3_OK);
+	want_is(c->got.committed, FILE_SYNC);
+	want(holds(c, &fh, "hello world!"));
+	want_is(nfs3_write(c, &fh, 100, "", 0, UNSTABLE), NFS3_OK);
+	want_is(c->got.count, 0);
+	want(holds(c, &fh, "hello world!"));
+	want_is(nfs3_write(c, &fh, 0, "J", 1, FILE_SYNC), NFS3_OK);
+	want(holds(c, &fh, "Jello world!"));
+}
+
+static void offsets_of_64_bits(struct client *c)
+{
+	static const uint64_t at[] = { 2 * GIB - 3, 4 * GIB - 3, 5 * GIB, 100 * GIB, 1024 * GIB };
+	struct fh fh = made_file(c, &c->dir, "f", 0644);
+
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
+		want_is(nfs3_write(c, &fh, at[i], "across", 6, UNSTABLE), NFS3_OK);
+		want_is(c->got.wcc[0].after.size, at[i] + 6);
+	}
+	want_is(nfs3_commit(c, &fh), NFS3_OK);
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
+		want_is(nfs3_read(c, &fh, at[i] - 2, 8), NFS3_OK);
+		want_is(c->got.count, 8);
+		want(!memcmp(c->got.data, "\0\0across", 8));
+	}
+	want_is(nfs3_getattr(c, &fh), NFS3_OK);
+	want(c->got.attr.used < 1 << 20);
+	want_is(nfs3_write(c, &fh, INT64_MAX, "x", 1, UNSTABLE), NFS3ERR_FBIG);
+	want_is(nfs3_write(c, &fh, UINT64_MAX, "x", 1, UNSTABLE), NFS3ERR_FBIG);
+	want_is(nfs3_getattr(c, &fh), NFS3_OK);
+	want_is(c->got.attr.size, 1024 * GIB + 6);
+}
+
+static void the_largest_transfers(struct client *c)
+{
+	struct fh fh = made_file(c, &c->dir, "f", 0644);
+
+	for (size_t i = 0; i < sizeof(block); i++)
+		block[i] = (char)(i * 13 + i / 5003);
+	for (unsigned i = 0; i < 4; i++) {
+		want_is(nfs3_write(c, &fh, i * (uint64_t)IO_MAX + 1, block, IO_MAX, UNSTABLE), NFS3_OK);
+		want_is(c->got.count, IO_MAX);
+	}
+	want_is(nfs3_commit(c, &fh), NFS3_OK);
+	for (unsigned i = 0; i < 4; i++) {
+		want_is(nfs3_read(c, &fh, i * (uint64_t)IO_MAX + 1, IO_MAX), NFS3_OK);
+		want_is(c->got.count, IO_MAX);
+		want(!memcmp(c->got.data, block, IO_MAX));
+		want_is(c->got.is_eof, i == 3);
+	}
+	/* More than the most is cut. */
+	want_is(nfs3_read(c, &fh, 0, 3 * IO_MAX), NFS3_OK);
+	want_is(c->got.count, IO_MAX);
+}
+
+/* Random writes, cuts and reads against the same done in memory. */
+static void like_a_file_in_memory(struct client *c)
+{
+	enum { MAX = 300000 };
+	static char model[MAX];
+	struct fh fh = made_file(c, &c->dir, "f", 0644);
+	unsigned seed = (unsigned)getpid();
+	size_t size = 0;
+
+	printf("# seed %u\n", seed);
+	srand(seed);
+	for (int i = 0; i < 600; i++) {
+		size_t offset = (size_t)rand() % MAX, len = (size_t)rand() % 20000;
+
+		len = MIN(len, MAX - offset);
+		switch (rand() % 8) {
+		case 0:
+			if (!want_is(nfs3_setattr(c, &fh, sattr_size(offset), NULL), NFS3_OK))
+				return;
+			if (offset < size)
+				memset(model + offset, 0, size - offset);
+			size = offset;
+			break;
+		case 1:
+			if (!want_is(nfs3_commit(c, &fh), NFS3_OK))
+				return;
+			break;
+		case 2:
+		case 3:
+			if (!want_is(nfs3_read(c, &fh, offset, (uint32_t)len), NFS3_OK) ||
+			    !want_is(c->got.count, offset < size ? MIN(len, size - offset) : 0) ||
+			    !want(!memcmp(c->got.data, model + offset, c->got.count)))
+				return;
+			break;
+		default:
+			memset(model + offset, 1 + i % 255, len);
+			if (!want_is(nfs3_write(c, &fh, offset, model + offset, (uint32_t)len,
+						rand() % 8 ? UNSTABLE : FILE_SYNC), NFS3_OK))
+				return;
+			if (len)
+				size = MAX(size, offset + len);
+		}
+		if (i % 20 == 0) {
+			want_is(nfs3_getattr(c, &fh), NFS3_OK);
+			if (!want_is(c->got.attr.size, size))
+				return;
+		}
+	}
+	want_is(nfs3_read(c, &fh, 0, MAX), NFS3_OK);
+	want_is(c->got.count, size);
+	want(!memcmp(c->got.data, model, size));
+}
+
+/* As many under way as libnfs sends. */
+struct burst {
+	unsigned left;
+	unsigned failed;
+};
+
+static void burst_cb(struct rpc_context *rpc, int status, void *data, void *arg)
+{
+	struct burst *burst = arg;
+	struct WRITE3res *res = data;
+
+	(void)rpc;
+	burst->left--;
+	if (status != RPC_STATUS_SUCCESS || res->status != NFS3_OK || res->WRITE3res_u.resok.count != 8192)
+		burst->failed++;
+}
+
+static void many_writes_at_once(struct client *c)
+{
+	enum { N = 256 };
+	struct fh fh = made_file(c, &c->dir, "f", 0644);
+	struct burst burst = { N, 0 };
+
+	for (unsigned i = 0; i < N; i++) {
+		struct WRITE3args args = { .file = fh_arg(&fh), .offset = i * 8192ull, .count = 8192,
+					   .stable = i % 16 ? UNSTABLE : FILE_SYNC };
+
+		memset(block, (int)i, 8192);
+		args.data.data_len = 8192;
+		args.data.data_val = block;
+		want_is(rpc_nfs3_write_async(c->rpc, burst_cb, &args, &burst), 0);
+	}
+	while (burst.left) {
+		struct pollfd p = { rpc_get_fd(c->rpc), (short)rpc_which_events(c->rpc), 0 };
+
+		if (poll(&p, 1, WAIT_S * 1000) <= 0 || rpc_service(c->rpc, p.revents) < 0)
+			die("WRITE", "no answer");
+	}
+	want_is(burst.failed, 0);
+	for (unsigned i = 0; i < N; i++) {
+		memset(block, (int)i, 8192);
+		want_is(nfs3_read(c, &fh, i * 8192ull, 8192), NFS3_OK);
+		if (!want(!memcmp(c->got.data, block, 8192)))
+			break;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct test tests[] = {
+		{ "READ", read_what_is_there },
+		{ "READ and WRITE of what is no file", read_of_other_types },
+		{ "WRITE and COMMIT", write_how },
+		{ "offsets of 64 bits", offsets_of_64_bits },
+		{ "transfers of the largest size", the_largest_transfers },
+		{ "random changes, like a file in memory", like_a_file_in_memory },
+		{ "many WRITEs at once", many_writes_at_once },
+	};
+
+	return run_tests(argc, argv, "data", tests, ARRAY_SIZE(tests));
+}
