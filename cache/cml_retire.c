@@ -21,7 +21,6 @@
 #include "cache/dentry.h"
 #include "cache/internal.h"
 #include "cache/merge.h"
-#include "cache/object.h"
 #include "cache/record.h"
 #include "cache/stale.h"
 #include "cache/writer.h"
@@ -242,35 +241,6 @@ static int retire_run(struct change *change)
 	return got > 0 ? cml_alias_clear(change) : got;
 }
 
-/*
- * The change holds content, and syncs what is not on the disk yet, on the writer thread.  Most of that
- * is better done here, where nobody waits for it.
- */
-static void sync_content(struct cache *cache, const struct retire *retire)
-{
-	if (cache->durability == DURABILITY_ASYNC || cache->no_sync)
-		return;
-	for (size_t i = 0; i < retire->n; i++) {
-		const struct cml_item *item = &retire->batch->items[i];
-		struct inode *inode = NULL;
-		bool is_synced = true;
-		int err;
-
-		if (item->record.body.op != KML_STORE)
-			continue;
-		pthread_mutex_lock(&cache->lock);
-		inode = inode_get(cache, item->ino, &err);
-		if (inode)
-			is_synced = inode->synced_gen == inode->write_gen;
-		pthread_mutex_unlock(&cache->lock);
-		if (!is_synced)
-			(void)object_sync_inode(cache, inode);	/* a failure is the error state */
-		pthread_mutex_lock(&cache->lock);
-		inode_put(cache, inode);
-		pthread_mutex_unlock(&cache->lock);
-	}
-}
-
 int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_answer *answers,
 	       size_t n_answers)
 {
@@ -286,7 +256,10 @@ int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_an
 		err = -EBADMSG;
 	if (retire.n) {
 		last = batch->items[retire.n - 1].record.seq;
-		sync_content(cache, &retire);
+		for (size_t i = 0; i < retire.n; i++) {
+			if (batch->items[i].record.body.op == KML_STORE)
+				cml_sync_content(cache, batch->items[i].ino);
+		}
 		err = writer_call(cache, retire_run, &retire);
 	}
 	if (retire.n < batch->n || err)

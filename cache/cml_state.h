@@ -42,6 +42,7 @@ void cml_count_bytes(struct cache *cache, uint64_t ino, uint64_t bytes);
 int cml_count_records(struct change *change, int64_t more);
 
 void cml_batch_free(struct cml_batch *batch);
+void cml_sync_content(struct cache *cache, uint64_t ino);
 
 /* The last row of this op for the object: 1 and its seq, 0, -errno. */
 int cml_last_of(struct change *change, uint64_t ino, enum kml_op op, uint64_t *ret_seq);

@@ -7,6 +7,7 @@
  * (2) keep_size of the inode begins anew with the size as it is: the next store is done on what
  *     this one makes;
  * (3) taken_seq is set: what is written from now on is dirty_next, and makes another STORE.
+ * A write that fell between (2) and (3) would be in neither: the content is held.
  * What is sent is the file as it is at the time of sending: dirty and dirty_next.  Where an earlier
  * sending has been applied already, and only its answer was lost, the next STORE brings the rest.
  *
@@ -61,8 +62,9 @@ static void join_ranges(struct extent_map *map, const struct extent_map *present
 	map->n = n;
 }
 
-/* Under the lock.  record is a STORE whose keep_size is set. */
-static int fill_store(const struct inode *inode, struct kml_record *record, uint64_t *ret_bytes)
+/* Under the lock.  record is a STORE whose keep_size is set; keep_size: the lowest size since it was taken. */
+static int fill_store(const struct inode *inode, uint64_t keep_size, struct kml_record *record,
+		      uint64_t *ret_bytes)
 {
 	struct kml_store *store = &record->body.kml_body_u.store;
 	struct extent_map map = { 0 };
@@ -89,7 +91,7 @@ static int fill_store(const struct inode *inode, struct kml_record *record, uint
 	store->ranges.ranges_val = ranges;
 	store->ranges.ranges_len = map.n;
 	store->size = inode->v.size;
-	store->keep_size = MIN(MIN(store->keep_size, inode->v.keep_size), store->size);
+	store->keep_size = MIN(MIN(store->keep_size, keep_size), store->size);
 	store->mtime = cml_time(inode->v.mtime);
 	*ret_bytes = extent_bytes(&map);
 out:
@@ -143,13 +145,51 @@ static int is_first(struct change *change, uint64_t ino, uint64_t seq)
 /* What take_one() gives. */
 enum { TAKEN, SKIPPED, ENOUGH };
 
+/* The first time: (1), (2), (3).  The content is held, so that no write falls between them. */
+static int freeze(struct change *change, struct inode_edit *edit, struct kml_record *record)
+{
+	struct kml_store *store = &record->body.kml_body_u.store;
+	int err;
+
+	err = EDIT_MAPS(edit);
+	if (err)
+		return err;
+	store->keep_size = edit->v.keep_size;
+	store->data_base = edit->v.data_version;
+	err = row_update(change, record);
+	if (err)
+		return err;
+	/* The maps that go into the row speak of what no COMMIT has followed, too. */
+	EDIT(edit, size, edit->v.size);
+	EDIT(edit, mtime, edit->v.mtime);
+	EDIT(edit, ctime, edit->v.ctime);
+	EDIT(edit, keep_size, edit->v.size);
+	edit->set_taken = true;
+	edit->taken_seq = MAX(edit->inode->taken_seq, record->seq);
+	return 0;
+}
+
+static int take_content(struct cache *cache, struct inode *inode, uint64_t keep_size,
+			struct cml_item *item)
+{
+	int err;
+
+	pthread_mutex_lock(&cache->lock);
+	err = fill_store(inode, keep_size, &item->record, &item->bytes);
+	item->write_gen = inode->write_gen;
+	if (!err && item->bytes) {
+		item->fd = open_content(cache, inode);
+		err = MIN(item->fd, 0);
+	}
+	pthread_mutex_unlock(&cache->lock);
+	return err;
+}
+
 static int take_store(struct change *change, struct take *take, struct cml_item *item)
 {
-	struct kml_store *store = &item->record.body.kml_body_u.store;
 	struct cache *cache = change->cache;
 	struct inode_edit *edit;
-	uint64_t size;
-	bool is_new = store->keep_size == CML_NOT_TAKEN;
+	uint64_t keep_size;
 	int got;
 
 	got = is_first(change, item->ino, item->record.seq);
@@ -165,26 +205,13 @@ static int take_store(struct change *change, struct take *take, struct cml_item 
 	}
 	if (!edit)
 		return got;
-	pthread_mutex_lock(&cache->lock);
-	size = edit->inode->v.size;
-	if (is_new) {
-		store->keep_size = edit->inode->v.keep_size;
-		store->data_base = edit->inode->v.data_version;
-	}
-	pthread_mutex_unlock(&cache->lock);
-	if (is_new) {
-		got = row_update(change, &item->record);	/* (1) */
+	keep_size = edit->v.keep_size;
+	if (item->record.body.kml_body_u.store.keep_size == CML_NOT_TAKEN) {
+		got = freeze(change, edit, &item->record);
 		if (got)
 			return got;
 	}
-	pthread_mutex_lock(&cache->lock);
-	got = fill_store(edit->inode, &item->record, &item->bytes);
-	item->write_gen = edit->inode->write_gen;
-	if (!got && item->bytes) {
-		item->fd = open_content(cache, edit->inode);
-		got = MIN(item->fd, 0);
-	}
-	pthread_mutex_unlock(&cache->lock);
+	got = take_content(cache, edit->inode, keep_size, item);
 	if (got == -EMFILE || got == -ENFILE)
 		return take->batch->n ? ENOUGH : got;
 	if (got) {
@@ -192,10 +219,6 @@ static int take_store(struct change *change, struct take *take, struct cml_item 
 			  "held up: %s", (unsigned long long)item->ino, strerror(-got));
 		return got == -ENOMEM ? got : -EIO;
 	}
-	if (is_new)
-		EDIT(edit, keep_size, size);			/* (2) */
-	edit->set_taken = true;					/* (3) */
-	edit->taken_seq = MAX(edit->inode->taken_seq, item->record.seq);
 	take->fds += item->fd >= 0;
 	take->bytes += item->bytes;
 	return TAKEN;
@@ -318,6 +341,60 @@ static int take_run(struct change *change)
 	return 0;
 }
 
+/* Sync what would else have to be synced on the writer thread, where others wait. */
+void cml_sync_content(struct cache *cache, uint64_t ino)
+{
+	struct inode *inode;
+	bool is_synced = true;
+	int err;
+
+	if (cache->durability == DURABILITY_ASYNC || cache->no_sync)
+		return;
+	pthread_mutex_lock(&cache->lock);
+	inode = inode_get(cache, ino, &err);
+	if (inode)
+		is_synced = inode->synced_gen == inode->write_gen;
+	pthread_mutex_unlock(&cache->lock);
+	if (!is_synced)
+		(void)object_sync_inode(cache, inode);	/* a failure is the error state */
+	pthread_mutex_lock(&cache->lock);
+	inode_put(cache, inode);
+	pthread_mutex_unlock(&cache->lock);
+}
+
+/* The next STORE after that number, as readers see it: its number, 0: there is none, or it cannot be read. */
+static uint64_t next_store(struct cache *cache, uint64_t after, uint64_t *ret_ino)
+{
+	uint64_t seq = 0;
+	sqlite3_stmt *stmt;
+
+	pthread_mutex_lock(&cache->lock);
+	if (db_query(cache->read_db, &stmt,
+		     "SELECT seq, ino FROM cml WHERE seq > ?1 AND op = ?2 ORDER BY seq LIMIT 1", "ii",
+		     (int64_t)after, (int64_t)KML_STORE) > 0) {
+		seq = sqlite3_column_int64(stmt, 0);
+		*ret_ino = sqlite3_column_int64(stmt, 1);
+		db_done(stmt);
+	}
+	pthread_mutex_unlock(&cache->lock);
+	return seq;
+}
+
+static void sync_before(struct cache *cache, const struct take *take)
+{
+	uint64_t seq, ino;
+	size_t n = 0;
+
+	if (cache->durability == DURABILITY_ASYNC || cache->no_sync)
+		return;
+	pthread_mutex_lock(&cache->lock);
+	seq = cache->cml->out_seq;
+	pthread_mutex_unlock(&cache->lock);
+	while (n++ < MIN(take->max_records, take->max_fds) &&
+	       (seq = next_store(cache, seq, &ino)))
+		cml_sync_content(cache, ino);
+}
+
 int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes,
 	     struct cml_batch **ret_batch)
 {
@@ -335,6 +412,7 @@ int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes,
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		limit.rlim_cur = 1024;
 	take.max_fds = limit.rlim_cur == RLIM_INFINITY ? KML_BATCH_MAX : MAX(limit.rlim_cur / 4, 1);
+	sync_before(cache, &take);
 	err = writer_call(cache, take_run, &take);
 	if (!err && batch->n) {
 		pthread_mutex_lock(&cache->lock);
@@ -380,7 +458,7 @@ static void look(struct cache *cache, struct inode *inode, struct refresh *refre
 	refresh->has_changed = inode->write_gen != item->write_gen;
 	if (!refresh->is_settled || !refresh->has_changed)
 		return;
-	err = fill_store(inode, &item->record, &item->bytes);
+	err = fill_store(inode, inode->v.keep_size, &item->record, &item->bytes);
 	if (!err && item->fd < 0 && item->bytes) {
 		item->fd = open_content(cache, inode);
 		err = MIN(item->fd, 0);
