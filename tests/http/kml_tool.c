@@ -57,6 +57,29 @@ static __attribute__((noreturn, format(printf, 1, 2))) void die(const char *form
 	exit(1);
 }
 
+/* Memory that records point into until the end. */
+static void **kept;
+static size_t n_kept;
+
+static void free_kept(void)
+{
+	for (size_t i = 0; i < n_kept; i++)
+		free(kept[i]);
+	free(kept);
+}
+
+/* Takes over p; NULL: there was no memory for it. */
+static void *keep(void *p)
+{
+	void **more = p ? realloc(kept, (n_kept + 1) * sizeof(*kept)) : NULL;
+
+	if (!more)
+		die("no memory");
+	kept = more;
+	kept[n_kept++] = p;
+	return p;
+}
+
 /* ---- text to records ---- */
 
 struct fields {
@@ -205,15 +228,12 @@ static void setattr_of(struct fields *fields, struct kml_setattr *set)
 static void ranges_of(struct fields *fields, struct kml_store *store)
 {
 	const char *text = field(fields, "ranges");
-	struct kml_range *range = calloc(KML_RANGES_MAX, sizeof(*range));
+	struct kml_range *range = keep(calloc(KML_RANGES_MAX, sizeof(*range)));
 	u_int n = 0;
 	char *end;
 
-	if (!range)
-		die("no memory");
-	if (!text && store->size) {
+	if (!text && store->size)
 		range[n++] = (struct kml_range){ 0, store->size };
-	}
 	while (text && *text) {
 		if (n == KML_RANGES_MAX)
 			die("too many ranges");
@@ -245,7 +265,7 @@ static void store_of(struct fields *fields, struct kml_store *store, struct kml_
 	if (file) {
 		if (fs_read_file(AT_FDCWD, file, KML_INLINE_MAX, &data, &len))
 			die("%s: cannot be read", file);
-		bytes = (struct slice){ data, len };
+		bytes = (struct slice){ keep(data), len };
 	}
 	store->size = number(fields, "size", bytes.len);
 	ranges_of(fields, store);
@@ -350,15 +370,14 @@ static void read_record(char *rest, uint64_t seq, struct kml_record *record)
 static int batch_from_text(void)
 {
 	struct kml_batch batch = { .format = KML_VERSION, .host = (char *)"laptop" };
-	struct kml_record *records = calloc(KML_BATCH_MAX, sizeof(*records));
+	struct kml_record *records = keep(calloc(KML_BATCH_MAX, sizeof(*records)));
 	char *line = NULL, *text, *rest;
 	size_t cap = 0;
 	struct buf buf;
+	int err;
 
-	if (!records)
-		die("no memory");
-	/* Lines are kept, for records point into them; a tool that ends soon frees nothing. */
 	for (; getline(&line, &cap, stdin) >= 0; line = NULL, cap = 0) {
+		keep(line);
 		line_number++;
 		line[strcspn(line, "#\n")] = '\0';
 		text = line + strspn(line, " \t");
@@ -383,12 +402,15 @@ static int batch_from_text(void)
 			read_record(rest, strtoull(text, NULL, 10),
 				    &records[batch.records.records_len++]);
 	}
+	free(line);
 	line_number = 0;
 	batch.records.records_val = records;
 	buf_init(&buf, 0);
 	if (kml_batch_encode(&buf, &batch))
 		die("the batch cannot be encoded");
-	return fs_write_all(STDOUT_FILENO, buf.data, buf.len) ? 1 : 0;
+	err = fs_write_all(STDOUT_FILENO, buf.data, buf.len);
+	buf_release(&buf);
+	return err ? 1 : 0;
 }
 
 /* ---- to text ---- */
@@ -540,7 +562,7 @@ static int print_list(struct slice input)
 	return print_frames(input, print_listed);
 }
 
-static struct slice read_input(struct buf *buf)
+static void read_input(struct buf *buf)
 {
 	ssize_t n;
 	char *to;
@@ -553,7 +575,6 @@ static struct slice read_input(struct buf *buf)
 		if (n > 0)
 			buf->len += (size_t)n;
 	} while (n > 0);
-	return (struct slice){ buf->data, buf->len };
 }
 
 int main(int argc, char **argv)
@@ -568,17 +589,16 @@ int main(int argc, char **argv)
 		{ "object", print_one_object },
 	};
 	struct buf buf;
-	int status;
 
+	atexit(free_kept);
 	if (argc == 2 && !strcmp(argv[1], "batch"))
 		return batch_from_text();
 	for (size_t i = 0; argc == 2 && i < ARRAY_SIZE(printers); i++) {
 		if (strcmp(argv[1], printers[i].name))
 			continue;
 		buf_init(&buf, 0);
-		status = printers[i].print(read_input(&buf));
-		buf_release(&buf);
-		return status;
+		read_input(&buf);
+		return printers[i].print((struct slice){ keep(buf.data), buf.len });
 	}
 	fprintf(stderr, "usage: kml_tool batch|answers|journal|list|object\n");
 	return 2;
