@@ -37,7 +37,7 @@ static void log_failure(const struct request *request, unsigned status, int err)
 	static struct log_gate gate;
 	unsigned held;
 
-	if (status < 500) {
+	if (status < 500 || err == -EAGAIN) {
 		log_debug(LOG_HTTP, "http: refused: status=%u %s", status, request->why);
 	} else if (log_gate_open(&gate, 10, &held)) {
 		log_warn("http: %s answered with %u (%s), the client will try again: %s; held back: %u",
