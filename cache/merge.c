@@ -208,7 +208,7 @@ static int take_nlink(struct change *change, struct inode_edit *edit, uint32_t n
 	*ret_is_held = false;
 	if (edit->v.type == TYPE_DIR)
 		return !edit->v.is_listed && TAKE(edit, nlink, nlink);
-	if (edit->v.nlink == nlink)
+	if (edit->v.nlink == nlink && edit->v.links_up == nlink)
 		return 0;
 	names = name_count_of(change->cache, edit->inode->ino);
 	if (names < 0)

@@ -323,8 +323,10 @@ static void storing_while_read(void **state)
 	m_store(t->m, OTHERS, oid, 3);
 	t->stop_at_data = 2;
 	m_pull(t->m, &t->f);
-	while (t->n_data < 2)
+	while (t->n_data < 2) {
 		assert_int_equal(loop_run(t->f.loop), 0);
+		assert_false(t->f.is_done);
+	}
 	assert_int_equal(t->data_version, t->m->position);
 	assert_int_equal(apply_content(t->f.cache, ino, old, 0, "hello", 5), -ESTALE);
 	apply_content_end(t->f.cache, ino, old, 0, -ESTALE);
@@ -353,6 +355,54 @@ static void own_entries_skipped(void **state)
 	m_make(t->m, client, KML_DIR, KML_ROOT, "d", oid);
 	m_pull(t->m, &t->f);
 	assert_int_equal(f_lookup(&t->f, ROOT, "d"), -ENOENT);
+	no_stale(t);
+}
+
+/* Others gave it a name before we took one away, but we learn of that after. */
+static void own_entry_tells_nlink(void **state)
+{
+	struct test *t = *state;
+	uint64_t client = cml_client_id(t->f.cache);
+	struct kml_oid oid;
+
+	filled(t, KML_ROOT, "f", "x");
+	oid = m_oid(t->m, KML_ROOT, "f");
+	m_link(t->m, OTHERS, oid, KML_ROOT, "g");
+	assert_int_equal(f_remove(&t->f, ROOT, "f"), 0);
+	t->m->now += 3600 * 1000000000ll;
+	m_remove(t->m, client, KML_ROOT, "f");
+	retire(t, t->m->position);
+	m_pull(t->m, &t->f);
+	m_compare(t->m, &t->f, KML_ROOT, ROOT);
+	assert_int_equal(f_getattr(&t->f, ROOT), 0);
+	assert_int_equal(t->f.op.attr.mtime.tv_sec, t->m->objects[0].attr.mtime.sec);
+	no_stale(t);
+}
+
+/* A name that only the kernel's client knows counts too. */
+static void local_names_count(void **state)
+{
+	struct test *t = *state;
+	uint64_t ino = filled(t, KML_ROOT, "f", "x");
+	struct kml_oid oid = m_oid(t->m, KML_ROOT, "f");
+
+	m_link(t->m, OTHERS, oid, KML_ROOT, "g");
+	m_pull(t->m, &t->f);
+	assert_int_equal(f_rename(&t->f, ROOT, "f", ROOT, ".nfs0123456789abcdef01234567"), 0);
+	m_remove(t->m, cml_client_id(t->f.cache), KML_ROOT, "f");
+	retire(t, t->m->position);
+	m_pull(t->m, &t->f);
+	assert_int_equal(inode_column(&t->f, ino, "nlink"), 2);
+	m_link(t->m, OTHERS, oid, KML_ROOT, "h");
+	m_pull(t->m, &t->f);
+	assert_int_equal(inode_column(&t->f, ino, "nlink"), 3);
+	assert_int_equal(inode_column(&t->f, ino, "links_up"), 2);
+	m_remove(t->m, OTHERS, KML_ROOT, "g");
+	m_remove(t->m, OTHERS, KML_ROOT, "h");
+	m_pull(t->m, &t->f);
+	assert_int_equal(inode_column(&t->f, ino, "nlink"), 1);
+	assert_int_equal(inode_column(&t->f, ino, "links_up"), 0);
+	assert_content(&t->f, ino, "x");
 	no_stale(t);
 }
 
@@ -522,6 +572,7 @@ static void failing(void **state)
 	/* A directory that is half gone when the daemon ends. */
 	m_remove(t.m, OTHERS, dir, "g");
 	m_remove(t.m, OTHERS, KML_ROOT, "dir");
+	assert_int_equal(apply_entries(f->cache, NULL, 0, t.m->position), 0);
 	assert_int_equal(m_list(t.m, f, KML_ROOT, ROOT), -EIO);
 	assert_int_not_equal(found(f, ROOT, "dir"), 0);
 	reopen(&t);
@@ -1189,6 +1240,8 @@ int main(void)
 		T(storing),
 		T(storing_while_read),
 		T(own_entries_skipped),
+		T(own_entry_tells_nlink),
+		T(local_names_count),
 		T(unknown_objects),
 		T(older_than_listing),
 		T(not_made_sense_of),
