@@ -898,8 +898,12 @@ static int do_store(struct step *step, const struct kml_store *store)
 		step->verdict.error = plan->refused;
 		return 0;
 	}
-	if (!plan->is_staged && !plan->is_into) {
-		/* It was not to be expected that this one would be applied: an earlier record made it so. */
+	if ((!plan->is_staged && !plan->is_into) ||
+	    (plan->is_into && !file_id_equal(object->file, segment->plan[plan->into].staged.id))) {
+		/*
+		 * It was not to be expected that this one would be applied, an earlier record made it so; or the CREATE
+		 * with whose file its content was to come was refused.
+		 */
 		*step->ret_error = EAGAIN;
 		return STEP_SURPRISE;
 	}
