@@ -11,10 +11,15 @@
  *     is at least listed_at, which goes up with each such entry, and which a directory that becomes known
  *     starts with at the position that has been pulled so far.
  * (3) A change may be run twice (writer.h): it works on a copy of the state, which is kept when it has been committed.
+ * (4) A directory that was stale stays so on disk until all of it is in: a listing that breaks off must not be the last.
+ * (5) A name that is not in the listing may be that of something that moved.  Whether it did is known when what
+ *     happened up to the listing has been pulled, and, of a whole tree, when all of it is in; until
+ *     then what would be left without a name keeps it, for with it would go its content and its handles.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/fault.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "cache/apply.h"
@@ -24,6 +29,8 @@
 #include "cache/merge.h"
 #include "cache/stale.h"
 #include "cache/writer.h"
+
+#define STEPS_PER_CHANGE 1024	/* entries, and ends of directories: others want the writer too */
 
 struct listed_dir {
 	struct kml_oid oid;
@@ -44,8 +51,10 @@ struct state {
 	bool has_begun;		/* the current one's entries have been looked at before */
 	bool is_used;		/* the current one is taken in */
 	bool had_names;		/* before; those that are not seen will vanish */
+	bool was_stale;
 	bool was_overtaken;	/* some directory was not taken in, keeps (2) */
 	bool has_own;		/* the line of what was asked for has come */
+	size_t at;		/* in the entries that are given: the next one */
 };
 
 struct apply_listing {
@@ -141,22 +150,45 @@ static int dir_begin(struct apply_listing *l, struct change *change)
 		return got;
 	l->next.is_used = true;
 	l->next.had_names = got;
-	return 0;
+	l->next.was_stale = edit->v.is_stale;
+	/* What cannot be taken in below makes it so again; so does breaking_off(). */
+	return l->is_deep ? stale_answered(change, dir->ino) : 0;
+}
+
+/* The change ends while entries of a directory are still to come: keeps (4). */
+static int breaking_off(struct apply_listing *l, struct change *change)
+{
+	struct inode_edit *edit;
+	int err = 0;
+
+	if (!l->is_deep || !l->next.has_begun || !l->next.is_used || !l->next.was_stale)
+		return 0;
+	edit = inode_edit(change, l->dirs[l->next.current].ino, &err);
+	if (edit)
+		EDIT(edit, is_stale, true);
+	return err == -ESTALE ? 0 : err;
 }
 
 struct vanish {
 	struct apply_listing *listing;
 	struct change *change;
 	uint64_t dir;
+	bool may_have_moved;
 };
 
 static int vanish_name(void *arg, struct slice name, const struct name_info *info)
 {
 	struct vanish *vanish = arg;
+	int64_t names;
 
 	if (!info->ino || info->seq || name_is_local(name) ||
 	    seen_find(vanish->listing, vanish->dir, name))
 		return 0;
+	names = vanish->may_have_moved ? name_count_of(vanish->change->cache, info->ino) : 0;
+	if (names < 0)
+		return names;
+	if (names == 1)		/* keeps (5) */
+		return stale_ask_after(vanish->change, vanish->dir, vanish->listing->position);
 	return merge_unbind(vanish->change, vanish->dir, name, info->ino);
 }
 
@@ -164,7 +196,9 @@ static int vanish_name(void *arg, struct slice name, const struct name_info *inf
 static int dir_end(struct apply_listing *l, struct change *change)
 {
 	uint64_t ino = l->dirs[l->next.current].ino;
-	struct vanish vanish = { l, change, ino };
+	struct vanish vanish = {
+		l, change, ino, l->is_deep || l->position > apply_position(change->cache),
+	};
 	int err = 0;
 
 	if (!l->next.has_begun)
@@ -173,7 +207,9 @@ static int dir_end(struct apply_listing *l, struct change *change)
 	l->next.current++;
 	if (err || !l->next.is_used)
 		return err;
-	if (l->next.had_names)
+	if (!l->is_deep)
+		err = stale_answered(change, ino);
+	if (!err && l->next.had_names)
 		err = name_each_in(change->cache, ino, vanish_name, &vanish);
 	return err ? err : merge_listed(change, ino, l->position);
 }
@@ -193,6 +229,9 @@ static int entry_take(struct apply_listing *l, struct change *change, const stru
 		err = seen_add(l, dir, name);
 	if (!err && l->next.is_used)
 		err = merge_bind(change, dir, name, ino);
+	/* What is in it may be news all the same. */
+	if (!l->next.is_used)
+		ino = inode_find_oid(change->cache, &entry->object.oid);
 	if (!err && is_dir && l->is_deep)
 		err = dir_push(l, entry->object.oid, ino);
 	return err;
@@ -201,29 +240,35 @@ static int entry_take(struct apply_listing *l, struct change *change, const stru
 /* The line of what was asked for. */
 static int own_take(struct apply_listing *l, struct change *change, const struct kml_listed *entry)
 {
-	uint64_t ino;
-	int err;
+	const struct kml_object *object = &entry->object;
+	int err = 0;
 
 	if (!kml_oid_is_none(entry->parent) || entry->name.kml_name_len ||
-	    entry->object.attr.type != KML_DIR)
+	    object->attr.type != KML_DIR)
 		return -EBADMSG;
+	if (inode_find_oid(change->cache, &object->oid) == l->ino) {
+		uint64_t ino;
+
+		err = merge_object(change, object, l->position, &ino);
+	} else if (inode_edit(change, l->ino, &err)) {
+		return -EBADMSG;	/* of another directory */
+	} else if (err == -ESTALE) {
+		err = 0;		/* removed here meanwhile */
+	}
 	l->next.has_own = true;
-	/* Not stale any more; whatever cannot be taken in below makes it so again. */
-	err = stale_answered(change, l->ino);
-	if (!err)
-		err = merge_object(change, &entry->object, l->position, &ino);
-	return err ? err : dir_push(l, entry->object.oid, l->ino);
+	return err ? err : dir_push(l, object->oid, l->ino);
 }
 
-/* Keeps (2) for a directory whose entries come in several pieces. */
+/* Keeps (2) for a directory whose entries come in several changes. */
 static int dir_go_on(struct apply_listing *l, struct change *change)
 {
-	uint64_t ino = l->dirs ? l->dirs[l->next.current].ino : 0;
 	struct inode_edit *edit;
+	uint64_t ino;
 	int err;
 
 	if (!l->next.has_begun || !l->next.is_used)
 		return 0;
+	ino = l->dirs[l->next.current].ino;
 	edit = inode_edit(change, ino, &err);
 	if (!edit && err != -ESTALE)
 		return err;
@@ -234,6 +279,30 @@ static int dir_go_on(struct apply_listing *l, struct change *change)
 	return stale_ask(change, ino);
 }
 
+/* The next entry, or, where that is of a later directory or there is none, the end of the current one. */
+static int step(struct apply_listing *l, struct change *change)
+{
+	const struct kml_listed *entry = l->next.at < l->n ? &l->entries[l->next.at] : NULL;
+
+	if (entry && !l->next.has_own) {
+		l->next.at++;
+		return own_take(l, change, entry);
+	}
+	/* No line of its own at all; or entries of no directory. */
+	if (l->next.current == l->next.n_dirs)
+		return -EBADMSG;
+	if (!entry || !kml_oid_equal(l->dirs[l->next.current].oid, entry->parent))
+		return dir_end(l, change);
+	l->next.at++;
+	return entry_take(l, change, entry);
+}
+
+static bool is_taken(const struct apply_listing *l, const struct state *state)
+{
+	return state->at == l->n &&
+	       (!l->is_last || (state->has_own && state->current == state->n_dirs));
+}
+
 static int take_run(struct change *change)
 {
 	struct apply_listing *l = change->arg;
@@ -241,26 +310,11 @@ static int take_run(struct change *change)
 
 	l->next = l->state;	/* keeps (3) */
 	err = dir_go_on(l, change);
-	for (size_t i = 0; !err && i < l->n; i++) {
-		const struct kml_listed *entry = &l->entries[i];
-
-		if (!l->next.has_own) {
-			err = own_take(l, change, entry);
-			continue;
-		}
-		while (!err && l->next.current < l->next.n_dirs &&
-		       !kml_oid_equal(l->dirs[l->next.current].oid, entry->parent))
-			err = dir_end(l, change);
-		if (!err && l->next.current == l->next.n_dirs)
-			err = -EBADMSG;		/* entries of no directory */
-		if (!err)
-			err = entry_take(l, change, entry);
-	}
-	if (!err && l->is_last && !l->next.has_own)
-		err = -EBADMSG;
-	while (!err && l->is_last && l->next.current < l->next.n_dirs)
-		err = dir_end(l, change);
-	return err;
+	for (unsigned i = 0; !err && i < STEPS_PER_CHANGE && !is_taken(l, &l->next); i++)
+		err = step(l, change);
+	if (!err)
+		err = FAULT("listing.take");
+	return err ? err : breaking_off(l, change);
 }
 
 /* Forget the names of directories that are over.  What has come of the current one began in this very piece. */
@@ -272,7 +326,7 @@ static int seen_trim(struct apply_listing *l)
 	hash_drain(&l->seen, seen_free, NULL);
 	if (l->state.current == l->state.n_dirs || !l->state.had_names)
 		return 0;
-	for (size_t i = 0; !err && i < l->n; i++)
+	for (size_t i = 0; !err && i < l->state.at; i++)
 		if (kml_oid_equal(l->entries[i].parent, dir->oid))
 			err = seen_add(l, dir->ino, kml_name_get(&l->entries[i].name));
 	return err;
@@ -280,18 +334,22 @@ static int seen_trim(struct apply_listing *l)
 
 static int take(struct apply_listing *l, const struct kml_listed *entries, size_t n, bool is_last)
 {
-	size_t was = l->state.current;
-	int err;
+	int err = 0;
 
 	l->entries = entries;
 	l->n = n;
 	l->is_last = is_last;
-	err = writer_call(l->cache, take_run, l);
-	if (err)
-		return err;
-	l->state = l->next;
-	if (l->state.current != was)
-		err = seen_trim(l);
+	l->state.at = 0;
+	while (!err && !is_taken(l, &l->state)) {
+		size_t was = l->state.current;
+
+		err = writer_call(l->cache, take_run, l);
+		if (err)
+			return err;
+		l->state = l->next;
+		if (l->state.current != was)
+			err = seen_trim(l);
+	}
 	return err ? err : merge_finish(l->cache);
 }
 
@@ -307,6 +365,14 @@ int apply_listing_begin(struct cache *cache, uint64_t ino, uint64_t position, bo
 		return -ENOMEM;
 	err = hash_init(&l->seen);
 	if (err) {
+		free(l);
+		return err;
+	}
+	/* From here on it counts when something makes the directory stale again. */
+	if (!is_deep)
+		err = stale_asked(cache, ino);
+	if (err) {
+		hash_release(&l->seen);
 		free(l);
 		return err;
 	}
@@ -337,12 +403,8 @@ int apply_listing_end(struct apply_listing *listing, int err)
 	hash_release(&listing->seen);
 	free(listing->dirs);
 	free(listing);
-	if (err == -EAGAIN)
-		return err;
 	/* A deep one nobody has asked for: who waits for a directory has asked for it by itself. */
-	if (is_deep)
-		stale_done(cache, ino);
-	else
+	if (!is_deep && err != -EAGAIN)
 		apply_listing_failed(cache, ino, err);
 	return err;
 }

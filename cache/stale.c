@@ -22,6 +22,7 @@ struct note {
 	bool was_marked;		/* since then */
 	bool is_held;			/* until acked moves on, or held_until_us */
 	uint64_t held_acked, held_until_us;
+	uint64_t after;			/* until the journal has been pulled up to there */
 };
 
 struct stale {
@@ -29,7 +30,7 @@ struct stale {
 	struct hash_table notes;
 	uint64_t next_ino;		/* where to look on */
 	/* Nothing was found when the log was like that and these were the marks. */
-	uint64_t marks, nothing_marks, nothing_acked, nothing_records, nothing_until_us;
+	uint64_t marks, nothing_marks, nothing_acked, nothing_records, nothing_position, nothing_until_us;
 };
 
 struct candidate {
@@ -113,6 +114,23 @@ int stale_mark_held(struct change *change, uint64_t ino)
 	return mark(change, ino, true);
 }
 
+int stale_ask_after(struct change *change, uint64_t ino, uint64_t position)
+{
+	struct cache *cache = change->cache;
+	struct note *note;
+	int err;
+
+	err = mark(change, ino, false);
+	if (err)
+		return err;
+	pthread_mutex_lock(&cache->lock);
+	note = note_get(cache->apply->stale, ino);
+	if (note)
+		note->after = MAX(note->after, position);
+	pthread_mutex_unlock(&cache->lock);
+	return note ? 0 : -ENOMEM;
+}
+
 int stale_answered(struct change *change, uint64_t ino)
 {
 	struct cache *cache = change->cache;
@@ -133,6 +151,18 @@ int stale_answered(struct change *change, uint64_t ino)
 	return 0;
 }
 
+int stale_asked(struct cache *cache, uint64_t ino)
+{
+	struct note *note;
+
+	pthread_mutex_lock(&cache->lock);
+	note = note_get(cache->apply->stale, ino);
+	if (note)
+		note->is_out = true;
+	pthread_mutex_unlock(&cache->lock);
+	return note ? 0 : -ENOMEM;
+}
+
 void stale_done(struct cache *cache, uint64_t ino)
 {
 	struct stale *stale = cache->apply->stale;
@@ -140,7 +170,7 @@ void stale_done(struct cache *cache, uint64_t ino)
 
 	pthread_mutex_lock(&cache->lock);
 	note = note_find(stale, ino);
-	if (note && note->is_held)
+	if (note && (note->is_held || note->after > cache->position))
 		note->is_out = note->was_marked = false;
 	else if (note)
 		note_free(stale, note);
@@ -208,7 +238,9 @@ static bool is_held(struct cache *cache, uint64_t ino)
 		return false;
 	if (note->is_out)
 		return true;
-	if (note->held_acked == cache->cml->acked && clock_us() < note->held_until_us)
+	if (note->after > cache->position)
+		return true;
+	if (note->is_held && note->held_acked == cache->cml->acked && clock_us() < note->held_until_us)
 		return true;
 	note_free(stale, note);
 	return false;
@@ -269,7 +301,8 @@ static bool is_quiet(const struct cache *cache)
 	const struct stale *stale = cache->apply->stale;
 
 	return stale->nothing_marks == stale->marks && stale->nothing_acked == cache->cml->acked &&
-	       stale->nothing_records == cache->cml->records && clock_us() < stale->nothing_until_us;
+	       stale->nothing_records == cache->cml->records &&
+	       stale->nothing_position == cache->position && clock_us() < stale->nothing_until_us;
 }
 
 static void found_nothing(struct cache *cache)
@@ -279,6 +312,7 @@ static void found_nothing(struct cache *cache)
 	stale->nothing_marks = stale->marks;
 	stale->nothing_acked = cache->cml->acked;
 	stale->nothing_records = cache->cml->records;
+	stale->nothing_position = cache->position;
 	stale->nothing_until_us = clock_us() + NOTHING_US;
 }
 

@@ -524,6 +524,7 @@ static void many(void **state)
 	}
 	m_remove(t->m, 0, KML_ROOT, "dir");
 	m_file(t->m, KML_ROOT, "dir");
+	assert_int_equal(apply_entries(t->f.cache, NULL, 0, t->m->position), 0);
 	assert_int_equal(m_list(t->m, &t->f, KML_ROOT, ROOT), 0);
 	assert_true(m_answer(t->m, &t->f));
 	assert_false(m_answer(t->m, &t->f));
