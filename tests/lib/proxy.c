@@ -25,7 +25,7 @@
  *   cut-request N   after N bytes of the request both sides are reset; "cut-request N fin": closed
  *   cut-answer N    likewise, of the answer
  *   drop-answer     the request arrives whole, the answer is lost: a reset at its first byte
- *   500  garbage  garbage-body  html  empty
+ *   500  404  garbage  garbage-body  html  empty
  *                   The request is answered here: with that status; with bytes that are not HTTP; with status 200 and
  *                   random bytes; with status 200 and a page, as at a hotel; not at all, but closed.
  */
@@ -54,7 +54,7 @@
 
 enum mode_kind {
 	PASS, STALL, BLACKHOLE, REFUSE, RESET, CUT_REQUEST, CUT_ANSWER, DROP_ANSWER,
-	SAY_500, SAY_GARBAGE, SAY_GARBAGE_BODY, SAY_HTML, SAY_EMPTY
+	SAY_500, SAY_404, SAY_GARBAGE, SAY_GARBAGE_BODY, SAY_HTML, SAY_EMPTY
 };
 
 static const struct mode_name {
@@ -70,6 +70,7 @@ static const struct mode_name {
 	[CUT_ANSWER] = { "cut-answer", true },
 	[DROP_ANSWER] = { "drop-answer", false },
 	[SAY_500] = { "500", false },
+	[SAY_404] = { "404", false },
 	[SAY_GARBAGE] = { "garbage", false },
 	[SAY_GARBAGE_BODY] = { "garbage-body", false },
 	[SAY_HTML] = { "html", false },
@@ -328,6 +329,10 @@ static void answer_here(struct conn *conn)
 		put_text(conn, "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\n"
 			 "Content-Type: text/plain\r\nContent-Length: 12\r\n\r\nout of luck\n");
 		break;
+	case SAY_404:
+		put_text(conn, "HTTP/1.1 404 Not Found\r\nConnection: close\r\n"
+			 "Content-Type: text/plain\r\nContent-Length: 10\r\n\r\nnot found\n");
+		break;
 	case SAY_GARBAGE:
 		put_random(conn);
 		break;
@@ -367,6 +372,9 @@ static void judge(struct conn *conn)
 	conn->hit = (struct mode){ .kind = PASS };
 	conn->request_bytes = conn->answer_bytes = 0;
 	if (mode.kind == PASS || (mode.text[0] && !strstr(conn->line, mode.text)))
+		return;
+	/* The last one of a connection that is kept: most likely it is answered. */
+	if (mode.is_once && conn->is_answering)
 		return;
 	conn->hit = mode;
 	counts.hits++;
