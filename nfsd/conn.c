@@ -23,7 +23,8 @@
 #define RX_ROOM_MIN (8u * 1024)		/* with less room than this, rather begin a new block */
 #define RX_MEMORY_MAX (64u * 1024 * 1024)	/* of all connections: arguments of waiting calls */
 #define RX_READS 8			/* per event; then it is another connection's turn */
-#define TX_MAX (8u * 1024 * 1024)	/* bytes of replies that may wait for one peer */
+/* Bytes of replies that may wait for one peer.  More would only push each other out of the processor's cache. */
+#define TX_MAX (1u * 1024 * 1024)
 #define TX_EAGER (128u * 1024)		/* send at once what is this much: the peer can begin to take it */
 #define TX_IOV 64
 
@@ -306,8 +307,9 @@ static void drop_malformed(struct conn *conn)
 
 	stat_add(&conn->nfsd->stats.dropped, 1);
 	if (log_gate_open(&conn->nfsd->dropped_gate, 10, &held))
-		log_warn("rpc: connection dropped, what it sent is not an RPC call: peer=%s held_back=%u",
-			 conn->peer, held);
+		log_warn(
+			"rpc: connection dropped, what it sent is not an RPC call: peer=%s held_back=%u",
+			conn->peer, held);
 	conn_kill(conn);
 }
 

@@ -7,7 +7,8 @@
 
 #define FH_MAC_AT 16
 
-static void fh_mac(const uint8_t key[FH_KEY_LEN], const uint8_t *fh, uint8_t ret_mac[FH_LEN - FH_MAC_AT])
+static void fh_mac(const uint8_t key[FH_KEY_LEN], const uint8_t *fh,
+		   uint8_t ret_mac[FH_LEN - FH_MAC_AT])
 {
 	/* It fails for lengths that are out of range only. */
 	int err = blake2s(ret_mac, fh, key, FH_LEN - FH_MAC_AT, FH_MAC_AT, FH_KEY_LEN);

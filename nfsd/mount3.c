@@ -45,7 +45,8 @@ static void list_remove(struct mount_list *list, const char *host, const struct 
 
 		if (strcmp(entry->host, host))
 			continue;
-		if (!path || (strlen(entry->path) == path->len && !memcmp(entry->path, path->data, path->len)))
+		if (!path || (strlen(entry->path) == path->len &&
+			      !memcmp(entry->path, path->data, path->len)))
 			list_drop(list, i);
 	}
 }
@@ -100,7 +101,8 @@ static bool below_export(const struct tree *tree, struct slice path, struct slic
 }
 
 /* The export with the longest path of those that path is in. */
-static const struct tree *find_export(const struct nfsd *nfsd, struct slice path, struct slice *ret_rest)
+static const struct tree *find_export(const struct nfsd *nfsd, struct slice path,
+				      struct slice *ret_rest)
 {
 	const struct tree *best = NULL;
 

@@ -26,7 +26,8 @@ struct timespec nfs3_in_time(struct xdr_in *in)
 }
 
 /* set_atime, set_mtime: by the server's clock, or to a value that follows. */
-static unsigned in_set_time(struct xdr_in *in, unsigned set_now, unsigned set_value, struct timespec *ret)
+static unsigned in_set_time(struct xdr_in *in, unsigned set_now, unsigned set_value,
+			    struct timespec *ret)
 {
 	switch (xdr_in_enum(in, SET_TO_CLIENT_TIME + 1)) {
 	case SET_TO_SERVER_TIME:

@@ -150,7 +150,8 @@ int nfs3_symlink(struct rpc_call *call)
 		err = bad;
 	if (err)
 		return err;
-	return cache_symlink(call->tree->cache, &call->op, dir, where.name, target, &call->u.set.change);
+	return cache_symlink(call->tree->cache, &call->op, dir, where.name, target,
+			     &call->u.set.change);
 }
 
 bool nfs3_symlink_reply(struct rpc_call *call, int err, struct xdr_out *out)
@@ -180,8 +181,8 @@ int nfs3_mknod(struct rpc_call *call)
 		err = is_special ? bad : -NFSD_EBADTYPE;
 	if (err)
 		return err;
-	return cache_mknod(call->tree->cache, &call->op, dir, where.name, (enum file_type)type, major, minor,
-			   &call->u.set.change);
+	return cache_mknod(call->tree->cache, &call->op, dir, where.name, (enum file_type)type,
+			   major, minor, &call->u.set.change);
 }
 
 bool nfs3_mknod_reply(struct rpc_call *call, int err, struct xdr_out *out)

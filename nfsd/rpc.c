@@ -115,12 +115,14 @@ static void reply_garbage(struct conn *conn, uint32_t xid, const struct rpc_proc
 	unsigned held;
 
 	if (log_gate_open(&conn->nfsd->garbage_gate, 10, &held))
-		log_warn("rpc: call refused, its arguments do not decode: procedure=%s peer=%s held_back=%u",
-			 proc->name, conn->peer, held);
+		log_warn(
+			"rpc: call refused, its arguments do not decode: procedure=%s peer=%s held_back=%u",
+			proc->name, conn->peer, held);
 	reply_accepted(conn, xid, GARBAGE_ARGS, 0);
 }
 
-static void reply_denied(struct conn *conn, uint32_t xid, enum reject_stat reject, enum auth_stat why)
+static void reply_denied(struct conn *conn, uint32_t xid, enum reject_stat reject,
+			 enum auth_stat why)
 {
 	size_t len = 4 + 16 + (reject == RPC_MISMATCH ? 8 : 4);
 	struct xdr_out out;
@@ -166,7 +168,8 @@ static bool send_bulk(struct rpc_call *call)
 {
 	struct block *block = call->bulk;
 	unsigned char head[RPC_BULK_HEAD];
-	struct xdr_out results = xdr_out_of(head + RPC_REPLY_HEAD, sizeof(head) - RPC_REPLY_HEAD), out;
+	struct xdr_out results = xdr_out_of(head + RPC_REPLY_HEAD, sizeof(head) - RPC_REPLY_HEAD),
+		       out;
 	bool is_ok = call->proc->reply(call, 0, &results);
 	size_t len = (size_t)(results.p - head);
 
@@ -216,8 +219,9 @@ void rpc_finish(struct rpc_call *call, int err)
 		if (p)
 			conn_reply_end(call->conn, write_reply(call, err, p, &is_ok));
 	}
-	stats_call(&nfsd->stats.proc[call->program->first_stats + (call->proc - call->program->procs)],
-		   clock_us() - call->start_us, is_ok);
+	stats_call(
+		&nfsd->stats.proc[call->program->first_stats + (call->proc - call->program->procs)],
+		clock_us() - call->start_us, is_ok);
 	log_debug(LOG_RPC, "rpc: %s: err=%d xid=%08x peer=%s", call->proc->name, err, call->xid,
 		  call->conn->peer);
 	call_free(call);
@@ -339,8 +343,9 @@ static enum auth_stat read_cred(uint32_t flavor, struct slice body, struct cred 
 }
 
 /* The procedure asked for; NULL when the answer has been given. */
-static const struct rpc_proc *find_proc(struct conn *conn, uint32_t xid, uint32_t number, uint32_t version,
-					uint32_t proc, const struct rpc_program **ret_program)
+static const struct rpc_proc *find_proc(struct conn *conn, uint32_t xid, uint32_t number,
+					uint32_t version, uint32_t proc,
+					const struct rpc_program **ret_program)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
 		if (programs[i]->number != number)

@@ -54,7 +54,8 @@ static enum outcome register_one(const struct rpcbind *rpcbind, const struct net
 	struct sockaddr_storage addr = rpcbind->addr;
 	struct netbuf netbuf = {
 		.buf = &addr,
-		.len = addr.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in),
+		.len = addr.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
+						    sizeof(struct sockaddr_in),
 		.maxlen = sizeof(addr),
 	};
 
@@ -72,12 +73,15 @@ static void report(const struct rpc_program *program, enum outcome outcome)
 		log_info("rpcbind: registered %s version %u", program->name, program->version);
 		break;
 	case TAKEN:
-		log_warn("rpcbind: another server has registered %s version %u; it is left alone, mount "
-			 "with port= and mountport=", program->name, program->version);
+		log_warn(
+			"rpcbind: another server has registered %s version %u; it is left alone, mount "
+			"with port= and mountport=",
+			program->name, program->version);
 		break;
 	case NO_RPCBIND:
-		log_info("rpcbind: not there, %s version %u is not registered; mounts need port= and mountport=",
-			 program->name, program->version);
+		log_info(
+			"rpcbind: not there, %s version %u is not registered; mounts need port= and mountport=",
+			program->name, program->version);
 		break;
 	case NOT_TRIED:
 		break;
@@ -104,14 +108,16 @@ static bool wait_for_stop(struct rpcbind *rpcbind)
 static void *rpcbind_run(void *arg)
 {
 	struct rpcbind *rpcbind = arg;
-	struct netconfig *netconfig = getnetconfigent(rpcbind->addr.ss_family == AF_INET6 ? "tcp6" : "tcp");
+	struct netconfig *netconfig = getnetconfigent(rpcbind->addr.ss_family == AF_INET6 ? "tcp6" :
+											    "tcp");
 	enum outcome last[N_REGISTRATIONS] = { NOT_TRIED };
 
 	if (!netconfig)
 		log_warn("rpcbind: /etc/netconfig does not know TCP; not registered");
 	do {
 		for (size_t i = 0; netconfig && i < N_REGISTRATIONS; i++) {
-			enum outcome outcome = register_one(rpcbind, netconfig, registrations[i].program);
+			enum outcome outcome = register_one(rpcbind, netconfig,
+							    registrations[i].program);
 
 			if (outcome != last[i])
 				report(registrations[i].program, outcome);
@@ -122,7 +128,8 @@ static void *rpcbind_run(void *arg)
 	for (size_t i = 0; i < N_REGISTRATIONS; i++) {
 		const struct rpc_program *program = registrations[i].program;
 
-		if (last[i] == REGISTERED && !rpcb_unset(program->number, program->version, netconfig))
+		if (last[i] == REGISTERED &&
+		    !rpcb_unset(program->number, program->version, netconfig))
 			log_info("rpcbind: gone, %s was not unregistered", program->name);
 	}
 	if (netconfig)

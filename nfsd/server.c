@@ -86,7 +86,8 @@ static void refuse(struct nfsd *nfsd, int fd, const char *peer, uint16_t port, c
 	(void)close(fd);
 	stat_add(&nfsd->stats.refused, 1);
 	if (log_gate_open(&nfsd->refused_gate, 10, &held))
-		log_warn("nfsd: connection refused, %s: peer=%s port=%u held_back=%u", why, peer, port, held);
+		log_warn("nfsd: connection refused, %s: peer=%s port=%u held_back=%u", why, peer,
+			 port, held);
 }
 
 /*
@@ -125,7 +126,8 @@ static void accept_ready(struct loop_fd *lfd, uint32_t events)
 	for (int i = 0; i < ACCEPTS; i++) {
 		struct sockaddr_storage addr;
 		socklen_t len = sizeof(addr);
-		int fd = accept4(lfd->fd, (struct sockaddr *)&addr, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd = accept4(lfd->fd, (struct sockaddr *)&addr, &len,
+				 SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd >= 0) {
 			accept_one(nfsd, fd, &addr);
@@ -133,9 +135,11 @@ static void accept_ready(struct loop_fd *lfd, uint32_t events)
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			/* The event stays; without a pause the loop would spin on it. */
-			log_warn("nfsd: cannot accept connections, trying again in 1 s: %s", strerror(errno));
+			log_warn("nfsd: cannot accept connections, trying again in 1 s: %s",
+				 strerror(errno));
 			if (loop_mod(nfsd->loop, lfd, 0) == 0)
-				loop_timer_set(nfsd->loop, &nfsd->accept_again, clock_us() + ACCEPT_PAUSE_US);
+				loop_timer_set(nfsd->loop, &nfsd->accept_again,
+					       clock_us() + ACCEPT_PAUSE_US);
 			return;
 		}
 		if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -233,7 +237,8 @@ static int trees_init(struct nfsd *nfsd, const struct nfsd_config *config, char 
 		nfsd->n_trees++;
 		for (size_t k = 0; k < i; k++) {
 			if (!strcmp(nfsd->trees[k].path, nfsd->trees[i].path)) {
-				explain(ret_why, "two trees are exported as %s", nfsd->trees[i].path);
+				explain(ret_why, "two trees are exported as %s",
+					nfsd->trees[i].path);
 				return -EEXIST;
 			}
 			if (nfsd->trees[k].id == nfsd->trees[i].id) {
@@ -257,7 +262,8 @@ static int nfsd_init(struct nfsd *nfsd, struct loop *loop, const struct nfsd_con
 	nfsd->read_wait_us = config->read_wait_us ? config->read_wait_us : 30 * US_PER_S;
 	nfsd->max_connections = config->max_connections ? config->max_connections : 256;
 	nfsd->max_calls = config->max_calls ? config->max_calls : 4096;
-	nfsd->max_read_memory = config->max_read_memory ? config->max_read_memory : 64u * 1024 * 1024;
+	nfsd->max_read_memory = config->max_read_memory ? config->max_read_memory :
+							  64u * 1024 * 1024;
 	nfsd->listener = (struct loop_fd){ .fd = -1, .ready = accept_ready };
 	nfsd->accept_again.fire = accept_resume;
 	nfsd->stop_timer.fire = stop_timeout;
@@ -272,7 +278,8 @@ static int nfsd_init(struct nfsd *nfsd, struct loop *loop, const struct nfsd_con
 	return drc_init(&nfsd->drc, DRC_DEFAULT_MAX);
 }
 
-static int server_listen(struct nfsd *nfsd, const struct nfsd_config *config, int listen_fd, char **ret_why)
+static int server_listen(struct nfsd *nfsd, const struct nfsd_config *config, int listen_fd,
+			 char **ret_why)
 {
 	const char *address = config->listen_addr ? config->listen_addr : "127.0.0.1";
 	struct sockaddr_storage addr;
@@ -301,7 +308,8 @@ static int server_listen(struct nfsd *nfsd, const struct nfsd_config *config, in
 		return err;
 	}
 	if (!config->no_rpcbind && rpcbind_start(&addr, &nfsd->rpcbind) < 0)
-		log_warn("rpcbind: not registered, no thread for it; mounts need port= and mountport=");
+		log_warn(
+			"rpcbind: not registered, no thread for it; mounts need port= and mountport=");
 	return 0;
 }
 

@@ -122,7 +122,8 @@ static struct sattr3 sattr_times(struct nfstime3 atime, struct nfstime3 mtime)
 static void setattr_times(struct client *c)
 {
 	static const struct nfstime3 times[] = {
-		{ 0, 0 }, { 0, 1 }, { 1000000000, 123456789 }, { 2147483648u, 999999999 }, { UINT32_MAX, 7 },
+		{ 0, 0 },	   { 0, 1 }, { 1000000000, 123456789 }, { 2147483648u, 999999999 },
+		{ UINT32_MAX, 7 },
 	};
 	struct fh fh = made_file(c, &c->dir, "f", 0644);
 	struct sattr3 now = { 0 };
@@ -141,9 +142,11 @@ static void setattr_times(struct client *c)
 	now.atime.set_it = SET_TO_SERVER_TIME;
 	want_is(nfs3_setattr(c, &fh, now, NULL), NFS3_OK);
 	want(c->got.wcc[0].after.atime.seconds - (uint32_t)time(NULL) + 60 < 120);
-	want_is(nfs3_setattr(c, &fh, sattr_times((struct nfstime3){ 1, 1000000000 }, times[0]), NULL),
+	want_is(nfs3_setattr(c, &fh, sattr_times((struct nfstime3){ 1, 1000000000 }, times[0]),
+			     NULL),
 		NFS3ERR_INVAL);
-	want_is(nfs3_setattr(c, &fh, sattr_times(times[0], (struct nfstime3){ 1, UINT32_MAX }), NULL),
+	want_is(nfs3_setattr(c, &fh, sattr_times(times[0], (struct nfstime3){ 1, UINT32_MAX }),
+			     NULL),
 		NFS3ERR_INVAL);
 }
 

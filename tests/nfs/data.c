@@ -111,7 +111,8 @@ static void the_largest_transfers(struct client *c)
 	for (size_t i = 0; i < sizeof(block); i++)
 		block[i] = (char)(i * 13 + i / 5003);
 	for (unsigned i = 0; i < 4; i++) {
-		want_is(nfs3_write(c, &fh, i * (uint64_t)IO_MAX + 1, block, IO_MAX, UNSTABLE), NFS3_OK);
+		want_is(nfs3_write(c, &fh, i * (uint64_t)IO_MAX + 1, block, IO_MAX, UNSTABLE),
+			NFS3_OK);
 		want_is(c->got.count, IO_MAX);
 	}
 	want_is(nfs3_commit(c, &fh), NFS3_OK);
@@ -192,7 +193,8 @@ static void burst_cb(struct rpc_context *rpc, int status, void *data, void *arg)
 
 	(void)rpc;
 	burst->left--;
-	if (status != RPC_STATUS_SUCCESS || res->status != NFS3_OK || res->WRITE3res_u.resok.count != 8192)
+	if (status != RPC_STATUS_SUCCESS || res->status != NFS3_OK ||
+	    res->WRITE3res_u.resok.count != 8192)
 		burst->failed++;
 }
 
@@ -203,7 +205,9 @@ static void many_writes_at_once(struct client *c)
 	struct burst burst = { N, 0 };
 
 	for (unsigned i = 0; i < N; i++) {
-		struct WRITE3args args = { .file = fh_arg(&fh), .offset = i * 8192ull, .count = 8192,
+		struct WRITE3args args = { .file = fh_arg(&fh),
+					   .offset = i * 8192ull,
+					   .count = 8192,
 					   .stable = i % 16 ? UNSTABLE : FILE_SYNC };
 
 		memset(block, (int)i, 8192);

@@ -15,7 +15,8 @@ static bool is_there(struct client *c, const struct fh *dir, const char *name, c
 }
 
 /* What a change says of its directory agrees with what the directory says before and after. */
-static void want_wcc_of(struct client *c, const struct fh *dir, const struct fattr3 *before, const struct wcc_got *wcc)
+static void want_wcc_of(struct client *c, const struct fh *dir, const struct fattr3 *before,
+			const struct wcc_got *wcc)
 {
 	struct wcc_got w = *wcc;
 
@@ -357,8 +358,8 @@ struct seen {
 	unsigned n;
 };
 
-static void see(struct client *c, const char *name, uint64_t fileid, uint64_t cookie, const struct fh *fh,
-		const struct fattr3 *attr)
+static void see(struct client *c, const char *name, uint64_t fileid, uint64_t cookie,
+		const struct fh *fh, const struct fattr3 *attr)
 {
 	struct seen *seen = c->entry_arg;
 

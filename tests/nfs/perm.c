@@ -66,7 +66,8 @@ static void changes_in_a_directory(struct client *c)
 
 static void listing_and_searching(struct client *c)
 {
-	struct fh listed = alices_dir(c, "listed", 0744), searched = alices_dir(c, "searched", 0711);
+	struct fh listed = alices_dir(c, "listed", 0744),
+		  searched = alices_dir(c, "searched", 0711);
 
 	client_as_user(c, ALICE);
 	made_file(c, &listed, "f", 0644);

@@ -17,7 +17,16 @@
 
 #define MOUNT 100005
 #define NFS 100003
-enum { LOOKUP = 3, CREATE = 8, MKDIR = 9, SYMLINK = 10, REMOVE = 12, RMDIR = 13, RENAME = 14, LINK = 15 };
+enum {
+	LOOKUP = 3,
+	CREATE = 8,
+	MKDIR = 9,
+	SYMLINK = 10,
+	REMOVE = 12,
+	RMDIR = 13,
+	RENAME = 14,
+	LINK = 15
+};
 
 #define CALLS 7
 #define RECORD_MAX 2048
@@ -231,7 +240,8 @@ static void prepare(struct saved *s)
 	end(&s->call[n++], &out);
 }
 
-static const char *const names[CALLS] = { "REMOVE", "RENAME", "MKDIR", "CREATE", "LINK", "RMDIR", "SYMLINK" };
+static const char *const names[CALLS] = { "REMOVE", "RENAME", "MKDIR",	"CREATE",
+					  "LINK",   "RMDIR",  "SYMLINK" };
 
 static bool makes(unsigned i)
 {
@@ -298,8 +308,9 @@ static void compare(const struct saved *first, const struct saved *again)
 			if (!is_ok)
 				printf("# %s sent again: another object\n", names[i]);
 		}
-		verdict(is_ok, names[i], first->reply[i].len ? " sent again: the first answer" :
-							       " whose answer was lost, sent again");
+		verdict(is_ok, names[i],
+			first->reply[i].len ? " sent again: the first answer" :
+					      " whose answer was lost, sent again");
 	}
 }
 

@@ -72,8 +72,8 @@ static void note(const char *path, const struct facts *f)
 	char name[9000], *line;
 
 	escape(path, name, sizeof(name));
-	if (asprintf(&line, "%s %c %04o %u:%u links=%u %lld.%09lld %s", *name ? name : "/", f->type, f->mode,
-		     f->uid, f->gid, f->nlink, f->sec, f->nsec, f->what) < 0)
+	if (asprintf(&line, "%s %c %04o %u:%u links=%u %lld.%09lld %s", *name ? name : "/", f->type,
+		     f->mode, f->uid, f->gid, f->nlink, f->sec, f->nsec, f->what) < 0)
 		line = NULL;
 	add_line(line);
 }
@@ -109,8 +109,8 @@ struct entries {
 	size_t n, cap;
 };
 
-static void collect(struct client *c, const char *name, uint64_t fileid, uint64_t cookie, const struct fh *fh,
-		    const struct fattr3 *attr)
+static void collect(struct client *c, const char *name, uint64_t fileid, uint64_t cookie,
+		    const struct fh *fh, const struct fattr3 *attr)
 {
 	struct entries *e = c->entry_arg;
 
@@ -153,7 +153,8 @@ static void nfs_what(struct client *c, const char *path, const struct entry *e, 
 		break;
 	case NF3CHR:
 	case NF3BLK:
-		snprintf(f->what, sizeof(f->what), "%u,%u", e->attr.rdev.specdata1, e->attr.rdev.specdata2);
+		snprintf(f->what, sizeof(f->what), "%u,%u", e->attr.rdev.specdata1,
+			 e->attr.rdev.specdata2);
 		break;
 	default:
 		f->what[0] = 0;

@@ -215,8 +215,8 @@ struct call_buf {
 #define CALL_BUF_SIZE (1200u * 1024)
 
 /* The mark and the header of a call by AUTH_SYS of uid and gid. */
-static UNUSED struct call_buf call_begin(uint32_t xid, uint32_t program, uint32_t version, uint32_t proc,
-					 uint32_t uid)
+static UNUSED struct call_buf call_begin(uint32_t xid, uint32_t program, uint32_t version,
+					 uint32_t proc, uint32_t uid)
 {
 	struct call_buf c;
 

@@ -12,8 +12,9 @@
 #define TREE 0x01020304u
 #define INO 0x0506070809ull
 
-static const uint8_t key[FH_KEY_LEN] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
-					 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32 };
+static const uint8_t key[FH_KEY_LEN] = { 1,  2,	 3,  4,	 5,  6,	 7,  8,	 9,  10, 11,
+					 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+					 23, 24, 25, 26, 27, 28, 29, 30, 31, 32 };
 
 /* As a server with this one tree would take it. */
 static bool opens(const uint8_t *k, const void *fh, size_t len, uint64_t *ret_ino)
@@ -141,7 +142,7 @@ int main(void)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(form_cases); i++)
-		tests[5 + i] = (struct CMUnitTest){ form_cases[i].name, other_forms_are_not_ours, NULL,
-						    NULL, (void *)&form_cases[i] };
+		tests[5 + i] = (struct CMUnitTest){ form_cases[i].name, other_forms_are_not_ours,
+						    NULL, NULL, (void *)&form_cases[i] };
 	return cmocka_run_group_tests_name("fh", tests, NULL, NULL);
 }

@@ -81,14 +81,17 @@ static const struct auth_case {
 	uint32_t auth_stat;	/* AUTH_OK: accepted */
 } auth_cases[] = {
 	{ "AUTH_NONE", AUTH_NONE, "", 0, AUTH_NONE, 0, AUTH_OK },
-	{ "AUTH_SYS without groups", AUTH_SYS, "\0\0\0\0\0\0\0\1h\0\0\0\0\0\0\1\0\0\0\1\0\0\0\0", 24, 0, 0, AUTH_OK },
-	{ "AUTH_SYS, a stamp", AUTH_SYS, "\1\2\3\4\0\0\0\0\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\7", 24, 0, 0, AUTH_OK },
-	{ "AUTH_SYS, more groups than there are", AUTH_SYS, "\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\1\0\0\0\2\0\0\0\7",
-	  24, 0, 0, AUTH_BADCRED },
+	{ "AUTH_SYS without groups", AUTH_SYS, "\0\0\0\0\0\0\0\1h\0\0\0\0\0\0\1\0\0\0\1\0\0\0\0",
+	  24, 0, 0, AUTH_OK },
+	{ "AUTH_SYS, a stamp", AUTH_SYS, "\1\2\3\4\0\0\0\0\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\7", 24, 0,
+	  0, AUTH_OK },
+	{ "AUTH_SYS, more groups than there are", AUTH_SYS,
+	  "\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\1\0\0\0\2\0\0\0\7", 24, 0, 0, AUTH_BADCRED },
 	{ "AUTH_SYS, 17 groups", AUTH_SYS,
 	  "\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\1\0\0\0\21"
 	  "\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0\4\0\0\0\5\0\0\0\6\0\0\0\7\0\0\0\10\0\0\0\11\0\0\0\12"
-	  "\0\0\0\13\0\0\0\14\0\0\0\15\0\0\0\16\0\0\0\17\0\0\0\20\0\0\0\21", 88, 0, 0, AUTH_BADCRED },
+	  "\0\0\0\13\0\0\0\14\0\0\0\15\0\0\0\16\0\0\0\17\0\0\0\20\0\0\0\21",
+	  88, 0, 0, AUTH_BADCRED },
 	{ "AUTH_SYS, something left over", AUTH_SYS,
 	  "\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\1\0\0\0\0\0\0\0\0", 24, 0, 0, AUTH_BADCRED },
 	{ "AUTH_SYS, empty", AUTH_SYS, "", 0, 0, 0, AUTH_BADCRED },
@@ -205,7 +208,8 @@ static void put_sattr(struct xdr_out *out)
 		xdr_out_u32(out, 0);
 }
 
-static struct call_buf mkdir_call(struct nfsd_fixture *n, uint32_t xid, const char *name, uint32_t uid)
+static struct call_buf mkdir_call(struct nfsd_fixture *n, uint32_t xid, const char *name,
+				  uint32_t uid)
 {
 	struct call_buf c = call_begin(xid, NFS_PROGRAM, NFS_V3, NFSPROC3_MKDIR, uid);
 
@@ -306,7 +310,8 @@ static void other_calls_are_no_retransmissions(void **state)
 		mkdir_call(n, 1, "d", 0), mkdir_call(n, 1, "d", 1000), mkdir_call(n, 2, "d", 0),
 		mkdir_call(n, 1, "e", 0), rmdir_call(n, 1, "d"), rmdir_call(n, 1, "e"),
 	};
-	static const uint32_t want[] = { NFS3_OK, NFS3ERR_EXIST, NFS3ERR_EXIST, NFS3_OK, NFS3_OK, NFS3_OK };
+	static const uint32_t want[] = { NFS3_OK, NFS3ERR_EXIST, NFS3ERR_EXIST,
+					 NFS3_OK, NFS3_OK,	 NFS3_OK };
 	int fd = n_connect(n);
 
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {

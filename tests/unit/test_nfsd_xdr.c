@@ -32,7 +32,9 @@ static void what_is_written_reads_back(void **state)
 	xdr_out_fixed(&out, "xyz", 3);
 	xdr_out_opaque(&out, "", 0);
 	assert_int_equal(out.p - buf, 4 + 8 + 4 + 8 + 4 + 4);
-	assert_memory_equal(buf, "\xff\xfe\xfd\xfc\1\2\3\4\5\6\7\10\0\0\0\5abcde\0\0\0xyz\0\0\0\0\0", 32);
+	assert_memory_equal(buf,
+			    "\xff\xfe\xfd\xfc\1\2\3\4\5\6\7\10\0\0\0\5abcde\0\0\0xyz\0\0\0\0\0",
+			    32);
 
 	in = xdr_in_of(buf, (size_t)(out.p - buf));
 	assert_int_equal(xdr_in_u32(&in), 0xfffefdfc);
