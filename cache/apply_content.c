@@ -7,6 +7,8 @@
  * (2) The content is held from looking at the map to adding to it, so that no WRITE comes between; WRITEs
  *     wait for a copy into the page cache, not for the network.
  * (3) Maps with fetched bytes are written only after those were synced (fetched.h).
+ * (4) Version and GEN are those of a transaction that has committed: one that fails takes both back, and what had
+ *     been put into its object file would then be taken for bytes of the version before.
  */
 #include <errno.h>
 #include <string.h>
@@ -23,30 +25,38 @@
 
 struct arrival {
 	uint64_t ino, version, offset, end;
+	uint32_t gen;
 	const void *data;
 	struct extent_map gaps;
 };
 
-/* Under the lock. */
-static bool is_wanted(const struct inode *inode, uint64_t version)
+/* Under the lock, or on the writer thread. */
+static bool is_wanted(const struct inode *inode, const struct arrival *arrival)
 {
-	return !inode->is_gone && inode->v.type == TYPE_REG && version && inode->v.data_version == version;
+	return !inode->is_gone && inode->v.type == TYPE_REG && arrival->version &&
+	       inode->v.data_version == arrival->version &&
+	       (!arrival->gen || inode->v.gen == arrival->gen);
 }
 
-/* A file that had no bytes here gets its first object file. */
-static int first_gen_run(struct change *change)
+/*
+ * Keeps (4): when this has committed, so has all that made the file what it is here.  A file that had no bytes gets
+ * its first object file.
+ */
+static int settle_run(struct change *change)
 {
-	const struct arrival *arrival = change->arg;
+	struct arrival *arrival = change->arg;
 	struct inode_edit *edit;
 	int err;
 
+	arrival->gen = 0;
 	edit = inode_edit(change, arrival->ino, &err);
 	if (!edit)
 		return err;
-	if (!is_wanted(edit->inode, arrival->version))
+	if (!is_wanted(edit->inode, arrival))
 		return -ESTALE;
 	if (!edit->v.gen)
 		EDIT(edit, gen, 1);
+	arrival->gen = edit->v.gen;
 	return 0;
 }
 
@@ -81,7 +91,7 @@ static int take_bytes(struct cache *cache, struct inode *inode, struct arrival *
 	uint64_t used;
 	int err;
 
-	if (!is_wanted(inode, arrival->version))
+	if (!is_wanted(inode, arrival))
 		return -ESTALE;
 	err = find_gaps(inode, arrival);
 	if (err || !arrival->gaps.n)
@@ -108,11 +118,13 @@ static int take(struct cache *cache, struct inode *inode, struct arrival *arriva
 {
 	int err;
 
-	if (!is_wanted(inode, arrival->version))
+	if (!is_wanted(inode, arrival))
 		return -ESTALE;
-	if (!inode->v.gen) {
+	if (inode->v.gen && !inode->pins) {
+		arrival->gen = inode->v.gen;
+	} else {
 		pthread_mutex_unlock(&cache->lock);
-		err = writer_call(cache, first_gen_run, arrival);
+		err = writer_call(cache, settle_run, arrival);
 		pthread_mutex_lock(&cache->lock);
 		if (err)
 			return err;

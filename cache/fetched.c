@@ -18,6 +18,11 @@
 #define ENOUGH 1024		/* files: do not gather longer */
 #define AT_ONCE 128		/* files in one change, which holds their content */
 #define SYNC_EACH_MAX 8		/* more files than this: sync the file system as a whole */
+/*
+ * A file of which more comes all the time is noted in every so many rounds: then what came since the sync is synced
+ * on the writer thread, where others wait.
+ */
+#define CHASE_EVERY 8
 
 struct fetched {
 	struct cache *cache;
@@ -26,6 +31,7 @@ struct fetched {
 	/* under cache->lock */
 	struct buf queue;	/* uint64_t inos */
 	uint64_t since_us;	/* when the first of them came */
+	unsigned rounds;
 	bool is_stopping;
 };
 
@@ -37,6 +43,7 @@ struct note {
 struct notes {
 	struct note *v;
 	size_t n;
+	bool is_chase;		/* also those that have moved on since */
 };
 
 void fetched_add(struct cache *cache, struct inode *inode)
@@ -48,7 +55,7 @@ void fetched_add(struct cache *cache, struct inode *inode)
 		return;
 	/* No memory: then it is not noted, and fetched once more after a restart. */
 	if (buf_append(&fetched->queue, &inode->ino, sizeof(inode->ino))) {
-		buf_reset(&fetched->queue);
+		fetched->queue.error = 0;	/* the others are still there */
 		return;
 	}
 	inode->has_fetched = true;
@@ -61,6 +68,17 @@ void fetched_add(struct cache *cache, struct inode *inode)
 }
 
 /* ---- noting ---- */
+
+/* What is written and not committed gets its map with the commit; what came since the sync, next time. */
+static bool is_due(struct cache *cache, const struct inode *inode, const struct note *note, bool is_chase)
+{
+	bool is;
+
+	pthread_mutex_lock(&cache->lock);
+	is = !inode->has_uncommitted && (is_chase || inode->write_gen == note->write_gen);
+	pthread_mutex_unlock(&cache->lock);
+	return is;
+}
 
 static int note_run(struct change *change)
 {
@@ -76,8 +94,7 @@ static int note_run(struct change *change)
 			continue;
 		if (!edit)
 			return err;
-		/* What is written and not committed gets its map with the commit; what came since the sync, next time. */
-		if (edit->inode->has_uncommitted || edit->inode->write_gen != note->write_gen)
+		if (!is_due(change->cache, edit->inode, note, notes->is_chase))
 			continue;
 		err = EDIT_MAPS(edit);
 		if (err)
@@ -138,8 +155,8 @@ static void take_back(struct cache *cache, struct notes *notes, int result)
 	}
 }
 
-/* notes->v[].ino is set.  Under the lock, which is let go meanwhile. */
-static void note_some(struct cache *cache, struct notes *notes)
+/* Under the lock: how far each has come. */
+static void look(struct cache *cache, struct notes *notes)
 {
 	int err;
 
@@ -150,11 +167,24 @@ static void note_some(struct cache *cache, struct notes *notes)
 			notes->v[i].write_gen = inode->write_gen;
 		inode_put(cache, inode);
 	}
+}
+
+/* notes->v[].ino is set.  Under the lock, which is let go meanwhile. */
+static void note_some(struct cache *cache, struct notes *notes)
+{
+	int err = 0;
+
+	look(cache, notes);
 	pthread_mutex_unlock(&cache->lock);
 	sync_all(cache, notes);
-	err = 0;
+	if (notes->is_chase) {	/* once more, so that little is left */
+		pthread_mutex_lock(&cache->lock);
+		look(cache, notes);
+		pthread_mutex_unlock(&cache->lock);
+		sync_all(cache, notes);
+	}
 	for (size_t at = 0; at < notes->n && !err; at += AT_ONCE) {
-		struct notes some = { notes->v + at, MIN(notes->n - at, (size_t)AT_ONCE) };
+		struct notes some = { notes->v + at, MIN(notes->n - at, (size_t)AT_ONCE), notes->is_chase };
 
 		err = writer_call(cache, note_run, &some);
 	}
@@ -162,18 +192,41 @@ static void note_some(struct cache *cache, struct notes *notes)
 	take_back(cache, notes, err);
 }
 
+/* Under the lock: without being noted.  They are in memory as long as has_fetched says so. */
+static void forget_all(struct fetched *fetched)
+{
+	for (size_t at = 0; at < fetched->queue.len; at += sizeof(uint64_t)) {
+		struct inode *inode;
+		uint64_t ino;
+		int err;
+
+		memcpy(&ino, fetched->queue.data + at, sizeof(ino));
+		inode = inode_get(fetched->cache, ino, &err);
+		if (inode)
+			inode->has_fetched = false;
+		inode_put(fetched->cache, inode);
+	}
+	buf_reset(&fetched->queue);
+}
+
 /* Under the lock, which is let go meanwhile. */
 static void note_all(struct fetched *fetched)
 {
 	struct cache *cache = fetched->cache;
-	struct notes notes = { .n = fetched->queue.len / sizeof(uint64_t) };
+	struct notes notes = {
+		.n = fetched->queue.len / sizeof(uint64_t),
+		.is_chase = ++fetched->rounds % CHASE_EVERY == 0,
+	};
 
 	notes.v = calloc(notes.n, sizeof(*notes.v));
-	for (size_t i = 0; notes.v && i < notes.n; i++)
+	if (!notes.v) {
+		forget_all(fetched);
+		return;
+	}
+	for (size_t i = 0; i < notes.n; i++)
 		memcpy(&notes.v[i].ino, fetched->queue.data + i * sizeof(uint64_t), sizeof(uint64_t));
 	buf_reset(&fetched->queue);
-	if (notes.v)
-		note_some(cache, &notes);
+	note_some(cache, &notes);
 	free(notes.v);
 	fetched->since_us = clock_us();
 }
