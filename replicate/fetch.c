@@ -104,7 +104,7 @@ static void again_fired(struct loop_timer *timer)
 
 static void serve(struct fetch *fetch)
 {
-	for (size_t i = 0; i < FETCH_SLOTS && atomic_load(&fetch->has_link); i++) {
+	for (size_t i = 0; i < FETCH_SLOTS && fetch->has_link; i++) {
 		struct fetch_slot *slot = &fetch->slots[i];
 		struct wish *wish = list_first(&fetch->waiting, struct wish, node);
 
@@ -124,7 +124,7 @@ static bool has_link(void *arg)
 {
 	struct fetch *fetch = arg;
 
-	return atomic_load(&fetch->has_link);
+	return atomic_load(&fetch->takes_wishes);
 }
 
 static void add_wish(struct fetch *fetch, const struct wish *from)
@@ -179,7 +179,7 @@ static void take_wishes(struct loop_job *job)
 
 	list_each_safe(wish, next, &come, node) {
 		list_del(&wish->node);
-		if (!atomic_load(&fetch->has_link))
+		if (!atomic_load(&fetch->takes_wishes))
 			answer_unserved(fetch, wish, -EIO);
 		else if (!wish->is_listing && !wish->len)
 			answer_unserved(fetch, wish, 0);
@@ -194,7 +194,7 @@ static void take_wishes(struct loop_job *job)
 void fetch_init(struct fetch *fetch, struct replicate *replicate)
 {
 	fetch->replicate = replicate;
-	atomic_init(&fetch->has_link, false);
+	atomic_init(&fetch->takes_wishes, false);
 	list_init(&fetch->waiting);
 	list_init(&fetch->come);
 	pthread_mutex_init(&fetch->lock, NULL);
@@ -211,9 +211,15 @@ void fetch_init(struct fetch *fetch, struct replicate *replicate)
 	cache_set_fetcher(replicate->cache, &fetcher, fetch);
 }
 
+void fetch_expect(struct fetch *fetch)
+{
+	atomic_store(&fetch->takes_wishes, true);
+}
+
 void fetch_start(struct fetch *fetch)
 {
-	atomic_store(&fetch->has_link, true);
+	fetch->has_link = true;
+	atomic_store(&fetch->takes_wishes, true);
 	serve(fetch);
 }
 
@@ -222,7 +228,8 @@ void fetch_stop(struct fetch *fetch)
 	struct wish *wish, *next;
 
 	/* First, so that nobody wishes for more because he was answered. */
-	atomic_store(&fetch->has_link, false);
+	atomic_store(&fetch->takes_wishes, false);
+	fetch->has_link = false;
 	for (size_t i = 0; i < FETCH_SLOTS; i++) {
 		struct fetch_slot *slot = &fetch->slots[i];
 

@@ -30,8 +30,9 @@ struct fetch_slot {
 
 struct fetch {
 	struct replicate *replicate;
-	atomic_bool has_link;
+	atomic_bool takes_wishes;	/* there is a link, or the first try to get one has not ended */
 	/* replicate thread */
+	bool has_link;
 	struct list waiting;		/* struct wish */
 	struct fetch_slot slots[FETCH_SLOTS];
 
@@ -43,11 +44,16 @@ struct fetch {
 	struct loop_job job;
 };
 
-/* Plugs itself into the cache; no wish is accepted before fetch_start(). */
+/* Plugs itself into the cache; no wish is accepted before fetch_expect() or fetch_start(). */
 void fetch_init(struct fetch *fetch, struct replicate *replicate);
 /* No more wishes may come (no thread, no operations).  Answers those that are left. */
 void fetch_release(struct fetch *fetch);
 
+/*
+ * A link is being tried for the first time since the program started, or since the user wants one: wishes wait for
+ * how it ends, so that a mount at boot does not begin with errors.  Ends with fetch_start() or fetch_stop().
+ */
+void fetch_expect(struct fetch *fetch);
 void fetch_start(struct fetch *fetch);
 /* Answers everything with -EIO. */
 void fetch_stop(struct fetch *fetch);

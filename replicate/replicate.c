@@ -157,6 +157,9 @@ static void wait_for_probe(struct replicate *r, bool is_long)
 
 	if (is_long && r->tries < LINK_TRIES_LONG)
 		r->tries = LINK_TRIES_LONG;
+	/* Whoever hoped for this try is told. */
+	fetch_stop(&r->fetch);
+	cache_link_lost(r->cache);
 	wait_us = link_backoff_us(r->tries, replicate_random());
 	r->tries++;
 	set_probe_timer(r, clock_us() + wait_us);
@@ -190,6 +193,8 @@ void replicate_event(struct replicate *r, enum link_event event, const char *why
 		r->tries = 0;
 	if (event == LINK_KICK || event == LINK_USER_ONLINE)
 		r->tries = 0;
+	if (event == LINK_USER_ONLINE && from != LINK_CONNECTED)
+		fetch_expect(&r->fetch);
 	r->state = step.state;
 	if (step.state != from || (why && step.state == LINK_DISCONNECTED))
 		note_state(r, step.state, step.state == LINK_CONNECTED ? NULL : why);
@@ -471,6 +476,8 @@ int replicate_start(const struct replicate_config *config, struct replicate **re
 	if (cml_is_offline(r->cache)) {
 		r->state = LINK_OFFLINE;
 		note_state(r, LINK_OFFLINE, "set offline by the user");
+	} else {
+		fetch_expect(&r->fetch);
 	}
 	command(r, COMMAND_FOLLOW);
 	err = thread_start(&r->thread, "izo-link", replicate_run, r);
