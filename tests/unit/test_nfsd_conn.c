@@ -186,7 +186,7 @@ static unsigned char pattern(size_t i)
 	return (unsigned char)(i * 31 + i / 4099);
 }
 
-static void make_file(int fd, const uint8_t *root, uint8_t ret_fh[FH_LEN])
+static void make_file_of_mode(int fd, const uint8_t *root, uint32_t mode, uint8_t ret_fh[FH_LEN])
 {
 	struct call_buf c = nfs_call(100, NFSPROC3_CREATE);
 	struct reply r;
@@ -195,7 +195,7 @@ static void make_file(int fd, const uint8_t *root, uint8_t ret_fh[FH_LEN])
 	xdr_out_opaque(&c.out, "file", 4);
 	xdr_out_u32(&c.out, UNCHECKED);
 	xdr_out_u32(&c.out, true);
-	xdr_out_u32(&c.out, 0644);
+	xdr_out_u32(&c.out, mode);
 	for (int i = 0; i < 5; i++)
 		xdr_out_u32(&c.out, 0);
 	call_send(fd, &c);
@@ -206,9 +206,15 @@ static void make_file(int fd, const uint8_t *root, uint8_t ret_fh[FH_LEN])
 	reply_free(&r);
 }
 
-static struct call_buf write_call(uint32_t xid, const uint8_t *fh, uint64_t offset, uint32_t len)
+static void make_file(int fd, const uint8_t *root, uint8_t ret_fh[FH_LEN])
 {
-	struct call_buf c = nfs_call(xid, NFSPROC3_WRITE);
+	make_file_of_mode(fd, root, 0644, ret_fh);
+}
+
+static struct call_buf write_call_by(uint32_t uid, uint32_t xid, const uint8_t *fh, uint64_t offset,
+				     uint32_t len)
+{
+	struct call_buf c = call_begin(xid, NFS_PROGRAM, NFS_V3, NFSPROC3_WRITE, uid);
 	unsigned char *p;
 
 	xdr_out_opaque(&c.out, fh, FH_LEN);
@@ -220,6 +226,11 @@ static struct call_buf write_call(uint32_t xid, const uint8_t *fh, uint64_t offs
 	for (size_t i = 0; i < len; i++)
 		p[i] = pattern((size_t)offset + i);
 	return c;
+}
+
+static struct call_buf write_call(uint32_t xid, const uint8_t *fh, uint64_t offset, uint32_t len)
+{
+	return write_call_by(0, xid, fh, offset, len);
 }
 
 static void expect_written(int fd, uint32_t xid, uint32_t len)
@@ -274,31 +285,37 @@ static void expect_read(int fd, uint32_t xid, uint64_t offset, uint32_t len)
 	check_read(n_success(fd, xid), offset, len);
 }
 
-/* Several together, so that their arguments lie in blocks that calls hold on to; lengths of all kinds. */
-static void long_records(void **state)
+/* Many together, of lengths of all kinds, in a file of this mode, by this user. */
+static void write_and_read_back(struct nfsd_fixture *n, uint32_t mode, uint32_t uid)
 {
-	static const uint32_t lens[] = { IO_MAX, 1,	 IO_MAX - 1, 65536, 3,
-					 65535,	 IO_MAX, 4096,	     33000, IO_MAX };
-	struct nfsd_fixture *n = *state;
+	static const uint32_t lens[] = {
+		IO_MAX, 1, IO_MAX - 1, 65536, 3, 65535, IO_MAX, 40000, IO_MAX, 33000, IO_MAX, 4096, IO_MAX,
+	};
+	unsigned char *stream = malloc(ARRAY_SIZE(lens) * CALL_BUF_SIZE);
 	int fd = n_connect(n);
 	uint8_t fh[FH_LEN];
 	uint64_t offset = 0;
+	size_t len = 0;
 
-	make_file(fd, n->root, fh);
+	assert_non_null(stream);
+	make_file_of_mode(fd, n->root, mode, fh);
 	for (uint32_t i = 0; i < ARRAY_SIZE(lens); i++) {
-		struct call_buf c = write_call(i, fh, offset, lens[i]);
+		struct call_buf c = write_call_by(uid, i, fh, offset, lens[i]);
+		size_t one = call_seal(&c);
 
-		call_send(fd, &c);
+		memcpy(stream + len, c.record, one);
+		len += one;
+		free(c.record);
 		offset += lens[i];
 	}
-	/* The first may wait for the file to be noted as dirty, and so be answered later. */
+	n_send(fd, stream, len);
+	free(stream);
+	/* Those that had to wait are answered later. */
 	for (uint32_t i = 0; i < ARRAY_SIZE(lens); i++) {
 		struct reply r = n_reply(fd);
-		uint32_t status;
 
 		assert_in_range(r.xid, 0, ARRAY_SIZE(lens) - 1);
-		status = xdr_in_u32(&r.in);
-		assert_int_equal(status, NFS3_OK);
+		assert_int_equal(xdr_in_u32(&r.in), NFS3_OK);
 		reply_free(&r);
 	}
 	offset = 0;
@@ -308,6 +325,17 @@ static void long_records(void **state)
 		offset += lens[i];
 	}
 	close(fd);
+}
+
+static void long_records(void **state)
+{
+	write_and_read_back(*state, 0644, 0);
+}
+
+/* A WRITE that ends setuid waits for a transaction, and goes on using its arguments. */
+static void arguments_are_kept_while_calls_wait(void **state)
+{
+	write_and_read_back(*state, 06777, 1000);
 }
 
 static void a_long_record_in_fragments(void **state)
@@ -509,6 +537,7 @@ int main(void)
 		TEST(many_calls_in_one_send),
 		TEST(a_break_in_mid_record),
 		TEST(long_records),
+		TEST(arguments_are_kept_while_calls_wait),
 		TEST(a_long_record_in_fragments),
 		TEST(a_peer_that_takes_no_replies),
 		TEST_STOPPED(replies_wait_for_memory),
@@ -516,7 +545,7 @@ int main(void)
 		TEST_STOPPED(more_connections_than_allowed),
 		TEST(stopping_answers_what_is_under_way),
 	};
-	size_t n = 10;
+	size_t n = 11;
 
 	log_set_level(LOG_LEVEL_ERROR);
 	CASES(piece_cases, stream_in_pieces);
