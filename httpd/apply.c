@@ -31,7 +31,7 @@
  */
 
 #define ROOM_MIN (4u << 20)	/* bytes that must be free for a batch to be begun, besides its own size */
-#define SURPRISES_MAX 5		/* for one record, one after the other; a hundred times would not help either */
+#define SURPRISES_MAX 20		/* for one record, one after the other; a hundred times would not help either */
 
 /* ---- the segment's own helpers ---- */
 
@@ -91,6 +91,20 @@ int segment_look(struct segment *segment, int64_t dir, struct slice name)
 	segment->look.v[segment->look.n].dir = dir;
 	name_set(&segment->look.v[segment->look.n++].name, name);
 	return 0;
+}
+
+int segment_look_object(struct segment *segment, int64_t id)
+{
+	AUTO_FREE struct name_row *rows = NULL;
+	size_t n;
+	int err;
+
+	if (id == ROOT_ID)
+		return segment_look(segment, ROOT_ID, (struct slice){ ".", 1 });
+	err = names_of(segment->tree->sql, id, &rows, &n);
+	for (size_t i = 0; !err && i < n; i++)
+		err = segment_look(segment, rows[i].dir, name_slice(&rows[i].name));
+	return err;
 }
 
 static void free_touched(struct hash_node *node, void *arg)
@@ -636,6 +650,8 @@ static int one_segment(struct segment *segment, bool refuse_first, int refuse_er
 	struct outcome outcome = { 0 };
 	int err;
 
+	/* What was a surprise may be that one of them is not where it was: the look must see that. */
+	tree_forget_dirs(segment->tree);
 	err = prepare_look(segment);
 	if (!err)
 		err = FAULT("apply.stage");
@@ -711,6 +727,7 @@ static int apply_new(struct tree *tree, const struct kml_batch *batch, struct km
 		first += outcome.done;
 	}
 	/* What local programs did meanwhile to what was touched. */
+	tree_forget_dirs(tree);
 	if (!err && segment.look.n && reconcile_locked(tree, segment.look.v, segment.look.n))
 		log_warn("apply: could not look again at what local programs changed; a later look will find it");
 	for (uint32_t i = first; i < total && !tree->needs_redo; i++) {

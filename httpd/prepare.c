@@ -34,16 +34,11 @@ static int look_at_name(struct segment *segment, struct kml_oid parent, const km
 static int look_at_object(struct segment *segment, struct kml_oid oid, bool is_rmdir)
 {
 	struct object object;
-	struct name_row row;
 	int got = object_by_oid(segment->tree->sql, oid, &object);
 
 	if (got <= 0 || object.gone)
 		return got < 0 ? got : 0;
-	if (object.id == ROOT_ID)
-		return segment_look(segment, ROOT_ID, (struct slice){ ".", 1 });
-	got = name_of(segment->tree->sql, object.id, &row);
-	if (got > 0)
-		got = segment_look(segment, row.dir, name_slice(&row.name));
+	got = segment_look_object(segment, object.id);
 	if (!got && is_rmdir && object.attr.type == KML_DIR)
 		got = segment_look(segment, object.id, (struct slice){ NULL, 0 });
 	return got;

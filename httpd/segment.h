@@ -68,6 +68,8 @@ void segment_trash_name(uint64_t client, uint64_t seq, char ret_name[64]);
 int segment_touch(struct segment *segment, int64_t id, bool is_dir_time, bool is_file);
 bool segment_is_touched(const struct segment *segment, int64_t id);
 int segment_look(struct segment *segment, int64_t dir, struct slice name);
+/* At each of its names. */
+int segment_look_object(struct segment *segment, int64_t id);
 
 /* prepare.c: see what local programs did to what the records are about. */
 int prepare_look(struct segment *segment);

@@ -634,8 +634,8 @@ static int failed(struct step *step, int err, int64_t dir, struct slice name)
 	if (step->how == HOW_DONE)
 		return err;
 	if (meaning == STEP_SURPRISE) {
-		err = segment_look(step->segment, dir, name);
 		*step->ret_error = -err;
+		err = segment_look(step->segment, dir, name);
 		return err ? err : STEP_SURPRISE;
 	}
 	if (meaning == STEP_RETRY) {
@@ -843,15 +843,12 @@ static void take_attr(struct kml_attr *attr, const struct kml_setattr *s)
 		attr->mtime = s->mtime;
 }
 
-/* What a failed step on an object itself means: look at it under its name. */
+/* What a failed step on an object itself means: look at it under its names. */
 static int failed_object(struct step *step, int err)
 {
-	struct name_row row = { .dir = ROOT_ID };
-	int got = name_of(step->segment->tree->sql, step->f.object.id, &row);
+	int look = segment_look_object(step->segment, step->f.object.id);
 
-	if (got < 0)
-		return got;
-	return failed(step, err, row.dir, got ? name_slice(&row.name) : (struct slice){ ".", 1 });
+	return look ? look : failed(step, err, ROOT_ID, (struct slice){ ".", 1 });
 }
 
 static int do_setattr(struct step *step, const struct kml_setattr *s)

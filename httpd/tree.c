@@ -445,6 +445,11 @@ int tree_dir(struct tree *tree, int64_t id)
 	return fd;
 }
 
+void tree_forget_dirs(struct tree *tree)
+{
+	hash_drain(&tree->dirs, close_dir, NULL);
+}
+
 void tree_trim_dirs(struct tree *tree)
 {
 	if (tree->dirs.n >= DIRS_KEPT)

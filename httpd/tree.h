@@ -75,6 +75,8 @@ int tree_dir(struct tree *tree, int64_t id);
 /* Close some when many are open: between two pieces of work. */
 void tree_trim_dirs(struct tree *tree);
 void tree_forget_dir(struct tree *tree, int64_t id);
+/* All: an open directory may have been moved or removed since, and does not show it. */
+void tree_forget_dirs(struct tree *tree);
 /* The same without the lock, by a reader's tables; the descriptor is the caller's. */
 int tree_open_dir(struct tree *tree, struct sql *sql, int64_t id);
 

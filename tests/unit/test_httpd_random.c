@@ -420,6 +420,6 @@ int main(void)
 		{ "not alone, inotify", not_alone, NULL, NULL, (void *)&inotify },
 	};
 
-	log_set_level(LOG_LEVEL_ERROR);
+	log_set_level(getenv("V") ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
