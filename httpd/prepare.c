@@ -92,21 +92,6 @@ int prepare_look(struct segment *segment)
 
 #define SET_ALL (KML_SET_MODE | KML_SET_UID | KML_SET_GID | KML_SET_ATIME | KML_SET_MTIME)
 
-static const struct kml_make *make_of(const struct kml_body *body)
-{
-	switch (body->op) {
-	case KML_CREATE:
-	case KML_MKDIR:
-		return &body->kml_body_u.make;
-	case KML_SYMLINK:
-		return &body->kml_body_u.symlink.make;
-	case KML_MKNOD:
-		return &body->kml_body_u.mknod.make;
-	default:
-		return NULL;
-	}
-}
-
 static int make_node(struct tree *tree, const char *name, const struct kml_body *body)
 {
 	static const mode_t formats[] = { [KML_BLK] = S_IFBLK, [KML_CHR] = S_IFCHR, [KML_SOCK] = S_IFSOCK,
@@ -140,7 +125,7 @@ static int make_node(struct tree *tree, const char *name, const struct kml_body 
 static int stage_make(struct segment *segment, uint32_t i)
 {
 	const struct kml_record *record = &segment->records[i];
-	const struct kml_make *make = make_of(&record->body);
+	const struct kml_make *make = segment_make_of(&record->body);
 	struct kml_attr attr = { .mode = make->mode, .uid = make->uid, .gid = make->gid, .atime = make->atime,
 				 .mtime = make->mtime };
 	struct plan *plan = &segment->plan[i];
@@ -505,7 +490,7 @@ static int stage_store(struct segment *segment, uint32_t i, struct hash_table *t
 static int stage_one(struct segment *segment, uint32_t i, struct hash_table *table)
 {
 	const struct kml_body *body = &segment->records[i].body;
-	const struct kml_make *make = make_of(body);
+	const struct kml_make *make = segment_make_of(body);
 	int err;
 
 	if (segment->plan[i].refused)

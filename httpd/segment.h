@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * segment: the part of a batch that is applied in one go (private to apply.c, prepare.c and step.c).
+ * segment: the part of a batch that is applied in one go (private to apply.c and what it is made of).
  *
  * A segment is all of a batch, unless something was not as expected ("surprise": a local program was quicker) or a
  * record needs what an earlier one of the batch makes on disk: then it ends before that record, and the rest is
@@ -62,6 +62,9 @@ struct segment {
 	} look;			/* what was not as expected */
 };
 
+int segment_init(struct segment *segment, struct tree *tree, uint64_t client, const char *host);
+void segment_release(struct segment *segment);
+
 void segment_stage_name(uint64_t client, uint64_t seq, char ret_name[64]);
 void segment_trash_name(uint64_t client, uint64_t seq, char ret_name[64]);
 /* 0 or -ENOMEM. */
@@ -70,6 +73,21 @@ bool segment_is_touched(const struct segment *segment, int64_t id);
 int segment_look(struct segment *segment, int64_t dir, struct slice name);
 /* At each of its names. */
 int segment_look_object(struct segment *segment, int64_t id);
+void segment_forget_touched(struct segment *segment);
+/* What the record makes, or NULL. */
+const struct kml_make *segment_make_of(const struct kml_body *body);
+
+/* How far it is: the name of a file in stage/ says how many records are done on disk. */
+int segment_progress_begin(struct segment *segment);
+int segment_progress_next(struct segment *segment);
+void segment_progress_end(const struct segment *segment);
+/* After a crash: sets done and progress. */
+int segment_progress_find(struct segment *segment);
+
+/* Commit A. */
+int segment_write_intent(struct segment *segment);
+/* 1: there is one, to be released with kml_batch_release() and free(); 0: none; or -errno. */
+int segment_read_intent(struct tree *tree, struct kml_batch *ret_batch, struct plan **ret_plan, uint64_t *ret_mark);
 
 /* prepare.c: see what local programs did to what the records are about. */
 int prepare_look(struct segment *segment);
