@@ -247,6 +247,12 @@ static int check_in(struct replicate *r, const struct hello *hello, const char *
 	int err;
 
 	err = apply_upstream(r->cache, hello->id, hello->position, &r->probe.root);
+	/*
+	 * Put back, and gone on with: what it finds in its directory then may have brought it past
+	 * our position, but what we sent it is not known there any more.
+	 */
+	if (!err && hello->last_seq < cml_acked(r->cache))
+		err = -ESTALE;
 	*ret_why = err == -EXDEV ? "this cache belongs to another upstream; give that one's URL, "
 				   "or use another cache directory"
 		   : err == -ESTALE ? "the upstream was put back to an older state than this cache "

@@ -165,6 +165,7 @@ static const struct refusal {
 	const char *id;
 	uint64_t position;
 	const char *why;
+	uint64_t acked;
 } refusals[] = {
 	{ "a web page", "/izo/v1/hello", GARBAGE, 0, NULL, 0, "not an izo-httpd" },
 	{ "another server", "/", STATUS, 404, NULL, 0, "not an izo-httpd" },
@@ -173,6 +174,7 @@ static const struct refusal {
 	{ "root is nonsense", "/izo/v1/object", GARBAGE, 0, NULL, 0, "root object is malformed" },
 	{ "another upstream", "", GOOD, 0, "upstream-two", 0, "another upstream" },
 	{ "restored", "", GOOD, 0, NULL, 10, "older state" },
+	{ "restored and gone on with", "", GOOD, 0, NULL, 0, "older state", 3 },
 };
 
 static void refused(void **state)
@@ -188,6 +190,7 @@ static void refused(void **state)
 			snprintf(w->cache->upstream_id, sizeof(w->cache->upstream_id), "%s",
 				 refusal->id);
 		w->cache->position = refusal->position;
+		w->cache->acked = w->cache->last_seq = refusal->acked;
 		misbehave(w->upstream, "", refusal->prefix, refusal->misdeed, refusal->status, -1);
 		double_append(w->cache, false, 0, 0);
 		start(w);
