@@ -71,17 +71,22 @@ static int line_cmp(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* Nothing is left of them then. */
 static void lines_write(struct lines *lines, FILE *to)
 {
-	qsort(lines->v, lines->n, sizeof(*lines->v), line_cmp);
+	if (lines->n)
+		qsort(lines->v, lines->n, sizeof(*lines->v), line_cmp);
 	for (size_t i = 0; i < lines->n; i++) {
 		char *tab = strchr(lines->v[i], '\t');
 
 		*tab = 0;
 		(void)fprintf(to, "%s %s\n", tab + 1, lines->v[i]);
+		free(lines->v[i]);
 	}
 	if (fflush(to))
 		die("cannot write: %s", strerror(errno));
+	free(lines->v);
+	*lines = (struct lines){ 0 };
 }
 
 static void hash_text(const void *data, size_t len, char ret[20])
