@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "httpd/reconcile.h"
+#include "httpd/run.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,275 +9,7 @@
 #include "httpd/apply.h"
 #include "httpd/change.h"
 
-#define RACY_NS 20000000ll	/* a file's time may be that coarse */
-#define COMMIT_ENTRIES 2000	/* entries in one transaction, about */
 #define CHUNK 64		/* names read at a time */
-
-struct id_list {
-	int64_t *v;	/* owned */
-	size_t n, cap;
-};
-
-struct item_list {
-	struct reconcile_item *v;	/* owned */
-	size_t n, cap;
-};
-
-struct run {
-	struct tree *tree;
-	const struct reconcile_hooks *hooks;
-	bool is_deep;			/* go into directories that were known before, too */
-	bool is_by_name;		/* no directory is being read: its own time is looked at with its name */
-	bool may_yield;			/* the lock is ours to give away for a moment */
-	bool in_txn;
-	uint64_t held_since_us;
-	uint64_t first_position;	/* of this transaction */
-	uint64_t changes;
-	struct id_list walk;		/* directories to be read */
-	size_t walked;
-	struct item_list replaced;	/* names that hold another file than recorded: after all new names */
-	struct item_list missing;	/* names that hold nothing: at the very end */
-};
-
-static int add_id(struct id_list *list, int64_t id)
-{
-	int64_t *more;
-
-	if (list->n == list->cap) {
-		more = realloc(list->v, (list->cap ? 2 * list->cap : 64) * sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		list->cap = list->cap ? 2 * list->cap : 64;
-		list->v = more;
-	}
-	list->v[list->n++] = id;
-	return 0;
-}
-
-static int add_item(struct item_list *list, int64_t dir, struct slice name)
-{
-	struct reconcile_item *more;
-
-	if (list->n == list->cap) {
-		more = realloc(list->v, (list->cap ? 2 * list->cap : 16) * sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		list->cap = list->cap ? 2 * list->cap : 16;
-		list->v = more;
-	}
-	list->v[list->n].dir = dir;
-	name_set(&list->v[list->n++].name, name);
-	return 0;
-}
-
-/* ---- the transaction ---- */
-
-static int begin(struct run *run)
-{
-	int err;
-
-	if (run->in_txn)
-		return 0;
-	err = tree_begin(run->tree);
-	if (err)
-		return err;
-	run->in_txn = true;
-	run->first_position = run->tree->position;
-	return 0;
-}
-
-static int end(struct run *run, int err)
-{
-	uint64_t entries = run->tree->position - run->first_position;
-
-	if (!run->in_txn)
-		return err;
-	run->in_txn = false;
-	if (err) {
-		tree_rollback(run->tree);
-		return err;
-	}
-	err = tree_commit(run->tree);
-	if (!err)
-		run->changes += entries;
-	return err;
-}
-
-/* Between two pieces of work: let others have the lock when it was held for long. */
-static int breathe(struct run *run)
-{
-	uint64_t now = clock_us();
-	int err;
-
-	tree_trim_dirs(run->tree);
-	if (run->hooks && run->hooks->is_stopping && run->hooks->is_stopping(run->hooks->arg))
-		return -EINTR;
-	if (!run->may_yield)
-		return 0;
-	if (now - run->held_since_us < RECONCILE_HOLD_US &&
-	    (!run->in_txn || run->tree->position - run->first_position < COMMIT_ENTRIES))
-		return 0;
-	err = end(run, 0);
-	tree_unlock(run->tree);
-	if (!err)
-		err = apply_lock(run->tree);
-	if (err) {
-		tree_lock(run->tree);	/* the caller unlocks */
-		return err;
-	}
-	run->held_since_us = clock_us();
-	return 0;
-}
-
-/* ---- one object ---- */
-
-static bool is_racy(const struct file_stat *st)
-{
-	int64_t age = file_ns(file_now()) - file_ns(st->attr.mtime);
-
-	return st->attr.type == KML_REG && age > -RACY_NS && age < RACY_NS;
-}
-
-static void take_file(struct object *object, const struct file_stat *st)
-{
-	object->file = st->id;
-	object->ctime = st->ctime;
-	object->file_nlink = st->attr.nlink;
-	object->attr.atime = st->attr.atime;
-	object->is_racy = is_racy(st);
-}
-
-static bool same_file(const struct object *object, const struct file_stat *st)
-{
-	return object->attr.type == st->attr.type && file_id_equal(object->file, st->id);
-}
-
-/* (2).  is_moved: its ctime is explained already. */
-static bool is_content_changed(const struct object *object, const struct file_stat *st, bool is_moved)
-{
-	const struct kml_attr *a = &object->attr, *b = &st->attr;
-
-	if (a->type != KML_REG)
-		return false;
-	if (!file_id_equal(object->file, st->id) || a->size != b->size || file_time_cmp(a->mtime, b->mtime))
-		return true;
-	if (object->is_racy)
-		return true;
-	return object->ctime && object->ctime != st->ctime && !is_moved && object->file_nlink == b->nlink &&
-	       a->mode == b->mode && a->uid == b->uid && a->gid == b->gid;
-}
-
-/* The object is there, as st: what is new about it? */
-static int compare(struct run *run, struct object *object, const struct file_stat *st, bool is_moved)
-{
-	struct change_by by = change_by_local();
-	unsigned set = 0;
-	bool is_data, has_time;
-	int err = 0;
-
-	if (!is_moved && same_file(object, st) && object->ctime == st->ctime && !object->is_racy &&
-	    object->file_nlink == st->attr.nlink && object->attr.size == st->attr.size &&
-	    (object->attr.type == KML_DIR || !file_time_cmp(object->attr.mtime, st->attr.mtime)))
-		return 0;
-	is_data = is_content_changed(object, st, is_moved);
-	if (object->attr.mode != st->attr.mode && object->attr.type != KML_LNK)
-		set |= KML_SET_MODE;
-	if (object->attr.uid != st->attr.uid)
-		set |= KML_SET_UID;
-	if (object->attr.gid != st->attr.gid)
-		set |= KML_SET_GID;
-	has_time = object->attr.type != KML_DIR || run->is_by_name;
-	if (object->attr.type != KML_REG && has_time && file_time_cmp(object->attr.mtime, st->attr.mtime))
-		set |= KML_SET_MTIME;
-	err = begin(run);
-	if (err)
-		return err;
-	take_file(object, st);
-	/*
-	 * Only what a local program wrote may go on being written.  A file of ours that lost a name in the trash is
-	 * no such thing, and must not be taken for another version: its client would be in conflict with itself.
-	 */
-	if (!is_data)
-		object->is_racy = false;
-	if (has_time)
-		object->attr.mtime = st->attr.mtime;
-	object->attr.size = st->attr.size;
-	object->attr.mode = st->attr.mode;
-	object->attr.uid = st->attr.uid;
-	object->attr.gid = st->attr.gid;
-	if (is_data)
-		err = change_store(run->tree, &by, object, NULL);
-	if (!err && set)
-		err = change_setattr(run->tree, &by, object, set);
-	if (!err && !is_data && !set)
-		err = object_update(run->tree->sql, object);
-	return err;
-}
-
-/* Look at it again soon, if a write might have been missed. */
-static void watch_racy(struct run *run, const struct object *object, int64_t dir, struct slice name)
-{
-	struct reconcile_item item = { .dir = dir };
-
-	if (!object->is_racy || !run->hooks || !run->hooks->again)
-		return;
-	name_set(&item.name, name);
-	run->hooks->again(run->hooks->arg, &item);
-}
-
-/* ---- directories' own times ---- */
-
-/* Take over the directory's mtime, so that the entries about its names show it.  1: it was another one. */
-static int refresh_dir(struct run *run, int64_t id)
-{
-	struct object dir;
-	struct file_stat st;
-	int fd = tree_dir(run->tree, id);
-	int got;
-
-	if (fd < 0)
-		return 0;	/* it is missing itself, and will be found so */
-	got = object_by_id(run->tree->sql, id, &dir);
-	if (got <= 0)
-		return got ? got : -EUCLEAN;
-	got = file_stat(fd, "", &st);
-	if (got)
-		return got;
-	if (!file_time_cmp(dir.attr.mtime, st.attr.mtime))
-		return 0;
-	got = begin(run);
-	if (got)
-		return got;
-	dir.attr.mtime = st.attr.mtime;
-	got = object_update(run->tree->sql, &dir);
-	return got ? got : 1;
-}
-
-static int journal_dir_time(struct run *run, int64_t id)
-{
-	struct change_by by = change_by_local();
-	struct object dir;
-	int got;
-
-	got = object_by_id(run->tree->sql, id, &dir);
-	if (got <= 0)
-		return got ? got : -EUCLEAN;
-	return change_setattr(run->tree, &by, &dir, KML_SET_MTIME);
-}
-
-/* The root has no name that could be looked at. */
-static int compare_root(struct run *run)
-{
-	struct object root;
-	struct file_stat st;
-	int got;
-
-	got = object_by_id(run->tree->sql, ROOT_ID, &root);
-	if (got <= 0)
-		return got ? got : -EUCLEAN;
-	got = file_stat(run->tree->root_fd, "", &st);
-	return got ? got : compare(run, &root, &st, false);
-}
 
 /* ---- names ---- */
 
@@ -331,7 +63,7 @@ static int lost_name(struct run *run, const struct object *object, struct name_r
 		got = stat_name(run, rows[i].dir, rows[i].name.text, &st);
 		if (got < 0 && !is_hidden(got))
 			return got;
-		if (!got || (got > 0 && !same_file(object, &st))) {
+		if (!got || (got > 0 && !run_same_file(object, &st))) {
 			*ret_row = rows[i];
 			return 1;
 		}
@@ -356,14 +88,14 @@ static int make(struct run *run, int64_t dir, struct slice name, const struct fi
 		text = (struct slice){ target, (size_t)len };
 	}
 	by.uid = st->attr.uid;
-	take_file(&object, st);
-	err = begin(run);
+	run_take_file(&object, st);
+	err = run_begin(run);
 	if (!err)
 		err = change_make(run->tree, &by, &object, dir, name, (struct slice){ NULL, 0 }, text);
 	if (err)
 		return err;
-	watch_racy(run, &object, dir, name);
-	return object.attr.type == KML_DIR ? add_id(&run->walk, object.id) : 0;
+	run_watch_racy(run, &object, dir, name);
+	return object.attr.type == KML_DIR ? run_add_id(&run->walk, object.id) : 0;
 }
 
 /* The known object has come to dir/name, where 'replaced' was (or NULL). */
@@ -373,17 +105,17 @@ static int moved(struct run *run, struct object *object, const struct name_row *
 	struct change_by by = change_by_local();
 	int err;
 
-	err = begin(run);
+	err = run_begin(run);
 	if (!err)
-		err = refresh_dir(run, from->dir);
+		err = run_refresh_dir(run, from->dir);
 	if (err >= 0)
 		err = change_rename(run->tree, &by, object, from, dir, name, (struct slice){ NULL, 0 }, replaced);
 	if (err)
 		return err;
 	tree_forget_dir(run->tree, object->id);
-	err = compare(run, object, st, true);
+	err = run_compare(run, object, st, true);
 	if (!err && object->attr.type == KML_DIR)
-		err = add_id(&run->walk, object->id);
+		err = run_add_id(&run->walk, object->id);
 	return err;
 }
 
@@ -405,10 +137,10 @@ static int new_name(struct run *run, int64_t dir, struct slice name, const struc
 		return got < 0 ? got : moved(run, &object, &from, dir, name, NULL, st);
 	if (object.attr.type == KML_DIR)
 		return 0;	/* it is on its way right now; its events come */
-	got = begin(run);
+	got = run_begin(run);
 	if (!got)
 		got = change_link(run->tree, &by, &object, dir, name, (struct slice){ NULL, 0 });
-	return got ? got : compare(run, &object, st, true);
+	return got ? got : run_compare(run, &object, st, true);
 }
 
 /*
@@ -429,7 +161,7 @@ static int park(struct run *run, struct object *object, const struct name_row *r
 	if (err)
 		return err;
 	tree_forget_dir(run->tree, object->id);
-	return add_item(&run->missing, row->dir, (struct slice){ name, strlen(name) });
+	return run_add_item(&run->missing, row->dir, (struct slice){ name, strlen(name) });
 }
 
 /* A name that holds another file than the tables say. */
@@ -446,7 +178,7 @@ static int replaced_name(struct run *run, const struct reconcile_item *item)
 	if (got < 0)
 		return is_hidden(got) ? 0 : got;
 	if (!got)
-		return add_item(&run->missing, item->dir, name);
+		return run_add_item(&run->missing, item->dir, name);
 	got = name_get(run->tree->sql, item->dir, name, &row);
 	if (!got)
 		return new_name(run, item->dir, name, &st);	/* the old object was found elsewhere meanwhile */
@@ -454,13 +186,13 @@ static int replaced_name(struct run *run, const struct reconcile_item *item)
 		got = object_by_id(run->tree->sql, row.object, &old);
 	if (got <= 0)
 		return got ? got : -EUCLEAN;
-	if (same_file(&old, &st)) {
-		got = compare(run, &old, &st, false);
+	if (run_same_file(&old, &st)) {
+		got = run_compare(run, &old, &st, false);
 		if (!got)
-			watch_racy(run, &old, item->dir, name);
+			run_watch_racy(run, &old, item->dir, name);
 		return got;
 	}
-	got = begin(run);
+	got = run_begin(run);
 	if (got)
 		return got;
 	if (old.attr.type == KML_DIR) {
@@ -480,9 +212,9 @@ static int replaced_name(struct run *run, const struct reconcile_item *item)
 			return moved(run, &known, &from, item->dir, name, &old, &st);
 	} else if (!got && old.attr.type == KML_REG && st.attr.type == KML_REG && old.attr.nlink == 1) {
 		/* An editor's way to save: the new file has the old one's place, and is its next version. */
-		got = compare(run, &old, &st, false);
+		got = run_compare(run, &old, &st, false);
 		if (!got)
-			watch_racy(run, &old, item->dir, name);
+			run_watch_racy(run, &old, item->dir, name);
 		return got;
 	}
 	got = change_unlink(run->tree, &by, &old, &row);
@@ -505,7 +237,7 @@ static int look_at(struct run *run, int64_t dir, struct slice name, bool *ret_is
 	*ret_is_known = false;
 	if (name.len == 1 && *(const char *)name.data == '.') {
 		if (dir == ROOT_ID)
-			return compare_root(run);
+			return run_compare_root(run);
 		got = name_of(run->tree->sql, dir, &own);
 		if (got <= 0)
 			return got;
@@ -526,23 +258,23 @@ static int look_at(struct run *run, int64_t dir, struct slice name, bool *ret_is
 	if (is_known < 0)
 		return is_known;
 	if (!is_there)
-		return is_known ? add_item(&run->missing, dir, name) : 0;
+		return is_known ? run_add_item(&run->missing, dir, name) : 0;
 	if (!is_known)
 		return new_name(run, dir, name, &st);
 	*ret_is_known = true;
 	got = object_by_id(run->tree->sql, row.object, &object);
 	if (got <= 0)
 		return got ? got : -EUCLEAN;
-	if (!same_file(&object, &st))
-		return add_item(&run->replaced, dir, name);
+	if (!run_same_file(&object, &st))
+		return run_add_item(&run->replaced, dir, name);
 	/* That another name of it was moved may explain its ctime, and is going to be found. */
 	if (object.attr.nlink > 1 && object.ctime != st.ctime && object.attr.type == KML_REG)
-		return add_item(&run->replaced, dir, name);
-	got = compare(run, &object, &st, false);
+		return run_add_item(&run->replaced, dir, name);
+	got = run_compare(run, &object, &st, false);
 	if (!got)
-		watch_racy(run, &object, dir, name);
+		run_watch_racy(run, &object, dir, name);
 	if (!got && object.attr.type == KML_DIR && (run->is_deep || !is_entered(run, &object)))
-		got = add_id(&run->walk, object.id);
+		got = run_add_id(&run->walk, object.id);
 	return got;
 }
 
@@ -594,14 +326,14 @@ static int missing_name(struct run *run, const struct reconcile_item *item)
 		if (got <= 0)
 			return got ? got : -EUCLEAN;
 		/* Back again: what it is now will be looked at when its event comes. */
-		if (same_file(&object, &st) || !run->hooks || !run->hooks->again)
+		if (run_same_file(&object, &st) || !run->hooks || !run->hooks->again)
 			return 0;
 		run->hooks->again(run->hooks->arg, item);
 		return 0;
 	}
-	got = begin(run);
+	got = run_begin(run);
 	if (!got)
-		got = refresh_dir(run, item->dir);
+		got = run_refresh_dir(run, item->dir);
 	return got < 0 ? got : remove_name(run, &row);
 }
 
@@ -641,7 +373,7 @@ static int find_missing(struct run *run, int64_t dir)
 		for (size_t i = 0; i < n; i++) {
 			got = stat_name(run, dir, rows[i].name.text, &st);
 			if (!got)
-				got = add_item(&run->missing, dir, name_slice(&rows[i].name));
+				got = run_add_item(&run->missing, dir, name_slice(&rows[i].name));
 			if (got < 0 && !is_hidden(got))
 				return got;
 		}
@@ -694,16 +426,16 @@ static int read_dir(struct run *run, int64_t dir)
 		err = name_of(run->tree->sql, dir, &row);
 		if (err > 0 && is_hidden(fd))
 			return pass_by(run, row.name.text, fd);
-		return err <= 0 ? err : add_item(&run->missing, row.dir, name_slice(&row.name));
+		return err <= 0 ? err : run_add_item(&run->missing, row.dir, name_slice(&row.name));
 	}
 	if (run->hooks && run->hooks->enter)
 		run->hooks->enter(run->hooks->arg, dir, fd);
 	if (dir == ROOT_ID) {
-		err = compare_root(run);
+		err = run_compare_root(run);
 		if (err)
 			return err;
 	}
-	is_changed = refresh_dir(run, dir);
+	is_changed = run_refresh_dir(run, dir);
 	if (is_changed < 0)
 		return is_changed;
 	position = run->tree->position;
@@ -717,7 +449,7 @@ static int read_dir(struct run *run, int64_t dir)
 	if (!err)
 		err = settle_replaced(run);
 	if (!err && is_changed && position == run->tree->position && missing == run->missing.n)
-		err = journal_dir_time(run, dir);
+		err = run_journal_dir_time(run, dir);
 	return err == -ENOENT ? 0 : err;
 }
 
@@ -729,16 +461,16 @@ static int run_all(struct run *run, const struct reconcile_item *items, size_t n
 	run->is_by_name = true;
 	for (size_t i = 0; !err && i < n; i++) {
 		if (!items[i].name.len) {
-			err = add_id(&run->walk, items[i].dir);
+			err = run_add_id(&run->walk, items[i].dir);
 			continue;
 		}
 		/* One event per name: the directory's time once for a run of them. */
 		if (!i || items[i].dir != items[i - 1].dir)
-			err = refresh_dir(run, items[i].dir);
+			err = run_refresh_dir(run, items[i].dir);
 		if (err >= 0)
 			err = look_at(run, items[i].dir, name_slice(&items[i].name), &is_known);
 		if (!err)
-			err = breathe(run);
+			err = run_breathe(run);
 	}
 	run->is_by_name = false;
 	if (!err)
@@ -746,16 +478,16 @@ static int run_all(struct run *run, const struct reconcile_item *items, size_t n
 	while (!err && run->walked < run->walk.n) {
 		err = read_dir(run, run->walk.v[run->walked++]);
 		if (!err)
-			err = breathe(run);
+			err = run_breathe(run);
 	}
 	for (size_t i = 0; !err && i < run->missing.n; i++) {
 		struct reconcile_item item = run->missing.v[i];
 
 		err = missing_name(run, &item);
 		if (!err)
-			err = breathe(run);
+			err = run_breathe(run);
 	}
-	return end(run, err);
+	return run_end(run, err);
 }
 
 static void release(struct run *run)

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "httpd/run.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "httpd/apply.h"
+#include "httpd/change.h"
+
+#define RACY_NS 20000000ll	/* a file's time may be that coarse */
+#define COMMIT_ENTRIES 2000	/* entries in one transaction, about */
+
+int run_add_id(struct id_list *list, int64_t id)
+{
+	int64_t *more;
+
+	if (list->n == list->cap) {
+		more = realloc(list->v, (list->cap ? 2 * list->cap : 64) * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		list->cap = list->cap ? 2 * list->cap : 64;
+		list->v = more;
+	}
+	list->v[list->n++] = id;
+	return 0;
+}
+
+int run_add_item(struct item_list *list, int64_t dir, struct slice name)
+{
+	struct reconcile_item *more;
+
+	if (list->n == list->cap) {
+		more = realloc(list->v, (list->cap ? 2 * list->cap : 16) * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		list->cap = list->cap ? 2 * list->cap : 16;
+		list->v = more;
+	}
+	list->v[list->n].dir = dir;
+	name_set(&list->v[list->n++].name, name);
+	return 0;
+}
+
+/* ---- the transaction ---- */
+
+int run_begin(struct run *run)
+{
+	int err;
+
+	if (run->in_txn)
+		return 0;
+	err = tree_begin(run->tree);
+	if (err)
+		return err;
+	run->in_txn = true;
+	run->first_position = run->tree->position;
+	return 0;
+}
+
+int run_end(struct run *run, int err)
+{
+	uint64_t entries = run->tree->position - run->first_position;
+
+	if (!run->in_txn)
+		return err;
+	run->in_txn = false;
+	if (err) {
+		tree_rollback(run->tree);
+		return err;
+	}
+	err = tree_commit(run->tree);
+	if (!err)
+		run->changes += entries;
+	return err;
+}
+
+/* Between two pieces of work: let others have the lock when it was held for long. */
+int run_breathe(struct run *run)
+{
+	uint64_t now = clock_us();
+	int err;
+
+	tree_trim_dirs(run->tree);
+	if (run->hooks && run->hooks->is_stopping && run->hooks->is_stopping(run->hooks->arg))
+		return -EINTR;
+	if (!run->may_yield)
+		return 0;
+	if (now - run->held_since_us < RECONCILE_HOLD_US &&
+	    (!run->in_txn || run->tree->position - run->first_position < COMMIT_ENTRIES))
+		return 0;
+	err = run_end(run, 0);
+	tree_unlock(run->tree);
+	if (!err)
+		err = apply_lock(run->tree);
+	if (err) {
+		tree_lock(run->tree);	/* the caller unlocks */
+		return err;
+	}
+	run->held_since_us = clock_us();
+	return 0;
+}
+
+/* ---- one object ---- */
+
+static bool is_racy(const struct file_stat *st)
+{
+	int64_t age = file_ns(file_now()) - file_ns(st->attr.mtime);
+
+	return st->attr.type == KML_REG && age > -RACY_NS && age < RACY_NS;
+}
+
+void run_take_file(struct object *object, const struct file_stat *st)
+{
+	object->file = st->id;
+	object->ctime = st->ctime;
+	object->file_nlink = st->attr.nlink;
+	object->attr.atime = st->attr.atime;
+	object->is_racy = is_racy(st);
+}
+
+bool run_same_file(const struct object *object, const struct file_stat *st)
+{
+	return object->attr.type == st->attr.type && file_id_equal(object->file, st->id);
+}
+
+/* (2).  is_moved: its ctime is explained already. */
+static bool is_content_changed(const struct object *object, const struct file_stat *st, bool is_moved)
+{
+	const struct kml_attr *a = &object->attr, *b = &st->attr;
+
+	if (a->type != KML_REG)
+		return false;
+	if (!file_id_equal(object->file, st->id) || a->size != b->size || file_time_cmp(a->mtime, b->mtime))
+		return true;
+	if (object->is_racy)
+		return true;
+	return object->ctime && object->ctime != st->ctime && !is_moved && object->file_nlink == b->nlink &&
+	       a->mode == b->mode && a->uid == b->uid && a->gid == b->gid;
+}
+
+/* The object is there, as st: what is new about it? */
+int run_compare(struct run *run, struct object *object, const struct file_stat *st, bool is_moved)
+{
+	struct change_by by = change_by_local();
+	unsigned set = 0;
+	bool is_data, has_time;
+	int err = 0;
+
+	if (!is_moved && run_same_file(object, st) && object->ctime == st->ctime && !object->is_racy &&
+	    object->file_nlink == st->attr.nlink && object->attr.size == st->attr.size &&
+	    (object->attr.type == KML_DIR || !file_time_cmp(object->attr.mtime, st->attr.mtime)))
+		return 0;
+	is_data = is_content_changed(object, st, is_moved);
+	if (object->attr.mode != st->attr.mode && object->attr.type != KML_LNK)
+		set |= KML_SET_MODE;
+	if (object->attr.uid != st->attr.uid)
+		set |= KML_SET_UID;
+	if (object->attr.gid != st->attr.gid)
+		set |= KML_SET_GID;
+	has_time = object->attr.type != KML_DIR || run->is_by_name;
+	if (object->attr.type != KML_REG && has_time && file_time_cmp(object->attr.mtime, st->attr.mtime))
+		set |= KML_SET_MTIME;
+	err = run_begin(run);
+	if (err)
+		return err;
+	run_take_file(object, st);
+	/*
+	 * Only what a local program wrote may go on being written.  A file of ours that lost a name in the trash is
+	 * no such thing, and must not be taken for another version: its client would be in conflict with itself.
+	 */
+	if (!is_data)
+		object->is_racy = false;
+	if (has_time)
+		object->attr.mtime = st->attr.mtime;
+	object->attr.size = st->attr.size;
+	object->attr.mode = st->attr.mode;
+	object->attr.uid = st->attr.uid;
+	object->attr.gid = st->attr.gid;
+	if (is_data)
+		err = change_store(run->tree, &by, object, NULL);
+	if (!err && set)
+		err = change_setattr(run->tree, &by, object, set);
+	if (!err && !is_data && !set)
+		err = object_update(run->tree->sql, object);
+	return err;
+}
+
+/* Look at it again soon, if a write might have been missed. */
+void run_watch_racy(struct run *run, const struct object *object, int64_t dir, struct slice name)
+{
+	struct reconcile_item item = { .dir = dir };
+
+	if (!object->is_racy || !run->hooks || !run->hooks->again)
+		return;
+	name_set(&item.name, name);
+	run->hooks->again(run->hooks->arg, &item);
+}
+
+/* ---- directories' own times ---- */
+
+int run_refresh_dir(struct run *run, int64_t id)
+{
+	struct object dir;
+	struct file_stat st;
+	int fd = tree_dir(run->tree, id);
+	int got;
+
+	if (fd < 0)
+		return 0;	/* it is missing itself, and will be found so */
+	got = object_by_id(run->tree->sql, id, &dir);
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	got = file_stat(fd, "", &st);
+	if (got)
+		return got;
+	if (!file_time_cmp(dir.attr.mtime, st.attr.mtime))
+		return 0;
+	got = run_begin(run);
+	if (got)
+		return got;
+	dir.attr.mtime = st.attr.mtime;
+	got = object_update(run->tree->sql, &dir);
+	return got ? got : 1;
+}
+
+int run_journal_dir_time(struct run *run, int64_t id)
+{
+	struct change_by by = change_by_local();
+	struct object dir;
+	int got;
+
+	got = object_by_id(run->tree->sql, id, &dir);
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	return change_setattr(run->tree, &by, &dir, KML_SET_MTIME);
+}
+
+/* The root has no name that could be looked at. */
+int run_compare_root(struct run *run)
+{
+	struct object root;
+	struct file_stat st;
+	int got;
+
+	got = object_by_id(run->tree->sql, ROOT_ID, &root);
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	got = file_stat(run->tree->root_fd, "", &st);
+	return got ? got : run_compare(run, &root, &st, false);
+}
