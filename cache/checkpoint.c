@@ -13,7 +13,9 @@ struct checkpoint {
 	struct db *db;			/* the thread's */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	bool is_wanted, is_stopping;	/* under lock */
+	/* under lock */
+	bool is_wanted, is_stopping;
+	int done;			/* pages of the log that the last one has moved */
 };
 
 static void *checkpoint_run(void *arg)
@@ -42,6 +44,7 @@ static void *checkpoint_run(void *arg)
 				db_message(checkpoint->db));
 		log_debug(LOG_CACHE, "checkpoint: pages=%d of=%d", done, all);
 		pthread_mutex_lock(&checkpoint->lock);
+		checkpoint->done = rc == SQLITE_OK ? done : 0;
 	}
 	pthread_mutex_unlock(&checkpoint->lock);
 	return NULL;
@@ -111,7 +114,15 @@ void checkpoint_poke(struct cache *cache, int pages)
 	if (!checkpoint || pages < CHECKPOINT_PAGES)
 		return;
 	pthread_mutex_lock(&checkpoint->lock);
-	checkpoint->is_wanted = true;
-	pthread_cond_signal(&checkpoint->wake);
+	/*
+	 * Under steady writing the log does not begin anew, and is always long: it is what is new in it that
+	 * is worth the syncs.
+	 */
+	if (pages < checkpoint->done)
+		checkpoint->done = 0;
+	if (pages >= checkpoint->done + CHECKPOINT_PAGES && !checkpoint->is_wanted) {
+		checkpoint->is_wanted = true;
+		pthread_cond_signal(&checkpoint->wake);
+	}
 	pthread_mutex_unlock(&checkpoint->lock);
 }
