@@ -100,6 +100,7 @@ layer	= $(word 2,$(subst _, ,$(notdir $(1))))
 layer_libs_base		:= base
 layer_libs_rpcgen	:= rpcgen base
 layer_libs_cache	:= cache rpcgen base
+layer_libs_invariant	:= cache rpcgen base
 layer_libs_nfsd		:= nfsd cache rpcgen base
 layer_libs_replicate	:= replicate cache rpcgen base
 layer_libs_httpd	:= httpd rpcgen base
