@@ -15,23 +15,28 @@
 /*
  * The order of things, for one segment (docs/ARCHITECTURE.md "The upstream"):
  *
- *  (1) What local programs did to what the records are about is journalled, in a transaction of its own.
+ *  (1) What local programs did to what the records are about is journalled, in a transaction of its
+ *      own.
  *  (2) New files and contents are made in stage/ and synced.
- *  (3) Commit A: the records and what was staged go into 'intent'; before it, stage/done-MARK-0 is made.
- *  (4) Per record: certify by the tables, one rename (or link, unlink, chmod) on disk, the tables (not
- *      committed), then rename done-MARK-K to done-MARK-K+1.
+ *  (3) Commit A: the records and what was staged go into 'intent'; before it, stage/done-MARK-0 is
+ *      made.
+ *  (4) Per record: certify by the tables, one rename (or link, unlink, chmod) on disk, the tables
+ *      (not committed), then rename done-MARK-K to done-MARK-K+1.
  *  (5) The directories' times; sync.
  *  (6) Commit B: tables, journal, answers, last seq, minus the intent.
  *
- * After a crash between A and B the tables are as before the segment, and the files are as after its
- * first K records, or K+1.  Certifying depends on nothing but the tables and the records, so going through the
- * first K again without touching a file gives the tables that belong to the files; for the one
- * behind them a look at the files tells; the rest is done as if for the first time.  Looking at files alone
- * would not do: CREATE a, RENAME a b leaves no trace of the CREATE at a.
+ * After a crash between A and B the tables are as before the segment, and the files are as after
+ * its first K records, or K+1.  Certifying depends on nothing but the tables and the records, so
+ * going through the first K again without touching a file gives the tables that belong to the
+ * files; for the one behind them a look at the files tells; the rest is done as if for the first
+ * time.  Looking at files alone would not do: CREATE a, RENAME a b leaves no trace of the CREATE at
+ * a.
  */
 
-#define ROOM_MIN (4u << 20)	/* bytes that must be free for a batch to be begun, besides its own size */
-#define SURPRISES_MAX 20		/* for one record, one after the other; a hundred times would not help either */
+/* bytes that must be free for a batch to be begun, besides its own size */
+#define ROOM_MIN (4u << 20)
+/* for one record, one after the other; a hundred times would not help either */
+#define SURPRISES_MAX 20
 
 /* ---- answers ---- */
 
@@ -44,21 +49,25 @@ static int keep_answer(struct tree *tree, uint64_t client, struct kml_answer *an
 	buf_init(&buf, 0);
 	err = kml_answers_encode(&buf, &one);
 	if (!err)
-		err = sql_run(tree->sql, "INSERT INTO answer (client, seq, answer) VALUES (?1, ?2, ?3)", "iib",
-			      (int64_t)client, (int64_t)answer->seq, (struct slice){ buf.data, buf.len });
+		err = sql_run(tree->sql,
+			      "INSERT INTO answer (client, seq, answer) VALUES (?1, ?2, ?3)", "iib",
+			      (int64_t)client, (int64_t)answer->seq,
+			      (struct slice){ buf.data, buf.len });
 	buf_release(&buf);
 	return err;
 }
 
-static int kept_answer(struct tree *tree, uint64_t client, uint64_t seq, struct kml_answer *ret_answer)
+static int kept_answer(struct tree *tree, uint64_t client, uint64_t seq,
+		       struct kml_answer *ret_answer)
 {
 	struct kml_answers one;
 	sqlite3_stmt *stmt;
 	struct slice text;
 	int got;
 
-	got = sql_query(tree->sql, &stmt, "SELECT answer FROM answer WHERE client = ?1 AND seq = ?2", "ii", (int64_t)client,
-			(int64_t)seq);
+	got = sql_query(tree->sql, &stmt,
+			"SELECT answer FROM answer WHERE client = ?1 AND seq = ?2", "ii",
+			(int64_t)client, (int64_t)seq);
 	if (got <= 0)
 		return got;
 	text = sql_column(stmt, 0);
@@ -74,7 +83,8 @@ static int kept_answer(struct tree *tree, uint64_t client, uint64_t seq, struct 
 static int last_seq(struct tree *tree, uint64_t client, uint64_t *ret_seq)
 {
 	sqlite3_stmt *stmt;
-	int got = sql_query(tree->sql, &stmt, "SELECT last_seq FROM client WHERE client = ?1", "i", (int64_t)client);
+	int got = sql_query(tree->sql, &stmt, "SELECT last_seq FROM client WHERE client = ?1", "i",
+			    (int64_t)client);
 
 	*ret_seq = got > 0 ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
 	if (got > 0)
@@ -84,9 +94,11 @@ static int last_seq(struct tree *tree, uint64_t client, uint64_t *ret_seq)
 
 static int count_client(const struct segment *segment, uint64_t seq)
 {
-	return sql_run(segment->tree->sql, "INSERT INTO client (client, last_seq, host, seen) VALUES (?1, ?2, ?3, ?4) "
+	return sql_run(segment->tree->sql,
+		       "INSERT INTO client (client, last_seq, host, seen) VALUES (?1, ?2, ?3, ?4) "
 		       "ON CONFLICT (client) DO UPDATE SET last_seq = ?2, host = ?3, seen = ?4",
-		       "iiti", (int64_t)segment->client, (int64_t)seq, segment->host, file_now().sec);
+		       "iiti", (int64_t)segment->client, (int64_t)seq, segment->host,
+		       file_now().sec);
 }
 
 static void release_answers(struct kml_answer *answers, uint32_t n)
@@ -98,8 +110,8 @@ static void release_answers(struct kml_answer *answers, uint32_t n)
 
 static int forget_acked(struct tree *tree, uint64_t client, uint64_t acked)
 {
-	return sql_run(tree->sql, "DELETE FROM answer WHERE client = ?1 AND seq <= ?2", "ii", (int64_t)client,
-		       (int64_t)MIN(acked, (uint64_t)INT64_MAX));
+	return sql_run(tree->sql, "DELETE FROM answer WHERE client = ?1 AND seq <= ?2", "ii",
+		       (int64_t)client, (int64_t)MIN(acked, (uint64_t)INT64_MAX));
 }
 
 /* ---- a segment ---- */
@@ -112,23 +124,24 @@ struct outcome {
 };
 
 /*
- * Records that no step can be found for after SURPRISES_MAX tries are refused: what cannot be applied must not hold
- * up what has nothing to do with it.
+ * Records that no step can be found for after SURPRISES_MAX tries are refused: what cannot be
+ * applied must not hold up what has nothing to do with it.
  */
 static int refuse(struct segment *segment, uint32_t i, int error, struct kml_answer *ret_answer)
 {
 	*ret_answer = (struct kml_answer){ .seq = segment->records[i].seq, .status = KML_REFUSED,
 					   .error = (unsigned)(error ? error : EBUSY) };
 	segment->must_end = true;
-	log_warn("apply: record refused, local programs keep getting in its way: client=%016llx seq=%llu %s: %s",
+	log_warn("apply: record refused, local programs keep getting in its way: client=%016llx "
+		 "seq=%llu %s: %s",
 		 (unsigned long long)segment->client, (unsigned long long)segment->records[i].seq,
 		 kml_op_name(segment->records[i].body.op), strerror((int)ret_answer->error));
 	return 0;
 }
 
 /* (4): all records of the segment, up to the first that must wait. */
-static int run_records(struct segment *segment, bool refuse_first, int refuse_error, struct kml_answer *answers,
-		       struct outcome *ret_outcome)
+static int run_records(struct segment *segment, bool refuse_first, int refuse_error,
+		       struct kml_answer *answers, struct outcome *ret_outcome)
 {
 	struct outcome outcome = { 0 };
 	int got = 0;
@@ -163,8 +176,8 @@ static int run_records(struct segment *segment, bool refuse_first, int refuse_er
 }
 
 /* (4) to (6).  On failure the tables are as before, and tree->needs_redo is set. */
-static int run_segment(struct segment *segment, bool refuse_first, int refuse_error, struct kml_answer *answers,
-		       struct outcome *ret_outcome)
+static int run_segment(struct segment *segment, bool refuse_first, int refuse_error,
+		       struct kml_answer *answers, struct outcome *ret_outcome)
 {
 	struct tree *tree = segment->tree;
 	struct outcome outcome = { 0 };
@@ -206,7 +219,8 @@ static int delete_revived(void *arg, const char *name)
 	unsigned long long mark;
 
 	if (sscanf(name, "revived-%16llx-", &mark) == 1 && mark == segment->mark)
-		(void)unlinkat(segment->tree->stage_fd, name, 0);	/* its mark is never used again */
+		/* its mark is never used again */
+		(void)unlinkat(segment->tree->stage_fd, name, 0);
 	return 0;
 }
 
@@ -221,16 +235,20 @@ static void clear_away(struct segment *segment, uint32_t done)
 
 		if (record->body.op == KML_REMOVE) {
 			segment_trash_name(segment->client, record->seq, name);
-			(void)unlinkat(segment->tree->trash_fd, name, 0);	/* ENOENT: it was not removed */
+			/* ENOENT: it was not removed */
+			(void)unlinkat(segment->tree->trash_fd, name, 0);
 			continue;
 		}
 		if (segment->plan[i].is_staged) {
 			segment_stage_name(segment->client, record->seq, name);
-			(void)file_delete(segment->tree->stage_fd, name);	/* ENOENT: it was used */
+			/* ENOENT: it was used */
+			(void)file_delete(segment->tree->stage_fd, name);
 		}
 		if (record->body.op == KML_STORE && content->where == KML_STAGED) {
-			upload_seal(segment->tree, segment->client, content->kml_content_u.key, upload);
-			(void)unlinkat(segment->tree->stage_fd, upload, 0);	/* ENOENT: it was used itself */
+			upload_seal(segment->tree, segment->client, content->kml_content_u.key,
+				    upload);
+			/* ENOENT: it was used itself */
+			(void)unlinkat(segment->tree->stage_fd, upload, 0);
 		}
 	}
 	if (segment->has_revived)
@@ -280,7 +298,8 @@ static int redo(struct tree *tree)
 	}
 	if (!got) {
 		segment.needs_syncfs = true;
-		log_info("apply: finishing a batch that was interrupted: client=%016llx records=%u done=%u",
+		log_info("apply: finishing a batch that was interrupted: client=%016llx records=%u "
+			 "done=%u",
 			 (unsigned long long)batch.client, segment.n, segment.done);
 		got = run_segment(&segment, false, 0, answers, &outcome);
 	}
@@ -343,7 +362,8 @@ static int check_batch(const struct kml_batch *batch)
 	if (!batch->client)
 		return -EINVAL;
 	for (u_int i = 0; i < batch->records.records_len; i++) {
-		if (batch->records.records_val[i].seq <= seq || batch->records.records_val[i].seq > INT64_MAX)
+		if (batch->records.records_val[i].seq <= seq ||
+		    batch->records.records_val[i].seq > INT64_MAX)
 			return -EINVAL;
 		seq = batch->records.records_val[i].seq;
 	}
@@ -351,7 +371,8 @@ static int check_batch(const struct kml_batch *batch)
 }
 
 /* Exactly once: what was applied before gets its answer again.  *ret_n: so many. */
-static int repeat_answers(struct tree *tree, const struct kml_batch *batch, struct kml_answer *answers, uint32_t *ret_n)
+static int repeat_answers(struct tree *tree, const struct kml_batch *batch,
+			  struct kml_answer *answers, uint32_t *ret_n)
 {
 	uint64_t last;
 	uint32_t i;
@@ -360,7 +381,8 @@ static int repeat_answers(struct tree *tree, const struct kml_batch *batch, stru
 	got = last_seq(tree, batch->client, &last);
 	if (got)
 		return got;
-	for (i = 0; i < batch->records.records_len && batch->records.records_val[i].seq <= last; i++) {
+	for (i = 0; i < batch->records.records_len && batch->records.records_val[i].seq <= last;
+	     i++) {
 		uint64_t seq = batch->records.records_val[i].seq;
 
 		got = kept_answer(tree, batch->client, seq, &answers[i]);
@@ -391,13 +413,15 @@ static uint64_t bytes_of(const struct kml_batch *batch)
 }
 
 /* (1) to (6) for the records of the segment; -ENOSPC and the like before A leave all as it was. */
-static int one_segment(struct segment *segment, bool refuse_first, int refuse_error, struct kml_answer *answers,
-		       struct outcome *ret_outcome)
+static int one_segment(struct segment *segment, bool refuse_first, int refuse_error,
+		       struct kml_answer *answers, struct outcome *ret_outcome)
 {
 	struct outcome outcome = { 0 };
 	int err;
 
-	/* What was a surprise may be that one of them is not where it was: the look must see that. */
+	/*
+	 * What was a surprise may be that one of them is not where it was: the look must see that.
+	 */
 	tree_forget_dirs(segment->tree);
 	err = prepare_look(segment);
 	if (!err)
@@ -433,7 +457,8 @@ static int one_segment(struct segment *segment, bool refuse_first, int refuse_er
 }
 
 /* All that is new in a batch, in as many segments as it takes.  *io_n: records answered. */
-static int apply_new(struct tree *tree, const struct kml_batch *batch, struct kml_answer *answers, uint32_t *io_n)
+static int apply_new(struct tree *tree, const struct kml_batch *batch, struct kml_answer *answers,
+		     uint32_t *io_n)
 {
 	uint32_t total = batch->records.records_len, first = *io_n, surprises = 0;
 	struct plan *plan = calloc(total + 1, sizeof(*plan));
@@ -459,11 +484,13 @@ static int apply_new(struct tree *tree, const struct kml_batch *batch, struct km
 		segment.cut_error = 0;
 		segment.must_end = false;
 		segment.needs_syncfs = segment.has_revived = false;
-		segment.mark = hash_u64(tree->position ^ hash_u64(batch->records.records_val[first].seq ^
-								  hash_u64((uint64_t)file_ns(file_now()))));
+		segment.mark = hash_u64(tree->position ^
+					hash_u64(batch->records.records_val[first].seq ^
+						 hash_u64((uint64_t)file_ns(file_now()))));
 		segment_forget_touched(&segment);
 		for (uint32_t i = first; i < total; i++)
-			plan[i].is_into = false;	/* the file it was to fill has its place by now */
+			/* the file it was to fill has its place by now */
+			plan[i].is_into = false;
 		if (refuse_first)
 			prepare_undo(&segment, 0);
 		outcome = (struct outcome){ 0 };
@@ -476,7 +503,8 @@ static int apply_new(struct tree *tree, const struct kml_batch *batch, struct km
 	/* What local programs did meanwhile to what was touched. */
 	tree_forget_dirs(tree);
 	if (!err && segment.look.n && reconcile_locked(tree, segment.look.v, segment.look.n))
-		log_warn("apply: could not look again at what local programs changed; a later look will find it");
+		log_warn("apply: could not look again at what local programs changed; a later look "
+			 "will find it");
 	for (uint32_t i = first; i < total && !tree->needs_redo; i++) {
 		segment.records = batch->records.records_val;
 		segment.plan = plan;
@@ -490,7 +518,8 @@ static int apply_new(struct tree *tree, const struct kml_batch *batch, struct km
 	return err;
 }
 
-static int apply_locked(struct tree *tree, const struct kml_batch *batch, struct kml_answer *answers)
+static int apply_locked(struct tree *tree, const struct kml_batch *batch,
+			struct kml_answer *answers)
 {
 	uint32_t total = batch->records.records_len, n = 0;
 	unsigned error;
@@ -505,11 +534,13 @@ static int apply_locked(struct tree *tree, const struct kml_batch *batch, struct
 	if (err && n < total)
 		answers[n].error = (unsigned)-err;
 	if (err)
-		log_warn("apply: batch not applied, the client will send it again: client=%016llx records=%u: %s",
+		log_warn("apply: batch not applied, the client will send it again: client=%016llx "
+			 "records=%u: %s",
 			 (unsigned long long)batch->client, total - n, strerror(-err));
 	error = n < total ? answers[n].error : 0;
 	for (uint32_t i = n; i < total; i++)
-		answers[i] = (struct kml_answer){ .seq = batch->records.records_val[i].seq, .status = KML_RETRY,
+		answers[i] = (struct kml_answer){ .seq = batch->records.records_val[i].seq,
+						  .status = KML_RETRY,
 						  .error = error };
 	/* Only thrift, and the next batch says it again. */
 	if (total == 0 && batch->acked)

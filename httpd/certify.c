@@ -13,7 +13,9 @@ static struct verdict refuse(int error)
 	return (struct verdict){ .status = KML_REFUSED, .error = error };
 }
 
-/* Whoever changed it last needs not know the version that this made: the answer may have been lost. */
+/*
+ * Whoever changed it last needs not know the version that this made: the answer may have been lost.
+ */
 static bool is_data_known(const struct certify_object *o, uint64_t base, uint64_t client)
 {
 	return o->data_version == base || o->data_by == client;
@@ -66,7 +68,8 @@ static struct verdict link_(const struct certify_facts *f)
 	return new_name(f);
 }
 
-static struct verdict unlink_(const struct certify_facts *f, const struct kml_unlink *u, bool is_rmdir)
+static struct verdict unlink_(const struct certify_facts *f, const struct kml_unlink *u,
+			      bool is_rmdir)
 {
 	if (f->object.is == OBJECT_UNKNOWN || f->parent.is == OBJECT_UNKNOWN)
 		return refuse(ESTALE);
@@ -88,7 +91,8 @@ static struct verdict rename_(const struct certify_facts *f, const struct kml_re
 	if (f->object.is == OBJECT_GONE)
 		return say(KML_GONE);
 	if (f->name == NAME_SAME)
-		return say(KML_ALREADY);	/* it has that name: by another's rename, or as a second link */
+		/* it has that name: by another's rename, or as a second link */
+		return say(KML_ALREADY);
 	if (f->from_name != NAME_SAME)
 		return say(KML_CONFLICT);
 	if (f->is_into_itself)
@@ -107,7 +111,9 @@ static struct verdict setattr(const struct certify_facts *f, const struct kml_se
 		return refuse(ESTALE);
 	if (f->object.is == OBJECT_GONE)
 		return say(KML_GONE);
-	return say(f->object.attr_version == s->attr_base || f->object.attr_by == f->client ? KML_OK : KML_CONFLICT);
+	return say(f->object.attr_version == s->attr_base || f->object.attr_by == f->client
+			   ? KML_OK
+			   : KML_CONFLICT);
 }
 
 static struct verdict store(const struct certify_facts *f, const struct kml_store *s)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * certify: may this record be applied to what is there now?  The table of docs/PROTOCOL.md 7, and nothing else:
- * pure, no I/O; the caller gathers the facts.
+ * certify: may this record be applied to what is there now?  The table of docs/PROTOCOL.md 7, and
+ * nothing else: pure, no I/O; the caller gathers the facts.
  */
 #ifndef HTTPD_CERTIFY_H
 #define HTTPD_CERTIFY_H
@@ -37,7 +37,8 @@ enum name_holds {
 struct certify_facts {
 	uint64_t client;
 	struct certify_object object;	/* the record's */
-	struct certify_object parent;	/* the directory of the new name; of REMOVE and RMDIR, of the name */
+	/* the directory of the new name; of REMOVE and RMDIR, of the name */
+	struct certify_object parent;
 	enum name_holds name;		/* in it */
 	/* RENAME, where parent and name are the target */
 	struct certify_object from;

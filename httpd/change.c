@@ -6,7 +6,8 @@
 
 static kml_name borrow(struct slice name)
 {
-	return (kml_name){ (u_int)name.len, (char *)name.data };	/* only encoded, never changed */
+	/* only encoded, never changed */
+	return (kml_name){ (u_int)name.len, (char *)name.data };
 }
 
 struct change_by change_by_local(void)
@@ -16,7 +17,9 @@ struct change_by change_by_local(void)
 
 static struct kml_record record_of(const struct change_by *by, enum kml_op op)
 {
-	struct kml_record record = { .format = KML_VERSION, .seq = by->seq, .time = by->time, .uid = by->uid };
+	struct kml_record record = {
+		.format = KML_VERSION, .seq = by->seq, .time = by->time, .uid = by->uid
+	};
 
 	record.body.op = op;
 	return record;
@@ -48,7 +51,8 @@ static int touch_dir(struct tree *tree, const struct change_by *by, int64_t id, 
 	return object_update(tree->sql, &dir);
 }
 
-static struct kml_make make_of(const struct object *object, const struct object *dir, struct slice name)
+static struct kml_make make_of(const struct object *object, const struct object *dir,
+			       struct slice name)
 {
 	return (struct kml_make){
 		.parent = dir->oid,
@@ -78,18 +82,20 @@ static int journal_make(struct tree *tree, const struct change_by *by, const str
 	case KML_LNK:
 		record = record_of(by, KML_SYMLINK);
 		record.body.kml_body_u.symlink.make = make;
-		record.body.kml_body_u.symlink.target = (kml_target){ (u_int)target.len, (char *)target.data };
+		record.body.kml_body_u.symlink.target =
+			(kml_target){ (u_int)target.len, (char *)target.data };
 		break;
 	default:
 		record = record_of(by, KML_MKNOD);
-		record.body.kml_body_u.mknod = (struct kml_mknod){ make, object->attr.type, object->attr.major,
-								   object->attr.minor };
+		record.body.kml_body_u.mknod =
+			(struct kml_mknod){ make, object->attr.type, object->attr.major,
+					    object->attr.minor };
 	}
 	return journal_append(tree, by->client, &record, touched, ARRAY_SIZE(touched));
 }
 
-int change_make(struct tree *tree, const struct change_by *by, struct object *object, int64_t dir, struct slice name,
-		struct slice wanted, struct slice target)
+int change_make(struct tree *tree, const struct change_by *by, struct object *object, int64_t dir,
+		struct slice name, struct slice wanted, struct slice target)
 {
 	bool is_dir = object->attr.type == KML_DIR;
 	struct object parent;
@@ -108,8 +114,8 @@ int change_make(struct tree *tree, const struct change_by *by, struct object *ob
 	return err ? err : journal_make(tree, by, object, &parent, name, target);
 }
 
-int change_link(struct tree *tree, const struct change_by *by, struct object *object, int64_t dir, struct slice name,
-		struct slice wanted)
+int change_link(struct tree *tree, const struct change_by *by, struct object *object, int64_t dir,
+		struct slice name, struct slice wanted)
 {
 	const int64_t touched[] = { object->id, dir };
 	struct kml_record record = record_of(by, KML_LINK);
@@ -146,7 +152,8 @@ static int lose_name(struct tree *tree, struct object *object, int64_t dir, stru
 	return err ? err : object_update(tree->sql, object);
 }
 
-int change_unlink(struct tree *tree, const struct change_by *by, struct object *object, const struct name_row *row)
+int change_unlink(struct tree *tree, const struct change_by *by, struct object *object,
+		  const struct name_row *row)
 {
 	const int64_t touched[] = { object->id, row->dir };
 	bool is_dir = object->attr.type == KML_DIR;
@@ -157,7 +164,8 @@ int change_unlink(struct tree *tree, const struct change_by *by, struct object *
 
 	err = name_delete(tree->sql, row->dir, name);
 	if (!err)
-		err = lose_name(tree, object, row->dir, !row->by && row->wanted.len ? name_slice(&row->wanted) : name);
+		err = lose_name(tree, object, row->dir,
+				!row->by && row->wanted.len ? name_slice(&row->wanted) : name);
 	if (!err)
 		err = touch_dir(tree, by, row->dir, is_dir ? -1 : 0);
 	if (!err)
@@ -169,8 +177,9 @@ int change_unlink(struct tree *tree, const struct change_by *by, struct object *
 	return journal_append(tree, by->client, &record, touched, ARRAY_SIZE(touched));
 }
 
-int change_rename(struct tree *tree, const struct change_by *by, struct object *object, const struct name_row *from,
-		  int64_t to_dir, struct slice to_name, struct slice wanted, struct object *replaced)
+int change_rename(struct tree *tree, const struct change_by *by, struct object *object,
+		  const struct name_row *from, int64_t to_dir, struct slice to_name,
+		  struct slice wanted, struct object *replaced)
 {
 	const int64_t touched[] = { object->id, from->dir, to_dir, replaced ? replaced->id : 0 };
 	struct slice from_name = name_slice(&from->name);
@@ -211,7 +220,8 @@ int change_rename(struct tree *tree, const struct change_by *by, struct object *
 	return journal_append(tree, by->client, &record, touched, ARRAY_SIZE(touched));
 }
 
-int change_setattr(struct tree *tree, const struct change_by *by, struct object *object, unsigned set)
+int change_setattr(struct tree *tree, const struct change_by *by, struct object *object,
+		   unsigned set)
 {
 	struct kml_record record = record_of(by, KML_SETATTR);
 	const struct kml_attr *attr = &object->attr;
@@ -233,7 +243,8 @@ int change_setattr(struct tree *tree, const struct change_by *by, struct object 
 	return err ? err : journal_append(tree, by->client, &record, &object->id, 1);
 }
 
-int change_store(struct tree *tree, const struct change_by *by, struct object *object, const struct kml_store *store)
+int change_store(struct tree *tree, const struct change_by *by, struct object *object,
+		 const struct kml_store *store)
 {
 	struct kml_range all = { 0, object->attr.size };
 	struct kml_record record = record_of(by, KML_STORE);
@@ -256,8 +267,8 @@ int change_store(struct tree *tree, const struct change_by *by, struct object *o
 	return err ? err : journal_append(tree, by->client, &record, &object->id, 1);
 }
 
-int change_revive(struct tree *tree, const struct change_by *by, struct object *object, int64_t dir, struct slice name,
-		  struct slice wanted)
+int change_revive(struct tree *tree, const struct change_by *by, struct object *object, int64_t dir,
+		  struct slice name, struct slice wanted)
 {
 	struct change_by local = { .time = by->time, .uid = by->uid };
 	struct object parent;
@@ -274,5 +285,6 @@ int change_revive(struct tree *tree, const struct change_by *by, struct object *
 		err = touch_dir(tree, by, dir, 1);
 	if (!err)
 		err = get(tree, dir, &parent);
-	return err ? err : journal_make(tree, &local, object, &parent, name, (struct slice){ NULL, 0 });
+	return err ? err
+		   : journal_make(tree, &local, object, &parent, name, (struct slice){ NULL, 0 });
 }

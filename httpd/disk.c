@@ -47,7 +47,8 @@ bool disk_is_file(const struct file_stat *st, const struct object *object)
 }
 
 /* The name holds the object's file, and nobody has changed what is in it. */
-static int check_file(struct segment *segment, int dirfd, const char *name, const struct object *object)
+static int check_file(struct segment *segment, int dirfd, const char *name,
+		      const struct object *object)
 {
 	struct file_stat st;
 	int err = file_stat(dirfd, name, &st);
@@ -80,7 +81,8 @@ int disk_place(struct segment *segment, uint64_t seq, int64_t dir, const char *n
 	return file_rename_new(segment->tree->stage_fd, staged, dirfd, name);
 }
 
-int disk_link(struct segment *segment, const struct object *object, int64_t dir, const char *name, enum how how)
+int disk_link(struct segment *segment, const struct object *object, int64_t dir, const char *name,
+	      enum how how)
 {
 	struct name_row row;
 	struct file_stat st;
@@ -102,14 +104,15 @@ int disk_link(struct segment *segment, const struct object *object, int64_t dir,
 		return -errno;
 	got = file_stat(dirfd, name, &st);
 	if (!got && !disk_is_file(&st, object)) {
-		(void)unlinkat(dirfd, name, 0);	/* ours, and of a file that somebody just put there */
+		/* ours, and of a file that somebody just put there */
+		(void)unlinkat(dirfd, name, 0);
 		got = -ESTALE;
 	}
 	return got;
 }
 
-int disk_remove(struct segment *segment, uint64_t seq, const struct object *object, const struct name_row *row,
-		       enum how how)
+int disk_remove(struct segment *segment, uint64_t seq, const struct object *object,
+		const struct name_row *row, enum how how)
 {
 	int dirfd = tree_dir(segment->tree, row->dir), trash = segment->tree->trash_fd;
 	char name[64];
@@ -129,20 +132,23 @@ int disk_remove(struct segment *segment, uint64_t seq, const struct object *obje
 	if (err)
 		return err == -EXDEV ? -EPERM : err;
 	err = file_stat(trash, name, &st);
-	if (!err && (!disk_is_file(&st, object) ||
-		     (st.attr.type == KML_REG && (st.attr.size != object->attr.size ||
-						  file_time_cmp(st.attr.mtime, object->attr.mtime))))) {
+	if (!err &&
+	    (!disk_is_file(&st, object) ||
+	     (st.attr.type == KML_REG && (st.attr.size != object->attr.size ||
+					  file_time_cmp(st.attr.mtime, object->attr.mtime))))) {
 		/* Somebody was quicker; his file is not ours to remove. */
 		err = file_rename_new(trash, name, dirfd, row->name.text);
 		if (err)
-			log_error("%s: a file that was changed while it was being removed is left in " STATE_DIR "/trash/%s: %s",
+			log_error("%s: a file that was changed while it was being removed is left "
+				  "in " STATE_DIR "/trash/%s: %s",
 				  row->name.text, name, strerror(-err));
 		return -ESTALE;
 	}
 	return err;
 }
 
-int disk_rmdir(struct segment *segment, const struct object *object, const struct name_row *row, enum how how)
+int disk_rmdir(struct segment *segment, const struct object *object, const struct name_row *row,
+	       enum how how)
 {
 	int dirfd = tree_dir(segment->tree, row->dir);
 	struct file_stat st;
@@ -160,8 +166,8 @@ int disk_rmdir(struct segment *segment, const struct object *object, const struc
 	return err;
 }
 
-int disk_rename(struct segment *segment, const struct facts *f, int64_t dir, const char *name, bool is_over,
-		       enum how how)
+int disk_rename(struct segment *segment, const struct facts *f, int64_t dir, const char *name,
+		bool is_over, enum how how)
 {
 	int from = tree_dir(segment->tree, f->source.dir), to = tree_dir(segment->tree, dir);
 	const char *from_name = f->source.name.text;
@@ -188,12 +194,13 @@ int disk_rename(struct segment *segment, const struct facts *f, int64_t dir, con
 }
 
 /*
- * Leave in rows the names that do not have the new content yet; each must be as the tables say.  *ret_done: so many
- * have it, from before a crash.  Then one that somebody changed meanwhile is left to him, and looked at later: the
- * record is done, and cannot be undone.
+ * Leave in rows the names that do not have the new content yet; each must be as the tables
+ * say.  *ret_done: so many have it, from before a crash.  Then one that somebody changed meanwhile
+ * is left to him, and looked at later: the record is done, and cannot be undone.
  */
-static int names_to_store(struct segment *segment, const struct object *object, const struct plan *plan, enum how how,
-			  struct name_row *rows, size_t *io_n, size_t *ret_done)
+static int names_to_store(struct segment *segment, const struct object *object,
+			  const struct plan *plan, enum how how, struct name_row *rows,
+			  size_t *io_n, size_t *ret_done)
 {
 	struct object old = *object;
 	size_t n = 0, done = 0;
@@ -202,7 +209,8 @@ static int names_to_store(struct segment *segment, const struct object *object, 
 
 	for (size_t i = 0; how == HOW_MAYBE && i < *io_n; i++) {
 		dirfd = tree_dir(segment->tree, rows[i].dir);
-		if (dirfd >= 0 && !file_stat(dirfd, rows[i].name.text, &st) && file_id_equal(st.id, plan->staged.id))
+		if (dirfd >= 0 && !file_stat(dirfd, rows[i].name.text, &st) &&
+		    file_id_equal(st.id, plan->staged.id))
 			done++;
 		else
 			rows[n++] = rows[i];
@@ -227,8 +235,12 @@ static int names_to_store(struct segment *segment, const struct object *object, 
 	return 0;
 }
 
-/* The new content takes the place of the old under each of its names.  -EINPROGRESS: under some only. */
-int disk_store(struct segment *segment, uint64_t seq, const struct object *object, struct plan *plan, enum how how)
+/*
+ * The new content takes the place of the old under each of its names.  -EINPROGRESS: under some
+ * only.
+ */
+int disk_store(struct segment *segment, uint64_t seq, const struct object *object,
+	       struct plan *plan, enum how how)
 {
 	AUTO_FREE struct name_row *rows = NULL;
 	struct tree *tree = segment->tree;
@@ -244,7 +256,8 @@ int disk_store(struct segment *segment, uint64_t seq, const struct object *objec
 	if (err || !n)
 		return err;
 	/* Attributes that were set since it was staged. */
-	if (object->attr.mode != plan->staged.attr.mode || object->attr.uid != plan->staged.attr.uid ||
+	if (object->attr.mode != plan->staged.attr.mode ||
+	    object->attr.uid != plan->staged.attr.uid ||
 	    object->attr.gid != plan->staged.attr.gid) {
 		err = file_set(tree->stage_fd, staged, plan->staged.id, &object->attr,
 			       KML_SET_MODE | KML_SET_UID | KML_SET_GID);
@@ -255,7 +268,8 @@ int disk_store(struct segment *segment, uint64_t seq, const struct object *objec
 
 		dirfd = tree_dir(tree, rows[i].dir);
 		if (from == second) {
-			(void)unlinkat(tree->stage_fd, second, 0);	/* left by a crash; the next call tells */
+			/* left by a crash; the next call tells */
+			(void)unlinkat(tree->stage_fd, second, 0);
 			if (linkat(tree->stage_fd, staged, tree->stage_fd, second, 0) < 0)
 				err = -errno;
 		}
@@ -269,7 +283,8 @@ int disk_store(struct segment *segment, uint64_t seq, const struct object *objec
 	return err;
 }
 
-int disk_setattr(struct segment *segment, struct object *object, const struct kml_attr *attr, unsigned set)
+int disk_setattr(struct segment *segment, struct object *object, const struct kml_attr *attr,
+		 unsigned set)
 {
 	struct tree *tree = segment->tree;
 	const char *name = "";
@@ -305,12 +320,13 @@ int disk_setattr(struct segment *segment, struct object *object, const struct km
 }
 
 /*
- * Which file a directory that came back is, says the name of a file in stage/: going through the records again after
- * a crash has to know it, and a later record may have moved it away by then.
+ * Which file a directory that came back is, says the name of a file in stage/: going through the
+ * records again after a crash has to know it, and a later record may have moved it away by then.
  */
 static void revived_prefix(const struct segment *segment, int64_t id, char prefix[64])
 {
-	snprintf(prefix, 64, "revived-%016llx-%lld-", (unsigned long long)segment->mark, (long long)id);
+	snprintf(prefix, 64, "revived-%016llx-%lld-", (unsigned long long)segment->mark,
+		 (long long)id);
 }
 
 static int note_revived(struct segment *segment, int64_t id, struct file_id file)
@@ -320,7 +336,8 @@ static int note_revived(struct segment *segment, int64_t id, struct file_id file
 
 	segment->has_revived = true;
 	revived_prefix(segment, id, prefix);
-	snprintf(name, sizeof(name), "%s%llu-%lld", prefix, (unsigned long long)file.ino, (long long)file.btime);
+	snprintf(name, sizeof(name), "%s%llu-%lld", prefix, (unsigned long long)file.ino,
+		 (long long)file.btime);
 	fd = openat(segment->tree->stage_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
@@ -340,13 +357,15 @@ static int find_revived(void *arg, const char *name)
 	unsigned long long ino;
 	long long btime;
 
-	if (strncmp(name, search->prefix, len) || sscanf(name + len, "%llu-%lld", &ino, &btime) != 2)
+	if (strncmp(name, search->prefix, len) ||
+	    sscanf(name + len, "%llu-%lld", &ino, &btime) != 2)
 		return 0;
 	search->file = (struct file_id){ ino, btime };
 	return 1;
 }
 
-int disk_revive(struct segment *segment, struct object *dir, int64_t parent, const char *name, enum how how)
+int disk_revive(struct segment *segment, struct object *dir, int64_t parent, const char *name,
+		enum how how)
 {
 	AUTO_CLOSE int fd = -1;
 	struct revived_search search;
@@ -368,14 +387,17 @@ int disk_revive(struct segment *segment, struct object *dir, int64_t parent, con
 		return -errno;
 	err = FAULT("step.revive");
 	fd = err ? err : file_open_dir(dirfd, name, segment->tree->dev);
-	err = fd < 0 ? fd : file_set_fd(fd, &dir->attr, KML_SET_MODE | KML_SET_UID | KML_SET_GID | KML_SET_ATIME |
-							KML_SET_MTIME);
+	err = fd < 0 ? fd
+		     : file_set_fd(fd, &dir->attr,
+				   KML_SET_MODE | KML_SET_UID | KML_SET_GID | KML_SET_ATIME |
+					   KML_SET_MTIME);
 	if (!err)
 		err = file_stat(fd, "", &st);
 	if (!err)
 		err = note_revived(segment, dir->id, st.id);
 	if (err) {
-		(void)unlinkat(dirfd, name, AT_REMOVEDIR);	/* not empty: then it is somebody's, and will be found */
+		/* not empty: then it is somebody's, and will be found */
+		(void)unlinkat(dirfd, name, AT_REMOVEDIR);
 		return err;
 	}
 	dir->file = st.id;

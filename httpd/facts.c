@@ -7,7 +7,8 @@
 #include <time.h>
 #include "httpd/apply.h"
 
-static int find(struct segment *segment, struct kml_oid oid, struct object *ret_object, struct certify_object *ret_facts)
+static int find(struct segment *segment, struct kml_oid oid, struct object *ret_object,
+		struct certify_object *ret_facts)
 {
 	int got = object_by_oid(segment->tree->sql, oid, ret_object);
 
@@ -33,11 +34,13 @@ static int find(struct segment *segment, struct kml_oid oid, struct object *ret_
 
 static bool is_reserved(const struct object *dir, struct slice name)
 {
-	return dir->id == ROOT_ID && name.len == strlen(STATE_DIR) && !memcmp(name.data, STATE_DIR, name.len);
+	return dir->id == ROOT_ID && name.len == strlen(STATE_DIR) &&
+	       !memcmp(name.data, STATE_DIR, name.len);
 }
 
 /* What a name in f->parent holds. */
-static int find_at(struct segment *segment, struct slice name, struct facts *f, struct certify_facts *c)
+static int find_at(struct segment *segment, struct slice name, struct facts *f,
+		   struct certify_facts *c)
 {
 	struct object other;
 	int got;
@@ -63,9 +66,11 @@ static int find_at(struct segment *segment, struct slice name, struct facts *f, 
 	return 0;
 }
 
-/* The name to be taken away: where the record says, or where this client's object was put instead. */
-static int find_source(struct segment *segment, const struct object *dir, struct slice name, struct facts *f,
-		       enum name_holds *ret_holds)
+/*
+ * The name to be taken away: where the record says, or where this client's object was put instead.
+ */
+static int find_source(struct segment *segment, const struct object *dir, struct slice name,
+		       struct facts *f, enum name_holds *ret_holds)
 {
 	int got;
 
@@ -80,7 +85,8 @@ static int find_source(struct segment *segment, const struct object *dir, struct
 		return 0;
 	}
 	*ret_holds = got ? NAME_OTHER : NAME_FREE;
-	got = name_get_wanted(segment->tree->sql, dir->id, name, f->object.id, segment->client, &f->source);
+	got = name_get_wanted(segment->tree->sql, dir->id, name, f->object.id, segment->client,
+			      &f->source);
 	if (got > 0) {
 		f->has_source = true;
 		*ret_holds = NAME_SAME;
@@ -105,7 +111,8 @@ static int is_below(struct segment *segment, int64_t dir, int64_t above)
 	return 0;
 }
 
-static int gather_rename(struct segment *segment, const struct kml_rename *r, struct facts *f, struct certify_facts *c)
+static int gather_rename(struct segment *segment, const struct kml_rename *r, struct facts *f,
+			 struct certify_facts *c)
 {
 	int got = 0;
 
@@ -127,8 +134,8 @@ static int gather_rename(struct segment *segment, const struct kml_rename *r, st
 	return got < 0 ? got : 0;
 }
 
-int facts_gather(struct segment *segment, const struct kml_body *body, const struct kml_make *make, struct facts *f,
-		  struct certify_facts *c)
+int facts_gather(struct segment *segment, const struct kml_body *body, const struct kml_make *make,
+		 struct facts *f, struct certify_facts *c)
 {
 	const struct kml_link *link = &body->kml_body_u.link;
 	const struct kml_unlink *gone = &body->kml_body_u.unlink;
@@ -152,7 +159,9 @@ int facts_gather(struct segment *segment, const struct kml_body *body, const str
 		got = find(segment, gone->oid, &f->object, &c->object);
 		if (!got)
 			got = find(segment, gone->parent, &f->parent, &c->parent);
-		return got ? got : find_source(segment, &f->parent, kml_name_get(&gone->name), f, &c->name);
+		return got ? got
+			   : find_source(segment, &f->parent, kml_name_get(&gone->name), f,
+					 &c->name);
 	case KML_RENAME:
 		return gather_rename(segment, &body->kml_body_u.rename, f, c);
 	case KML_SETATTR:
@@ -166,7 +175,8 @@ int facts_gather(struct segment *segment, const struct kml_body *body, const str
 
 /* ---- names beside a name that is taken ---- */
 
-void apply_conflict_name(struct slice name, const char *host, struct kml_time time, unsigned n, struct name *ret_name)
+void apply_conflict_name(struct slice name, const char *host, struct kml_time time, unsigned n,
+			 struct name *ret_name)
 {
 	char suffix[KML_HOST_MAX + 64], date[32];
 	time_t sec = (time_t)time.sec;
@@ -176,7 +186,8 @@ void apply_conflict_name(struct slice name, const char *host, struct kml_time ti
 
 	if (!gmtime_r(&sec, &tm) || !strftime(date, sizeof(date), "%Y%m%d-%H%M%S", &tm))
 		snprintf(date, sizeof(date), "00000000-000000");
-	len = snprintf(suffix, sizeof(suffix), ".conflict-%.*s-%s", KML_HOST_MAX, *host ? host : "unknown", date);
+	len = snprintf(suffix, sizeof(suffix), ".conflict-%.*s-%s", KML_HOST_MAX,
+		       *host ? host : "unknown", date);
 	for (char *s = suffix; *s; s++) {
 		if (*s == '/' || (unsigned char)*s < ' ' || *s == 0x7f)
 			*s = '_';	/* a host calls itself what it likes */
@@ -193,8 +204,8 @@ void apply_conflict_name(struct slice name, const char *host, struct kml_time ti
 	ret_name->len = keep + (size_t)len;
 }
 
-int facts_free_name(struct segment *segment, const struct kml_record *record, int64_t dir, struct slice wanted,
-		     struct name *ret_name)
+int facts_free_name(struct segment *segment, const struct kml_record *record, int64_t dir,
+		    struct slice wanted, struct name *ret_name)
 {
 	struct name_row row;
 	int got;

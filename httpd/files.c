@@ -21,7 +21,8 @@ int64_t file_ns(struct kml_time time)
 {
 	int64_t ns;
 
-	if (__builtin_mul_overflow(time.sec, NS_PER_S, &ns) || __builtin_add_overflow(ns, time.nsec, &ns))
+	if (__builtin_mul_overflow(time.sec, NS_PER_S, &ns) ||
+	    __builtin_add_overflow(ns, time.nsec, &ns))
 		return time.sec < 0 ? INT64_MIN : INT64_MAX;
 	return ns;
 }
@@ -146,7 +147,10 @@ static struct timespec to_timespec(struct kml_time time)
 	return (struct timespec){ time.sec, time.nsec };
 }
 
-/* fd may be an O_PATH one: then only what the name in /proc reaches works, which it does for all but symlinks' modes. */
+/*
+ * fd may be an O_PATH one: then only what the name in /proc reaches works, which it does for all
+ * but symlinks' modes.
+ */
 static int set_by_fd(int fd, const struct kml_attr *attr, unsigned set)
 {
 	struct timespec times[2] = { { 0, UTIME_OMIT }, { 0, UTIME_OMIT } };
@@ -160,13 +164,17 @@ static int set_by_fd(int fd, const struct kml_attr *attr, unsigned set)
 		uid_t uid = set & KML_SET_UID ? attr->uid : st.st_uid;
 		gid_t gid = set & KML_SET_GID ? attr->gid : st.st_gid;
 
-		if ((uid != st.st_uid || gid != st.st_gid) && fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0)
+		if ((uid != st.st_uid || gid != st.st_gid) &&
+		    fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0)
 			return -errno;
 	}
 	if (!S_ISLNK(st.st_mode)) {
 		mode_t mode = set & KML_SET_MODE ? attr->mode : st.st_mode & 07777;
 
-		/* A change of owner has taken setuid and setgid away: the mode is said last, and always. */
+		/*
+		 * A change of owner has taken setuid and setgid away: the mode is said last, and
+		 * always.
+		 */
 		if (set & (KML_SET_MODE | KML_SET_UID | KML_SET_GID) && chmod(path, mode) < 0)
 			return -errno;
 	}
@@ -179,7 +187,8 @@ static int set_by_fd(int fd, const struct kml_attr *attr, unsigned set)
 	return 0;
 }
 
-int file_set(int dirfd, const char *name, struct file_id id, const struct kml_attr *attr, unsigned set)
+int file_set(int dirfd, const char *name, struct file_id id, const struct kml_attr *attr,
+	     unsigned set)
 {
 	AUTO_CLOSE int fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	struct file_stat st;
@@ -215,12 +224,16 @@ void file_copy_xattrs(int from, int to)
 		return;
 	len = flistxattr(from, names, (size_t)len);
 	for (char *name = names; len > 0 && name < names + len; name += strlen(name) + 1) {
-		/* What a program may do beyond its user was granted to the old bytes, not to the new ones. */
+		/*
+		 * What a program may do beyond its user was granted to the old bytes, not to the
+		 * new ones.
+		 */
 		if (!strcmp(name, "security.capability"))
 			continue;
 		n = fgetxattr(from, name, value, XATTR_SIZE_MAX);
 		if (n >= 0)
-			(void)fsetxattr(to, name, value, (size_t)n, 0);	/* as far as it may be set */
+			/* as far as it may be set */
+			(void)fsetxattr(to, name, value, (size_t)n, 0);
 	}
 }
 
@@ -235,8 +248,8 @@ int file_rename_new(int from, const char *from_name, int to, const char *to_name
 	if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP)
 		return -errno;
 	/*
-	 * A file system without that flag.  A second link refuses a name that is taken; a directory cannot have
-	 * one, there only looking before is left.
+	 * A file system without that flag.  A second link refuses a name that is taken; a directory
+	 * cannot have one, there only looking before is left.
 	 */
 	if (linkat(from, from_name, to, to_name, 0) == 0)
 		return unlinkat(from, from_name, 0) < 0 ? -errno : 0;

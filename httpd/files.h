@@ -45,8 +45,12 @@ int file_open_dir(int dirfd, const char *name, uint64_t dev);
 /* The text of a symlink, NUL-terminated; the length or -errno. */
 int file_readlink(int dirfd, const char *name, char ret_target[KML_TARGET_MAX + 1]);
 
-/* Give what set says (KML_SET_*) to the file; owner first, so that setuid bits stay. -ESTALE: it is not that file. */
-int file_set(int dirfd, const char *name, struct file_id id, const struct kml_attr *attr, unsigned set);
+/*
+ * Give what set says (KML_SET_*) to the file; owner first, so that setuid bits stay. -ESTALE: it is
+ * not that file.
+ */
+int file_set(int dirfd, const char *name, struct file_id id, const struct kml_attr *attr,
+	     unsigned set);
 /* The same for an open file. */
 int file_set_fd(int fd, const struct kml_attr *attr, unsigned set);
 
@@ -59,7 +63,10 @@ int file_copy(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64
 
 /* Delete what name is, a directory with all that is in it. */
 int file_delete(int dirfd, const char *name);
-/* Call fn for each name in the directory but "." and ".."; stops when it gives non-zero, and gives that. */
+/*
+ * Call fn for each name in the directory but "." and ".."; stops when it gives non-zero, and gives
+ * that.
+ */
 int file_each(int dirfd, int (*fn)(void *arg, const char *name), void *arg);
 
 #endif

@@ -14,7 +14,10 @@ static bool is_attr_equal(const struct kml_attr *a, const struct kml_attr *b)
 	return a->mode == b->mode && a->uid == b->uid && a->gid == b->gid;
 }
 
-/* The row learns what the file is now; or, when somebody else was there meanwhile, that it has to be looked at. */
+/*
+ * The row learns what the file is now; or, when somebody else was there meanwhile, that it has to
+ * be looked at.
+ */
 static int finish_file(struct segment *segment, int64_t id)
 {
 	struct tree *tree = segment->tree;
@@ -39,7 +42,8 @@ static int finish_file(struct segment *segment, int64_t id)
 		object.attr.atime = st.attr.atime;
 		object.is_racy = false;
 		if (is_attr_equal(&object.attr, &st.attr) && object.attr.size == st.attr.size &&
-		    (object.attr.type == KML_DIR || !file_time_cmp(object.attr.mtime, st.attr.mtime)))
+		    (object.attr.type == KML_DIR ||
+		     !file_time_cmp(object.attr.mtime, st.attr.mtime)))
 			return object_update(tree->sql, &object);
 	}
 	object.ctime = 0;
@@ -80,7 +84,9 @@ static int finish_dir(struct segment *segment, int64_t id, int *ret_fd)
 	if (got || id == ROOT_ID)
 		return got ? got : segment_look(segment, ROOT_ID, (struct slice){ ".", 1 });
 	got = name_of(segment->tree->sql, id, &row);
-	return got > 0 ? segment_look(segment, row.dir, name_slice(&row.name)) : got ? got : -EUCLEAN;
+	return got > 0 ? segment_look(segment, row.dir, name_slice(&row.name))
+	       : got   ? got
+		       : -EUCLEAN;
 }
 
 struct finish {
@@ -146,7 +152,10 @@ int step_finish(struct segment *segment)
 {
 	struct finish finish = { .segment = segment };
 
-	/* Directories first: a directory that was made here is a file that was touched, too, and its time is part of that. */
+	/*
+	 * Directories first: a directory that was made here is a file that was touched, too, and
+	 * its time is part of that.
+	 */
 	finish_all(&finish);
 	finish.is_files = true;
 	finish_all(&finish);
@@ -159,7 +168,8 @@ int step_finish(struct segment *segment)
 	if (finish.err == -EIO) {
 		/* A second try might say that all is well when it is not. */
 		segment->tree->broken = finish.err;
-		log_error("%s: cannot be synced; changes are refused until a restart", segment->tree->path);
+		log_error("%s: cannot be synced; changes are refused until a restart",
+			  segment->tree->path);
 	}
 	return finish.err;
 }

@@ -4,10 +4,13 @@
 #include <errno.h>
 #include <string.h>
 
-int journal_append(struct tree *tree, uint64_t client, const struct kml_record *record, const int64_t *objects, size_t n)
+int journal_append(struct tree *tree, uint64_t client, const struct kml_record *record,
+		   const int64_t *objects, size_t n)
 {
 	struct kml_object after[KML_AFTER_MAX];
-	struct kml_entry entry = { .position = tree->position + 1, .client = client, .record = *record };
+	struct kml_entry entry = { .position = tree->position + 1,
+				   .client = client,
+				   .record = *record };
 	struct object object;
 	struct buf buf;
 	unsigned n_after = 0;
@@ -37,8 +40,8 @@ int journal_append(struct tree *tree, uint64_t client, const struct kml_record *
 	if (!err)
 		err = kml_entry_encode(&buf, &entry);
 	if (!err)
-		err = sql_run(tree->sql, "INSERT INTO journal (position, entry) VALUES (?1, ?2)", "ib",
-			      (int64_t)entry.position, (struct slice){ buf.data, buf.len });
+		err = sql_run(tree->sql, "INSERT INTO journal (position, entry) VALUES (?1, ?2)",
+			      "ib", (int64_t)entry.position, (struct slice){ buf.data, buf.len });
 	if (!err)
 		tree->position++;
 	buf_release(&buf);
@@ -53,8 +56,10 @@ int journal_read(struct sql *sql, uint64_t from, unsigned max, struct buf *buf, 
 	sqlite3_stmt *stmt;
 	int got;
 
-	got = sql_query(sql, &stmt, "SELECT position, entry FROM journal WHERE position > ?1 ORDER BY position LIMIT ?2", "ii",
-			(int64_t)from, (int64_t)max);
+	got = sql_query(sql, &stmt,
+			"SELECT position, entry FROM journal WHERE position > ?1 ORDER BY position "
+			"LIMIT ?2",
+			"ii", (int64_t)from, (int64_t)max);
 	for (; got > 0; got = sql_next(stmt)) {
 		struct slice entry = sql_column(stmt, 1);
 		size_t mark = kml_frame_begin(buf);

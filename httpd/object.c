@@ -5,9 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COLUMNS "o.id, o.origin, o.number, o.type, o.mode, o.uid, o.gid, o.nlink, o.major, o.minor, o.size, " \
-		"o.atime, o.mtime, o.data_version, o.attr_version, o.data_by, o.attr_by, o.gone, o.was_dir, " \
-		"o.ino, o.btime, o.ctime, o.file_nlink, o.is_racy"
+#define COLUMNS                                                                                    \
+	"o.id, o.origin, o.number, o.type, o.mode, o.uid, o.gid, o.nlink, o.major, o.minor, "      \
+	"o.size, "                                                                                 \
+	"o.atime, o.mtime, o.data_version, o.attr_version, o.data_by, o.attr_by, o.gone, "         \
+	"o.was_dir, "                                                                              \
+	"o.ino, o.btime, o.ctime, o.file_nlink, o.is_racy"
 #define NAME_COLUMNS "dir, name, object, by, wanted"
 
 void name_set(struct name *name, struct slice value)
@@ -68,7 +71,8 @@ static int found(int got, sqlite3_stmt *stmt, struct object *ret_object)
 int object_by_id(struct sql *sql, int64_t id, struct object *ret_object)
 {
 	sqlite3_stmt *stmt;
-	int got = sql_query(sql, &stmt, "SELECT " COLUMNS " FROM object o WHERE o.id = ?1", "i", id);
+	int got =
+		sql_query(sql, &stmt, "SELECT " COLUMNS " FROM object o WHERE o.id = ?1", "i", id);
 
 	return found(got, stmt, ret_object);
 }
@@ -78,12 +82,14 @@ int object_by_oid(struct sql *sql, struct kml_oid oid, struct object *ret_object
 	sqlite3_stmt *stmt;
 	int got;
 
-	got = sql_query(sql, &stmt, "SELECT " COLUMNS " FROM object o WHERE o.origin = ?1 AND o.number = ?2", "ii",
-			(int64_t)oid.origin, (int64_t)oid.number);
+	got = sql_query(sql, &stmt,
+			"SELECT " COLUMNS " FROM object o WHERE o.origin = ?1 AND o.number = ?2",
+			"ii", (int64_t)oid.origin, (int64_t)oid.number);
 	if (got)
 		return found(got, stmt, ret_object);
-	got = sql_query(sql, &stmt, "SELECT " COLUMNS " FROM alias a JOIN object o ON o.id = a.object "
-				    "WHERE a.origin = ?1 AND a.number = ?2",
+	got = sql_query(sql, &stmt,
+			"SELECT " COLUMNS " FROM alias a JOIN object o ON o.id = a.object "
+			"WHERE a.origin = ?1 AND a.number = ?2",
 			"ii", (int64_t)oid.origin, (int64_t)oid.number);
 	return found(got, stmt, ret_object);
 }
@@ -91,7 +97,9 @@ int object_by_oid(struct sql *sql, struct kml_oid oid, struct object *ret_object
 int object_by_file(struct sql *sql, struct file_id id, struct object *ret_object)
 {
 	sqlite3_stmt *stmt;
-	int got = sql_query(sql, &stmt, "SELECT " COLUMNS " FROM object o WHERE o.ino = ?1 AND o.gone = 0 AND o.btime = ?2",
+	int got = sql_query(sql, &stmt,
+			    "SELECT " COLUMNS
+			    " FROM object o WHERE o.ino = ?1 AND o.gone = 0 AND o.btime = ?2",
 			    "ii", (int64_t)id.ino, id.btime);
 
 	return found(got, stmt, ret_object);
@@ -103,17 +111,22 @@ int object_insert(struct sql *sql, struct object *o, struct slice target)
 	int err;
 
 	/* id NULL: the next number that no row ever had. */
-	err = sql_run(sql, "INSERT INTO object (id, origin, number, type, mode, uid, gid, nlink, major, minor, size, atime, "
-			   "mtime, data_version, attr_version, data_by, attr_by, gone, was_dir, ino, btime, ctime, "
-			   "file_nlink, is_racy, target) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
-			   "?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)",
-		      "biiiiiiiiiiiiiiiiiiiiiiib", null, (int64_t)o->oid.origin, (int64_t)o->oid.number,
-		      (int64_t)o->attr.type, (int64_t)o->attr.mode, (int64_t)o->attr.uid, (int64_t)o->attr.gid,
-		      (int64_t)o->attr.nlink, (int64_t)o->attr.major, (int64_t)o->attr.minor, (int64_t)o->attr.size,
+	err = sql_run(sql,
+		      "INSERT INTO object (id, origin, number, type, mode, uid, gid, nlink, major, "
+		      "minor, size, atime, "
+		      "mtime, data_version, attr_version, data_by, attr_by, gone, was_dir, ino, "
+		      "btime, ctime, "
+		      "file_nlink, is_racy, target) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
+		      "?10, ?11, ?12, ?13, "
+		      "?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)",
+		      "biiiiiiiiiiiiiiiiiiiiiiib", null, (int64_t)o->oid.origin,
+		      (int64_t)o->oid.number, (int64_t)o->attr.type, (int64_t)o->attr.mode,
+		      (int64_t)o->attr.uid, (int64_t)o->attr.gid, (int64_t)o->attr.nlink,
+		      (int64_t)o->attr.major, (int64_t)o->attr.minor, (int64_t)o->attr.size,
 		      file_ns(o->attr.atime), file_ns(o->attr.mtime), (int64_t)o->data_version,
-		      (int64_t)o->attr_version, (int64_t)o->data_by, (int64_t)o->attr_by, (int64_t)o->gone, o->was_dir,
-		      (int64_t)o->file.ino, o->file.btime, o->ctime, (int64_t)o->file_nlink, (int64_t)o->is_racy,
-		      target.len ? target : null);
+		      (int64_t)o->attr_version, (int64_t)o->data_by, (int64_t)o->attr_by,
+		      (int64_t)o->gone, o->was_dir, (int64_t)o->file.ino, o->file.btime, o->ctime,
+		      (int64_t)o->file_nlink, (int64_t)o->is_racy, target.len ? target : null);
 	if (err)
 		return err;
 	o->id = sql_last_id(sql);
@@ -125,25 +138,32 @@ int object_insert(struct sql *sql, struct object *o, struct slice target)
 
 int object_update(struct sql *sql, const struct object *o)
 {
-	return sql_run(sql, "UPDATE object SET mode = ?2, uid = ?3, gid = ?4, nlink = ?5, size = ?6, atime = ?7, mtime = ?8, "
-			    "data_version = ?9, attr_version = ?10, data_by = ?11, attr_by = ?12, gone = ?13, ino = ?14, "
-			    "btime = ?15, ctime = ?16, file_nlink = ?17, is_racy = ?18 WHERE id = ?1",
-		       "iiiiiiiiiiiiiiiiii", o->id, (int64_t)o->attr.mode, (int64_t)o->attr.uid, (int64_t)o->attr.gid,
-		       (int64_t)o->attr.nlink, (int64_t)o->attr.size, file_ns(o->attr.atime), file_ns(o->attr.mtime),
-		       (int64_t)o->data_version, (int64_t)o->attr_version, (int64_t)o->data_by, (int64_t)o->attr_by,
-		       (int64_t)o->gone, (int64_t)o->file.ino, o->file.btime, o->ctime, (int64_t)o->file_nlink,
-		       (int64_t)o->is_racy);
+	return sql_run(sql,
+		       "UPDATE object SET mode = ?2, uid = ?3, gid = ?4, nlink = ?5, size = ?6, "
+		       "atime = ?7, mtime = ?8, "
+		       "data_version = ?9, attr_version = ?10, data_by = ?11, attr_by = ?12, gone "
+		       "= ?13, ino = ?14, "
+		       "btime = ?15, ctime = ?16, file_nlink = ?17, is_racy = ?18 WHERE id = ?1",
+		       "iiiiiiiiiiiiiiiiii", o->id, (int64_t)o->attr.mode, (int64_t)o->attr.uid,
+		       (int64_t)o->attr.gid, (int64_t)o->attr.nlink, (int64_t)o->attr.size,
+		       file_ns(o->attr.atime), file_ns(o->attr.mtime), (int64_t)o->data_version,
+		       (int64_t)o->attr_version, (int64_t)o->data_by, (int64_t)o->attr_by,
+		       (int64_t)o->gone, (int64_t)o->file.ino, o->file.btime, o->ctime,
+		       (int64_t)o->file_nlink, (int64_t)o->is_racy);
 }
 
 int object_set_was(struct sql *sql, int64_t id, int64_t dir, struct slice name)
 {
-	return sql_run(sql, "UPDATE object SET was_dir = ?2, was_name = ?3 WHERE id = ?1", "iib", id, dir, name);
+	return sql_run(sql, "UPDATE object SET was_dir = ?2, was_name = ?3 WHERE id = ?1", "iib",
+		       id, dir, name);
 }
 
 int object_was_name(struct sql *sql, int64_t id, struct name *ret_name)
 {
 	sqlite3_stmt *stmt;
-	int got = sql_query(sql, &stmt, "SELECT was_name FROM object WHERE id = ?1 AND was_name IS NOT NULL", "i", id);
+	int got = sql_query(sql, &stmt,
+			    "SELECT was_name FROM object WHERE id = ?1 AND was_name IS NOT NULL",
+			    "i", id);
 
 	if (got > 0) {
 		name_set(ret_name, sql_column(stmt, 0));
@@ -154,8 +174,9 @@ int object_was_name(struct sql *sql, int64_t id, struct name *ret_name)
 
 int object_alias(struct sql *sql, struct kml_oid oid, int64_t id)
 {
-	return sql_run(sql, "INSERT OR REPLACE INTO alias (origin, number, object) VALUES (?1, ?2, ?3)", "iii",
-		       (int64_t)oid.origin, (int64_t)oid.number, id);
+	return sql_run(sql,
+		       "INSERT OR REPLACE INTO alias (origin, number, object) VALUES (?1, ?2, ?3)",
+		       "iii", (int64_t)oid.origin, (int64_t)oid.number, id);
 }
 
 int object_to_kml(struct sql *sql, const struct object *object, struct kml_object *ret_kml)
@@ -172,7 +193,8 @@ int object_to_kml(struct sql *sql, const struct object *object, struct kml_objec
 	if (object->gone)
 		kml.attr.nlink = 0;
 	if (object->attr.type == KML_LNK) {
-		got = sql_query(sql, &stmt, "SELECT target FROM object WHERE id = ?1", "i", object->id);
+		got = sql_query(sql, &stmt, "SELECT target FROM object WHERE id = ?1", "i",
+				object->id);
 		if (got <= 0)
 			return got ? got : -EUCLEAN;
 		got = kml_target_set(&kml.target, sql_column(stmt, 0));
@@ -207,7 +229,9 @@ static int found_name(int got, sqlite3_stmt *stmt, struct name_row *ret_row)
 int name_get(struct sql *sql, int64_t dir, struct slice name, struct name_row *ret_row)
 {
 	sqlite3_stmt *stmt;
-	int got = sql_query(sql, &stmt, "SELECT " NAME_COLUMNS " FROM name WHERE dir = ?1 AND name = ?2", "ib", dir, name);
+	int got = sql_query(sql, &stmt,
+			    "SELECT " NAME_COLUMNS " FROM name WHERE dir = ?1 AND name = ?2", "ib",
+			    dir, name);
 
 	return found_name(got, stmt, ret_row);
 }
@@ -216,19 +240,23 @@ int name_get_wanted(struct sql *sql, int64_t dir, struct slice wanted, int64_t o
 		    struct name_row *ret_row)
 {
 	sqlite3_stmt *stmt;
-	int got = sql_query(sql, &stmt, "SELECT " NAME_COLUMNS " FROM name WHERE object = ?1 AND dir = ?2 AND wanted = ?3 "
-					"AND by = ?4",
+	int got = sql_query(sql, &stmt,
+			    "SELECT " NAME_COLUMNS
+			    " FROM name WHERE object = ?1 AND dir = ?2 AND wanted = ?3 "
+			    "AND by = ?4",
 			    "iibi", object, dir, wanted, (int64_t)by);
 
 	return found_name(got, stmt, ret_row);
 }
 
-int name_insert(struct sql *sql, int64_t dir, struct slice name, int64_t object, uint64_t by, struct slice wanted)
+int name_insert(struct sql *sql, int64_t dir, struct slice name, int64_t object, uint64_t by,
+		struct slice wanted)
 {
 	if (!wanted.len)
 		wanted.data = NULL;
-	return sql_run(sql, "INSERT INTO name (dir, name, object, by, wanted) VALUES (?1, ?2, ?3, ?4, ?5)", "ibiib", dir, name,
-		       object, (int64_t)by, wanted);
+	return sql_run(
+		sql, "INSERT INTO name (dir, name, object, by, wanted) VALUES (?1, ?2, ?3, ?4, ?5)",
+		"ibiib", dir, name, object, (int64_t)by, wanted);
 }
 
 int name_delete(struct sql *sql, int64_t dir, struct slice name)
@@ -239,7 +267,9 @@ int name_delete(struct sql *sql, int64_t dir, struct slice name)
 int name_of(struct sql *sql, int64_t object, struct name_row *ret_row)
 {
 	sqlite3_stmt *stmt;
-	int got = sql_query(sql, &stmt, "SELECT " NAME_COLUMNS " FROM name WHERE object = ?1 LIMIT 1", "i", object);
+	int got =
+		sql_query(sql, &stmt, "SELECT " NAME_COLUMNS " FROM name WHERE object = ?1 LIMIT 1",
+			  "i", object);
 
 	return found_name(got, stmt, ret_row);
 }
@@ -251,7 +281,8 @@ int names_of(struct sql *sql, int64_t object, struct name_row **ret_rows, size_t
 	sqlite3_stmt *stmt;
 	int got;
 
-	got = sql_query(sql, &stmt, "SELECT " NAME_COLUMNS " FROM name WHERE object = ?1", "i", object);
+	got = sql_query(sql, &stmt, "SELECT " NAME_COLUMNS " FROM name WHERE object = ?1", "i",
+			object);
 	for (; got > 0; got = sql_next(stmt)) {
 		if (n == cap) {
 			cap = cap ? 2 * cap : 1;
@@ -274,14 +305,17 @@ int names_of(struct sql *sql, int64_t object, struct name_row **ret_rows, size_t
 	return 0;
 }
 
-int names_after(struct sql *sql, int64_t dir, struct slice after, struct name_row *rows, size_t max, size_t *ret_n)
+int names_after(struct sql *sql, int64_t dir, struct slice after, struct name_row *rows, size_t max,
+		size_t *ret_n)
 {
 	sqlite3_stmt *stmt;
 	size_t n = 0;
 	int got;
 
-	got = sql_query(sql, &stmt, "SELECT " NAME_COLUMNS " FROM name WHERE dir = ?1 AND name > ?2 ORDER BY name "
-				    "LIMIT ?3",
+	got = sql_query(sql, &stmt,
+			"SELECT " NAME_COLUMNS
+			" FROM name WHERE dir = ?1 AND name > ?2 ORDER BY name "
+			"LIMIT ?3",
 			"ibi", dir, after.len ? after : (struct slice){ "", 0 }, (int64_t)max);
 	for (; got > 0; got = sql_next(stmt))
 		read_name(stmt, &rows[n++]);

@@ -2,11 +2,11 @@
 /*
  * object: the rows of upstream.db: objects, their names, other words for them.
  *
- * An object keeps its row for ever: a removed one with gone set, so that a late record about it gets the
- * right answer and a directory can come back.  id is the row; oid is what clients call it.
+ * An object keeps its row for ever: a removed one with gone set, so that a late record about it
+ * gets the right answer and a directory can come back.  id is the row; oid is what clients call it.
  *
- * Calls that look something up give 1: found, 0: there is none, or -errno.
- * Threads: as the connection they are given.
+ * Calls that look something up give 1: found, 0: there is none, or -errno. Threads: as the
+ * connection they are given.
  */
 #ifndef HTTPD_OBJECT_H
 #define HTTPD_OBJECT_H
@@ -27,11 +27,14 @@ struct object {
 	uint64_t data_by, attr_by;	/* the client that changed it last; 0: a local program */
 	uint64_t gone;			/* the position at which it was removed; 0: it is there */
 	int64_t was_dir;		/* of a directory that is gone: where it was */
-	/* The file as last seen; with attr's size and mtime what tells whether somebody changed it. */
+	/*
+	 * The file as last seen; with attr's size and mtime what tells whether somebody changed it.
+	 */
 	struct file_id file;
 	int64_t ctime;			/* ns; 0: not known, look closely */
 	uint32_t file_nlink;
-	bool is_racy;			/* seen so soon after its mtime that a later write may not show */
+	/* seen so soon after its mtime that a later write may not show */
+	bool is_racy;
 };
 
 struct name {
@@ -44,7 +47,10 @@ struct name_row {
 	struct name name;
 	int64_t object;
 	uint64_t by;			/* the client that gave the name; 0: a local program */
-	/* The name that client wanted, when it got another (RENAMED); with by 0: the one it had, before reconcile parked it. */
+	/*
+	 * The name that client wanted, when it got another (RENAMED); with by 0: the one it had,
+	 * before reconcile parked it.
+	 */
 	struct name wanted;
 };
 
@@ -77,14 +83,16 @@ int name_get(struct sql *sql, int64_t dir, struct slice name, struct name_row *r
 int name_get_wanted(struct sql *sql, int64_t dir, struct slice wanted, int64_t object, uint64_t by,
 		    struct name_row *ret_row);
 /* wanted.len 0: it got what it wanted. */
-int name_insert(struct sql *sql, int64_t dir, struct slice name, int64_t object, uint64_t by, struct slice wanted);
+int name_insert(struct sql *sql, int64_t dir, struct slice name, int64_t object, uint64_t by,
+		struct slice wanted);
 int name_delete(struct sql *sql, int64_t dir, struct slice name);
 /* One of the object's names. */
 int name_of(struct sql *sql, int64_t object, struct name_row *ret_row);
 /* All names of an object; *ret_rows is the caller's to free.  0 or -errno. */
 int names_of(struct sql *sql, int64_t object, struct name_row **ret_rows, size_t *ret_n);
 /* Names in a directory, sorted by bytes: at most max of those above 'after'.  0 or -errno. */
-int names_after(struct sql *sql, int64_t dir, struct slice after, struct name_row *rows, size_t max, size_t *ret_n);
+int names_after(struct sql *sql, int64_t dir, struct slice after, struct name_row *rows, size_t max,
+		size_t *ret_n);
 /* 1: there is a name in the directory; 0: it is empty; or -errno. */
 int names_any_in(struct sql *sql, int64_t dir);
 

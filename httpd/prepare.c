@@ -16,7 +16,8 @@
 
 static bool is_transient(int err)
 {
-	return err == -ENOSPC || err == -EDQUOT || err == -EIO || err == -ENOMEM || err == -EMFILE || err == -ENFILE;
+	return err == -ENOSPC || err == -EDQUOT || err == -EIO || err == -ENOMEM ||
+	       err == -EMFILE || err == -ENFILE;
 }
 
 /* ---- looking ---- */
@@ -51,22 +52,31 @@ static int look_for(struct segment *segment, const struct kml_body *body)
 	switch (body->op) {
 	case KML_CREATE:
 	case KML_MKDIR:
-		return look_at_name(segment, body->kml_body_u.make.parent, &body->kml_body_u.make.name);
+		return look_at_name(segment, body->kml_body_u.make.parent,
+				    &body->kml_body_u.make.name);
 	case KML_SYMLINK:
-		return look_at_name(segment, body->kml_body_u.symlink.make.parent, &body->kml_body_u.symlink.make.name);
+		return look_at_name(segment, body->kml_body_u.symlink.make.parent,
+				    &body->kml_body_u.symlink.make.name);
 	case KML_MKNOD:
-		return look_at_name(segment, body->kml_body_u.mknod.make.parent, &body->kml_body_u.mknod.make.name);
+		return look_at_name(segment, body->kml_body_u.mknod.make.parent,
+				    &body->kml_body_u.mknod.make.name);
 	case KML_LINK:
-		err = look_at_name(segment, body->kml_body_u.link.parent, &body->kml_body_u.link.name);
+		err = look_at_name(segment, body->kml_body_u.link.parent,
+				   &body->kml_body_u.link.name);
 		return err ? err : look_at_object(segment, body->kml_body_u.link.oid, false);
 	case KML_REMOVE:
 	case KML_RMDIR:
-		err = look_at_name(segment, body->kml_body_u.unlink.parent, &body->kml_body_u.unlink.name);
-		return err ? err : look_at_object(segment, body->kml_body_u.unlink.oid, body->op == KML_RMDIR);
+		err = look_at_name(segment, body->kml_body_u.unlink.parent,
+				   &body->kml_body_u.unlink.name);
+		return err ? err
+			   : look_at_object(segment, body->kml_body_u.unlink.oid,
+					    body->op == KML_RMDIR);
 	case KML_RENAME:
-		err = look_at_name(segment, body->kml_body_u.rename.from_parent, &body->kml_body_u.rename.from_name);
+		err = look_at_name(segment, body->kml_body_u.rename.from_parent,
+				   &body->kml_body_u.rename.from_name);
 		if (!err)
-			err = look_at_name(segment, body->kml_body_u.rename.to_parent, &body->kml_body_u.rename.to_name);
+			err = look_at_name(segment, body->kml_body_u.rename.to_parent,
+					   &body->kml_body_u.rename.to_name);
 		return err ? err : look_at_object(segment, body->kml_body_u.rename.replaced, true);
 	case KML_SETATTR:
 		return look_at_object(segment, body->kml_body_u.setattr.oid, false);
@@ -94,7 +104,9 @@ int prepare_look(struct segment *segment)
 
 static int make_node(struct tree *tree, const char *name, const struct kml_body *body)
 {
-	static const mode_t formats[] = { [KML_BLK] = S_IFBLK, [KML_CHR] = S_IFCHR, [KML_SOCK] = S_IFSOCK,
+	static const mode_t formats[] = { [KML_BLK] = S_IFBLK,
+					  [KML_CHR] = S_IFCHR,
+					  [KML_SOCK] = S_IFSOCK,
 					  [KML_FIFO] = S_IFIFO };
 	const struct kml_mknod *node = &body->kml_body_u.mknod;
 	char target[KML_TARGET_MAX + 1];
@@ -112,10 +124,12 @@ static int make_node(struct tree *tree, const char *name, const struct kml_body 
 		done = symlinkat(target, tree->stage_fd, name);
 		break;
 	case KML_MKNOD:
-		done = mknodat(tree->stage_fd, name, formats[node->type] | 0600, makedev(node->major, node->minor));
+		done = mknodat(tree->stage_fd, name, formats[node->type] | 0600,
+			       makedev(node->major, node->minor));
 		break;
 	default:
-		done = openat(tree->stage_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		done = openat(tree->stage_fd, name,
+			      O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (done >= 0)
 			done = close(done);
 	}
@@ -126,7 +140,10 @@ static int stage_make(struct segment *segment, uint32_t i)
 {
 	const struct kml_record *record = &segment->records[i];
 	const struct kml_make *make = segment_make_of(&record->body);
-	struct kml_attr attr = { .mode = make->mode, .uid = make->uid, .gid = make->gid, .atime = make->atime,
+	struct kml_attr attr = { .mode = make->mode,
+				 .uid = make->uid,
+				 .gid = make->gid,
+				 .atime = make->atime,
 				 .mtime = make->mtime };
 	struct plan *plan = &segment->plan[i];
 	int dirfd = segment->tree->stage_fd;
@@ -179,7 +196,8 @@ static int cut_and_extend(int fd, uint64_t keep, uint64_t size)
 	/* Too large for this file system shows before anything is lost. */
 	if (fstat(fd, &st) < 0 || ftruncate(fd, (off_t)MAX(size, (uint64_t)st.st_size)) < 0)
 		return -errno;
-	if (ftruncate(fd, (off_t)MIN(keep, (uint64_t)st.st_size)) < 0 || ftruncate(fd, (off_t)size) < 0)
+	if (ftruncate(fd, (off_t)MIN(keep, (uint64_t)st.st_size)) < 0 ||
+	    ftruncate(fd, (off_t)size) < 0)
 		return -errno;
 	return 0;
 }
@@ -224,7 +242,8 @@ static int put_ranges(struct segment *segment, const struct kml_store *store, ui
 		const struct kml_range *r = &store->ranges.ranges_val[i];
 
 		if (from < 0)
-			err = fs_pwrite_all(to, store->content.kml_content_u.bytes.bytes_val + at, r->length, r->offset);
+			err = fs_pwrite_all(to, store->content.kml_content_u.bytes.bytes_val + at,
+					    r->length, r->offset);
 		else
 			err = file_copy(from, at, to, r->offset, r->length);
 		at += r->length;
@@ -233,7 +252,8 @@ static int put_ranges(struct segment *segment, const struct kml_store *store, ui
 }
 
 /* The object's present file, which must be what the tables say.  -EAGAIN: it is not. */
-static int open_present(struct segment *segment, const struct object *object, int *ret_dirfd, struct name_row *ret_row)
+static int open_present(struct segment *segment, const struct object *object, int *ret_dirfd,
+			struct name_row *ret_row)
 {
 	struct tree *tree = segment->tree;
 	struct file_stat st;
@@ -266,7 +286,8 @@ static int copy_old(int from, int to, const struct kml_store *store, uint64_t ol
 	int err = 0;
 
 	for (u_int i = 0; !err && i <= store->ranges.ranges_len && at < keep; i++) {
-		const struct kml_range *r = i < store->ranges.ranges_len ? &store->ranges.ranges_val[i] : NULL;
+		const struct kml_range *r =
+			i < store->ranges.ranges_len ? &store->ranges.ranges_val[i] : NULL;
 		uint64_t end = r ? MIN(r->offset, keep) : keep;
 
 		if (end > at)
@@ -288,7 +309,8 @@ static int open_new(struct segment *segment, uint32_t i, const char *name)
 
 	(void)file_delete(dirfd, name);		/* left by a crash; making it tells if it stays */
 	if (store->content.where == KML_STAGED && is_whole(store)) {
-		upload_seal(segment->tree, segment->client, store->content.kml_content_u.key, upload);
+		upload_seal(segment->tree, segment->client, store->content.kml_content_u.key,
+			    upload);
 		if (fstatat(dirfd, upload, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			return -errno;
 		if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != store->size)
@@ -304,7 +326,8 @@ static int open_new(struct segment *segment, uint32_t i, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
-static int make_content(struct segment *segment, uint32_t i, const struct object *object, const char *name)
+static int make_content(struct segment *segment, uint32_t i, const struct object *object,
+			const char *name)
 {
 	const struct kml_store *store = &segment->records[i].body.kml_body_u.store;
 	struct plan *plan = &segment->plan[i];
@@ -347,7 +370,9 @@ static int make_content(struct segment *segment, uint32_t i, const struct object
 	return err ? err : file_stat(fd, "", &plan->staged);
 }
 
-/* The object is made by an earlier record of this segment: its content goes right into that file. */
+/*
+ * The object is made by an earlier record of this segment: its content goes right into that file.
+ */
 static int fill_created(struct segment *segment, uint32_t i, uint32_t create)
 {
 	const struct kml_store *store = &segment->records[i].body.kml_body_u.store;
@@ -361,8 +386,8 @@ static int fill_created(struct segment *segment, uint32_t i, uint32_t create)
 	fd = openat(segment->tree->stage_fd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 && errno == EACCES) {
 		/* A read-only file of our own, and we are not root. */
-		err = file_set(segment->tree->stage_fd, name, made->staged.id, &(struct kml_attr){ .mode = 0600 },
-			       KML_SET_MODE);
+		err = file_set(segment->tree->stage_fd, name, made->staged.id,
+			       &(struct kml_attr){ .mode = 0600 }, KML_SET_MODE);
 		if (err)
 			return err;
 		fd = openat(segment->tree->stage_fd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
@@ -394,7 +419,8 @@ void prepare_undo(struct segment *segment, uint32_t i)
 		return;
 	segment_stage_name(segment->client, record->seq, name);
 	if (plan->is_upload) {
-		upload_seal(segment->tree, segment->client, record->body.kml_body_u.store.content.kml_content_u.key, upload);
+		upload_seal(segment->tree, segment->client,
+			    record->body.kml_body_u.store.content.kml_content_u.key, upload);
 		(void)renameat(dirfd, name, dirfd, upload);	/* the client then sends it again */
 	} else {
 		(void)file_delete(dirfd, name);			/* at the next start then */
@@ -465,7 +491,9 @@ static int stage_store(struct segment *segment, uint32_t i, struct hash_table *t
 		return CUT_HERE;	/* it needs the version that the earlier one makes */
 	if (made) {
 		made->has_content = true;
-		return segment->plan[made->record].is_staged ? fill_created(segment, i, made->record) : 0;
+		return segment->plan[made->record].is_staged
+			       ? fill_created(segment, i, made->record)
+			       : 0;
 	}
 	got = object_by_oid(segment->tree->sql, store->oid, &object);
 	if (got <= 0 || object.gone || object.attr.type != KML_REG)
@@ -506,13 +534,15 @@ static int stage_one(struct segment *segment, uint32_t i, struct hash_table *tab
 }
 
 /*
- * End the segment before record i.  A store that was to fill a file made by an earlier record may have left a part
- * of it there: then the segment ends before that one already, and the file is made anew.
+ * End the segment before record i.  A store that was to fill a file made by an earlier record may
+ * have left a part of it there: then the segment ends before that one already, and the file is made
+ * anew.
  */
 static void cut(struct segment *segment, uint32_t i, int error, const struct hash_table *table)
 {
 	const struct kml_body *body = &segment->records[i].body;
-	struct made *made = body->op == KML_STORE ? find_made(table, body->kml_body_u.store.oid) : NULL;
+	struct made *made =
+		body->op == KML_STORE ? find_made(table, body->kml_body_u.store.oid) : NULL;
 
 	if (made && !made->is_store && error) {
 		prepare_undo(segment, made->record);
@@ -538,7 +568,8 @@ static int sync_staged(struct segment *segment)
 		AUTO_CLOSE int fd = -1;
 		enum kml_op op = segment->records[i].body.op;
 
-		if (!segment->plan[i].is_staged || (op != KML_CREATE && op != KML_MKDIR && op != KML_STORE))
+		if (!segment->plan[i].is_staged ||
+		    (op != KML_CREATE && op != KML_MKDIR && op != KML_STORE))
 			continue;
 		segment_stage_name(segment->client, segment->records[i].seq, name);
 		fd = openat(segment->tree->stage_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);

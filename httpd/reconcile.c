@@ -16,10 +16,14 @@
 /* Errors that say: there is no such file.  After any other one nothing is known. */
 static bool is_nothing(int err)
 {
-	return err == -ENOENT || err == -ENOTDIR || err == -ENAMETOOLONG || err == -ESTALE || err == -ELOOP || err == -EXDEV;
+	return err == -ENOENT || err == -ENOTDIR || err == -ENAMETOOLONG || err == -ESTALE ||
+	       err == -ELOOP || err == -EXDEV;
 }
 
-/* A file, or a directory above it, that the server may not look at, or the disk does not give: it stays as it is. */
+/*
+ * A file, or a directory above it, that the server may not look at, or the disk does not give: it
+ * stays as it is.
+ */
 static bool is_hidden(int err)
 {
 	return err == -EACCES || err == -EPERM || err == -EIO || err == -EUCLEAN || err == -EBADMSG;
@@ -31,7 +35,8 @@ static int pass_by(struct run *run, const char *name, int err)
 	unsigned held;
 
 	if (log_gate_open(&gate, 60, &held))
-		log_warn("%s: cannot look at what is in it, so changes of it are not noticed: name=%s more=%u: %s",
+		log_warn("%s: cannot look at what is in it, so changes of it are not noticed: "
+			 "name=%s more=%u: %s",
 			 run->tree->path, name, held, strerror(-err));
 	return 0;
 }
@@ -84,14 +89,16 @@ static int make(struct run *run, int64_t dir, struct slice name, const struct fi
 		int len = file_readlink(tree_dir(run->tree, dir), name.data, target);
 
 		if (len <= 0)
-			return len == -ENOMEM ? len : 0;	/* gone again; an event will say so */
+			/* gone again; an event will say so */
+			return len == -ENOMEM ? len : 0;
 		text = (struct slice){ target, (size_t)len };
 	}
 	by.uid = st->attr.uid;
 	run_take_file(&object, st);
 	err = run_begin(run);
 	if (!err)
-		err = change_make(run->tree, &by, &object, dir, name, (struct slice){ NULL, 0 }, text);
+		err = change_make(run->tree, &by, &object, dir, name, (struct slice){ NULL, 0 },
+				  text);
 	if (err)
 		return err;
 	run_watch_racy(run, &object, dir, name);
@@ -99,8 +106,8 @@ static int make(struct run *run, int64_t dir, struct slice name, const struct fi
 }
 
 /* The known object has come to dir/name, where 'replaced' was (or NULL). */
-static int moved(struct run *run, struct object *object, const struct name_row *from, int64_t dir, struct slice name,
-		 struct object *replaced, const struct file_stat *st)
+static int moved(struct run *run, struct object *object, const struct name_row *from, int64_t dir,
+		 struct slice name, struct object *replaced, const struct file_stat *st)
 {
 	struct change_by by = change_by_local();
 	int err;
@@ -109,7 +116,8 @@ static int moved(struct run *run, struct object *object, const struct name_row *
 	if (!err)
 		err = run_refresh_dir(run, from->dir);
 	if (err >= 0)
-		err = change_rename(run->tree, &by, object, from, dir, name, (struct slice){ NULL, 0 }, replaced);
+		err = change_rename(run->tree, &by, object, from, dir, name,
+				    (struct slice){ NULL, 0 }, replaced);
 	if (err)
 		return err;
 	tree_forget_dir(run->tree, object->id);
@@ -144,8 +152,9 @@ static int new_name(struct run *run, int64_t dir, struct slice name, const struc
 }
 
 /*
- * A directory's name holds something else, and where the directory went is not known yet: give it a name that nobody
- * has, and look for it to the end.  It gets its new name when it is found, or is removed with what is missing.
+ * A directory's name holds something else, and where the directory went is not known yet: give it a
+ * name that nobody has, and look for it to the end.  It gets its new name when it is found, or is
+ * removed with what is missing.
  */
 static int park(struct run *run, struct object *object, const struct name_row *row)
 {
@@ -156,8 +165,8 @@ static int park(struct run *run, struct object *object, const struct name_row *r
 	snprintf(name, sizeof(name), ".moved-%lld-%llu", (long long)object->id,
 		 (unsigned long long)run->tree->position);
 	/* The name it had is where it belongs, should it have to come back. */
-	err = change_rename(run->tree, &by, object, row, row->dir, (struct slice){ name, strlen(name) },
-			    name_slice(&row->name), NULL);
+	err = change_rename(run->tree, &by, object, row, row->dir,
+			    (struct slice){ name, strlen(name) }, name_slice(&row->name), NULL);
 	if (err)
 		return err;
 	tree_forget_dir(run->tree, object->id);
@@ -181,7 +190,8 @@ static int replaced_name(struct run *run, const struct reconcile_item *item)
 		return run_add_item(&run->missing, item->dir, name);
 	got = name_get(run->tree->sql, item->dir, name, &row);
 	if (!got)
-		return new_name(run, item->dir, name, &st);	/* the old object was found elsewhere meanwhile */
+		/* the old object was found elsewhere meanwhile */
+		return new_name(run, item->dir, name, &st);
 	if (got > 0)
 		got = object_by_id(run->tree->sql, row.object, &old);
 	if (got <= 0)
@@ -210,8 +220,12 @@ static int replaced_name(struct run *run, const struct reconcile_item *item)
 			return got;
 		if (got)
 			return moved(run, &known, &from, item->dir, name, &old, &st);
-	} else if (!got && old.attr.type == KML_REG && st.attr.type == KML_REG && old.attr.nlink == 1) {
-		/* An editor's way to save: the new file has the old one's place, and is its next version. */
+	} else if (!got && old.attr.type == KML_REG && st.attr.type == KML_REG &&
+		   old.attr.nlink == 1) {
+		/*
+		 * An editor's way to save: the new file has the old one's place, and is its next
+		 * version.
+		 */
 		got = run_compare(run, &old, &st, false);
 		if (!got)
 			run_watch_racy(run, &old, item->dir, name);
@@ -223,7 +237,8 @@ static int replaced_name(struct run *run, const struct reconcile_item *item)
 
 static bool is_entered(const struct run *run, const struct object *dir)
 {
-	return !run->hooks || !run->hooks->is_entered || run->hooks->is_entered(run->hooks->arg, dir->id, dir->file);
+	return !run->hooks || !run->hooks->is_entered ||
+	       run->hooks->is_entered(run->hooks->arg, dir->id, dir->file);
 }
 
 /* Pass 1 for one name. */
@@ -245,7 +260,8 @@ static int look_at(struct run *run, int64_t dir, struct slice name, bool *ret_is
 		name = name_slice(&own.name);
 	}
 	/* A directory that is not where it was: its own name will tell. */
-	for (int fd; (fd = tree_dir(run->tree, dir)) < 0 && is_nothing(fd); name = name_slice(&own.name)) {
+	for (int fd; (fd = tree_dir(run->tree, dir)) < 0 && is_nothing(fd);
+	     name = name_slice(&own.name)) {
 		got = name_of(run->tree->sql, dir, &own);
 		if (got <= 0)
 			return got;
@@ -292,7 +308,8 @@ static int remove_name(struct run *run, const struct name_row *row)
 	if (got <= 0)
 		return got ? got : -EUCLEAN;
 	while (object.attr.type == KML_DIR) {
-		got = names_after(run->tree->sql, object.id, (struct slice){ NULL, 0 }, &child, 1, &n);
+		got = names_after(run->tree->sql, object.id, (struct slice){ NULL, 0 }, &child, 1,
+				  &n);
 		if (!got && n)
 			got = remove_name(run, &child);
 		if (got)
@@ -351,7 +368,8 @@ static int read_name(void *arg, const char *name)
 	struct reading *reading = arg;
 	bool is_known;
 
-	reading->err = look_at(reading->run, reading->dir, (struct slice){ name, strlen(name) }, &is_known);
+	reading->err = look_at(reading->run, reading->dir, (struct slice){ name, strlen(name) },
+			       &is_known);
 	reading->known += is_known;
 	return reading->err;
 }
@@ -388,7 +406,8 @@ static int settle_replaced(struct run *run)
 	int err = 0;
 
 	for (size_t i = 0; !err && i < run->replaced.n; i++) {
-		struct reconcile_item item = run->replaced.v[i];	/* the list may move meanwhile */
+		/* the list may move meanwhile */
+		struct reconcile_item item = run->replaced.v[i];
 
 		err = replaced_name(run, &item);
 	}
@@ -497,7 +516,8 @@ static void release(struct run *run)
 	free(run->missing.v);
 }
 
-static int take_lock_and_run(struct run *run, const struct reconcile_item *items, size_t n, uint64_t *ret_changes)
+static int take_lock_and_run(struct run *run, const struct reconcile_item *items, size_t n,
+			     uint64_t *ret_changes)
 {
 	int err = apply_lock(run->tree);
 
@@ -509,13 +529,13 @@ static int take_lock_and_run(struct run *run, const struct reconcile_item *items
 	release(run);
 	if (ret_changes)
 		*ret_changes = run->changes;
-	log_debug(LOG_WATCH, "reconcile: names=%zu directories=%zu changes=%llu err=%d", n, run->walked,
-		  (unsigned long long)run->changes, err);
+	log_debug(LOG_WATCH, "reconcile: names=%zu directories=%zu changes=%llu err=%d", n,
+		  run->walked, (unsigned long long)run->changes, err);
 	return err;
 }
 
-int reconcile_names(struct tree *tree, const struct reconcile_item *items, size_t n, const struct reconcile_hooks *hooks,
-		    uint64_t *ret_changes)
+int reconcile_names(struct tree *tree, const struct reconcile_item *items, size_t n,
+		    const struct reconcile_hooks *hooks, uint64_t *ret_changes)
 {
 	struct run run = { .tree = tree, .hooks = hooks, .may_yield = true };
 

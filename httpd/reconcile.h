@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * reconcile: what did local programs do?  Directories are compared with the tables; each difference becomes a change
- * of client 0.
+ * reconcile: what did local programs do?  Directories are compared with the tables; each difference
+ * becomes a change of client 0.
  *
- * In two passes: first what is there (new names, renames, contents, attributes) everywhere that is to be
- * looked at, then what is missing: a name that went away may have come up elsewhere, and is a rename then.
+ * In two passes: first what is there (new names, renames, contents, attributes) everywhere that is
+ * to be looked at, then what is missing: a name that went away may have come up elsewhere, and is a
+ * rename then.
  *
  * Numbers in the code:
  *  (1) A file is known again by its inode number and birth time, whatever its name.
- *  (2) Content is taken as changed when size, mtime or, with no other reason to see, ctime are not as recorded; or when it
- *      was recorded so soon after its mtime that a write since then may not show ("racy").
+ *  (2) Content is taken as changed when size, mtime or, with no other reason to see, ctime are not
+ *      as recorded; or when it was recorded so soon after its mtime that a write since then may not
+ *      show ("racy").
  *  (3) What apply did is recorded as it then is on disk, so it is no difference.
  *
- * Threads: any; reconcile_names() and reconcile_all() take the tree's lock, for about RECONCILE_HOLD_US at a time.
+ * Threads: any; reconcile_names() and reconcile_all() take the tree's lock, for about
+ * RECONCILE_HOLD_US at a time.
  */
 #ifndef HTTPD_RECONCILE_H
 #define HTTPD_RECONCILE_H
@@ -22,8 +25,8 @@
 #define RECONCILE_HOLD_US 50000
 
 /*
- * Something to look at: a name in a directory; or with name.len 0 all of the directory (not what is below it);
- * or with the name "." the directory's own attributes.
+ * Something to look at: a name in a directory; or with name.len 0 all of the directory (not what is
+ * below it); or with the name "." the directory's own attributes.
  */
 struct reconcile_item {
 	int64_t dir;
@@ -33,7 +36,10 @@ struct reconcile_item {
 struct reconcile_hooks {
 	/* A directory is about to be read (not each time that only a name in it is looked at). */
 	void (*enter)(void *arg, int64_t dir, int fd);
-	/* Has it been, as that file?  A directory that was made by apply has not: it is read once, and what is below it. */
+	/*
+	 * Has it been, as that file?  A directory that was made by apply has not: it is read once,
+	 * and what is below it.
+	 */
 	bool (*is_entered)(void *arg, int64_t dir, struct file_id file);
 	/* To be looked at again in a moment: it may be changing. */
 	void (*again)(void *arg, const struct reconcile_item *item);
@@ -43,8 +49,8 @@ struct reconcile_hooks {
 };
 
 /* hooks may be NULL, so may each of them.  *ret_changes: journal entries made. */
-int reconcile_names(struct tree *tree, const struct reconcile_item *items, size_t n, const struct reconcile_hooks *hooks,
-		    uint64_t *ret_changes);
+int reconcile_names(struct tree *tree, const struct reconcile_item *items, size_t n,
+		    const struct reconcile_hooks *hooks, uint64_t *ret_changes);
 int reconcile_all(struct tree *tree, const struct reconcile_hooks *hooks, uint64_t *ret_changes);
 
 /* The same as reconcile_names(), for who has the lock; in a transaction of its own. */

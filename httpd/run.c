@@ -125,18 +125,21 @@ bool run_same_file(const struct object *object, const struct file_stat *st)
 }
 
 /* (2).  is_moved: its ctime is explained already. */
-static bool is_content_changed(const struct object *object, const struct file_stat *st, bool is_moved)
+static bool is_content_changed(const struct object *object, const struct file_stat *st,
+			       bool is_moved)
 {
 	const struct kml_attr *a = &object->attr, *b = &st->attr;
 
 	if (a->type != KML_REG)
 		return false;
-	if (!file_id_equal(object->file, st->id) || a->size != b->size || file_time_cmp(a->mtime, b->mtime))
+	if (!file_id_equal(object->file, st->id) || a->size != b->size ||
+	    file_time_cmp(a->mtime, b->mtime))
 		return true;
 	if (object->is_racy)
 		return true;
-	return object->ctime && object->ctime != st->ctime && !is_moved && object->file_nlink == b->nlink &&
-	       a->mode == b->mode && a->uid == b->uid && a->gid == b->gid;
+	return object->ctime && object->ctime != st->ctime && !is_moved &&
+	       object->file_nlink == b->nlink && a->mode == b->mode && a->uid == b->uid &&
+	       a->gid == b->gid;
 }
 
 /* The object is there, as st: what is new about it? */
@@ -147,8 +150,9 @@ int run_compare(struct run *run, struct object *object, const struct file_stat *
 	bool is_data, has_time;
 	int err = 0;
 
-	if (!is_moved && run_same_file(object, st) && object->ctime == st->ctime && !object->is_racy &&
-	    object->file_nlink == st->attr.nlink && object->attr.size == st->attr.size &&
+	if (!is_moved && run_same_file(object, st) && object->ctime == st->ctime &&
+	    !object->is_racy && object->file_nlink == st->attr.nlink &&
+	    object->attr.size == st->attr.size &&
 	    (object->attr.type == KML_DIR || !file_time_cmp(object->attr.mtime, st->attr.mtime)))
 		return 0;
 	is_data = is_content_changed(object, st, is_moved);
@@ -159,15 +163,17 @@ int run_compare(struct run *run, struct object *object, const struct file_stat *
 	if (object->attr.gid != st->attr.gid)
 		set |= KML_SET_GID;
 	has_time = object->attr.type != KML_DIR || run->is_by_name;
-	if (object->attr.type != KML_REG && has_time && file_time_cmp(object->attr.mtime, st->attr.mtime))
+	if (object->attr.type != KML_REG && has_time &&
+	    file_time_cmp(object->attr.mtime, st->attr.mtime))
 		set |= KML_SET_MTIME;
 	err = run_begin(run);
 	if (err)
 		return err;
 	run_take_file(object, st);
 	/*
-	 * Only what a local program wrote may go on being written.  A file of ours that lost a name in the trash is
-	 * no such thing, and must not be taken for another version: its client would be in conflict with itself.
+	 * Only what a local program wrote may go on being written.  A file of ours that lost a name
+	 * in the trash is no such thing, and must not be taken for another version: its client
+	 * would be in conflict with itself.
 	 */
 	if (!is_data)
 		object->is_racy = false;

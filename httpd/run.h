@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * run: one run of the reconciler: what it still has to look at, its transaction, and the comparing of one object (private
- * to reconcile.c and run.c).
+ * run: one run of the reconciler: what it still has to look at, its transaction, and the comparing
+ * of one object (private to reconcile.c and run.c).
  *
  * Under the tree's lock.  Errors: 0 or -errno.
  */
@@ -24,7 +24,8 @@ struct run {
 	struct tree *tree;
 	const struct reconcile_hooks *hooks;
 	bool is_deep;			/* go into directories that were known before, too */
-	bool is_by_name;		/* no directory is being read: its own time is looked at with its name */
+	/* no directory is being read: its own time is looked at with its name */
+	bool is_by_name;
 	bool may_yield;			/* the lock is ours to give away for a moment */
 	bool in_txn;
 	uint64_t held_since_us;
@@ -32,7 +33,8 @@ struct run {
 	uint64_t changes;
 	struct id_list walk;		/* directories to be read */
 	size_t walked;
-	struct item_list replaced;	/* names that hold another file than recorded: after all new names */
+	/* names that hold another file than recorded: after all new names */
+	struct item_list replaced;
 	struct item_list missing;	/* names that hold nothing: at the very end */
 };
 
@@ -43,18 +45,26 @@ int run_add_item(struct item_list *list, int64_t dir, struct slice name);
 int run_begin(struct run *run);
 /* err: what became of it; not 0: roll back. */
 int run_end(struct run *run, int err);
-/* Between two pieces of work: let others have the lock when it was held for long.  -EINTR: give up. */
+/*
+ * Between two pieces of work: let others have the lock when it was held for long.  -EINTR: give up.
+ */
 int run_breathe(struct run *run);
 
 void run_take_file(struct object *object, const struct file_stat *st);
 bool run_same_file(const struct object *object, const struct file_stat *st);
-/* The object is there, as st: journal what is new about it.  is_moved: its ctime is explained already. */
+/*
+ * The object is there, as st: journal what is new about it.  is_moved: its ctime is explained
+ * already.
+ */
 int run_compare(struct run *run, struct object *object, const struct file_stat *st, bool is_moved);
 int run_compare_root(struct run *run);
 /* Look at it again soon, if a write might have been missed. */
 void run_watch_racy(struct run *run, const struct object *object, int64_t dir, struct slice name);
 
-/* Take over the directory's mtime, so that the entries about its names show it.  1: it was another one. */
+/*
+ * Take over the directory's mtime, so that the entries about its names show it.  1: it was another
+ * one.
+ */
 int run_refresh_dir(struct run *run, int64_t id);
 int run_journal_dir_time(struct run *run, int64_t id);
 

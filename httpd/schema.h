@@ -6,8 +6,9 @@
 #include "httpd/sql.h"
 
 /*
- * Make the tables of a new file, or check those that are there.  path is for the sentence in *ret_why (to be freed;
- * NULL when there was no memory for it).  -EPROTO: a newer format.  -EUCLEAN: not ours, or damaged.
+ * Make the tables of a new file, or check those that are there.  path is for the sentence in
+ * *ret_why (to be freed; NULL when there was no memory for it).  -EPROTO: a newer
+ * format.  -EUCLEAN: not ours, or damaged.
  */
 int schema_open(struct sql *sql, const char *path, char **ret_why);
 

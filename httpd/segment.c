@@ -11,7 +11,8 @@
 
 void segment_stage_name(uint64_t client, uint64_t seq, char ret_name[64])
 {
-	snprintf(ret_name, 64, "new-%016llx-%llu", (unsigned long long)client, (unsigned long long)seq);
+	snprintf(ret_name, 64, "new-%016llx-%llu", (unsigned long long)client,
+		 (unsigned long long)seq);
 }
 
 void segment_trash_name(uint64_t client, uint64_t seq, char ret_name[64])
@@ -56,7 +57,8 @@ int segment_look(struct segment *segment, int64_t dir, struct slice name)
 	struct reconcile_item *more;
 
 	if (segment->look.n == segment->look.cap) {
-		more = realloc(segment->look.v, (segment->look.cap ? 2 * segment->look.cap : 16) * sizeof(*more));
+		more = realloc(segment->look.v,
+			       (segment->look.cap ? 2 * segment->look.cap : 16) * sizeof(*more));
 		if (!more)
 			return -ENOMEM;
 		segment->look.cap = segment->look.cap ? 2 * segment->look.cap : 16;
@@ -202,7 +204,9 @@ struct plan_head {
 
 int segment_write_intent(struct segment *segment)
 {
-	struct kml_batch batch = { .format = KML_VERSION, .client = segment->client, .host = (char *)segment->host,
+	struct kml_batch batch = { .format = KML_VERSION,
+				   .client = segment->client,
+				   .host = (char *)segment->host,
 				   .acked = segment->acked };
 	struct plan_head head = { segment->mark, sizeof(struct plan) };
 	struct kml_record *records;
@@ -215,7 +219,8 @@ int segment_write_intent(struct segment *segment)
 	for (uint32_t i = 0; i < segment->n; i++) {
 		records[i] = segment->records[i];
 		if (records[i].body.op == KML_STORE)
-			memset(&records[i].body.kml_body_u.store.content, 0, sizeof(struct kml_content));
+			memset(&records[i].body.kml_body_u.store.content, 0,
+			       sizeof(struct kml_content));
 	}
 	batch.records.records_val = records;
 	batch.records.records_len = segment->n;
@@ -231,8 +236,10 @@ int segment_write_intent(struct segment *segment)
 	if (!err)
 		err = tree_begin(segment->tree);
 	if (!err) {
-		err = sql_run(segment->tree->sql, "INSERT INTO intent (one, batch, plan) VALUES (1, ?1, ?2)", "bb",
-			      (struct slice){ text.data, text.len }, (struct slice){ plan.data, plan.len });
+		err = sql_run(segment->tree->sql,
+			      "INSERT INTO intent (one, batch, plan) VALUES (1, ?1, ?2)", "bb",
+			      (struct slice){ text.data, text.len },
+			      (struct slice){ plan.data, plan.len });
 		if (err)
 			tree_rollback(segment->tree);
 		else
@@ -245,7 +252,8 @@ int segment_write_intent(struct segment *segment)
 }
 
 /* 1: there is one, to be released with kml_batch_release() and free(); 0: none; or -errno. */
-int segment_read_intent(struct tree *tree, struct kml_batch *ret_batch, struct plan **ret_plan, uint64_t *ret_mark)
+int segment_read_intent(struct tree *tree, struct kml_batch *ret_batch, struct plan **ret_plan,
+			uint64_t *ret_mark)
 {
 	struct kml_batch batch;
 	struct plan_head head;
@@ -260,7 +268,8 @@ int segment_read_intent(struct tree *tree, struct kml_batch *ret_batch, struct p
 	text = sql_column(stmt, 0);
 	plan = sql_column(stmt, 1);
 	got = kml_batch_decode(text.data, text.len, &batch);
-	if (!got && (plan.len < sizeof(head) || plan.len != sizeof(head) + batch.records.records_len * sizeof(*copy))) {
+	if (!got && (plan.len < sizeof(head) ||
+		     plan.len != sizeof(head) + batch.records.records_len * sizeof(*copy))) {
 		kml_batch_release(&batch);
 		got = -EUCLEAN;
 	}

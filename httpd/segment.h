@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * segment: the part of a batch that is applied in one go (private to apply.c and what it is made of).
+ * segment: the part of a batch that is applied in one go (private to apply.c and what it is made
+ * of).
  *
- * A segment is all of a batch, unless something was not as expected ("surprise": a local program was quicker) or a
- * record needs what an earlier one of the batch makes on disk: then it ends before that record, and the rest is
- * another segment, looked at anew.
+ * A segment is all of a batch, unless something was not as expected ("surprise": a local program
+ * was quicker) or a record needs what an earlier one of the batch makes on disk: then it ends
+ * before that record, and the rest is another segment, looked at anew.
  */
 #ifndef HTTPD_SEGMENT_H
 #define HTTPD_SEGMENT_H
@@ -13,14 +14,22 @@
 #include "httpd/reconcile.h"
 #include "httpd/tree.h"
 
-/* What was made ready for a record before anything was changed.  Kept in the intent as it is in memory. */
+/*
+ * What was made ready for a record before anything was changed.  Kept in the intent as it is in
+ * memory.
+ */
 struct plan {
 	uint64_t base;		/* STORE: the data version that the staged file was made from */
 	struct file_stat staged;	/* valid with is_staged */
-	uint32_t into;		/* STORE with is_into: the CREATE (index in the segment's records) whose file has the content */
+	/*
+	 * STORE with is_into: the CREATE (index in the segment's records) whose file has the
+	 * content
+	 */
+	uint32_t into;
 	int32_t refused;	/* errno: the file system would not have it */
 	bool is_staged;		/* .intermezzo/stage/new-CLIENT-SEQ is there */
-	bool is_upload;		/* and was the uploaded file itself: goes back there when it is not used */
+	/* and was the uploaded file itself: goes back there when it is not used */
+	bool is_upload;
 	bool is_into;
 };
 
@@ -40,7 +49,8 @@ struct segment {
 	const struct kml_record *records;
 	struct plan *plan;	/* one per record */
 	uint32_t n;		/* records in it; prepare_stage() may lower it */
-	int32_t cut_error;	/* errno: why the record behind the last must be sent again; 0: it goes on */
+	/* errno: why the record behind the last must be sent again; 0: it goes on */
+	int32_t cut_error;
 
 	/* after a crash: the first 'done' records are done on disk, the next one maybe */
 	bool is_redo;
@@ -48,8 +58,9 @@ struct segment {
 	uint64_t mark;		/* of its progress file */
 	uint32_t progress;	/* what that says */
 	/*
-	 * A step failed for good.  That is no fact that going through the records again would come to by itself,
-	 * so it must be the last of a segment, and is not counted as progress: after a crash it is tried again.
+	 * A step failed for good.  That is no fact that going through the records again would come
+	 * to by itself, so it must be the last of a segment, and is not counted as progress: after
+	 * a crash it is tried again.
 	 */
 	bool must_end;
 
@@ -87,7 +98,8 @@ int segment_progress_find(struct segment *segment);
 /* Commit A. */
 int segment_write_intent(struct segment *segment);
 /* 1: there is one, to be released with kml_batch_release() and free(); 0: none; or -errno. */
-int segment_read_intent(struct tree *tree, struct kml_batch *ret_batch, struct plan **ret_plan, uint64_t *ret_mark);
+int segment_read_intent(struct tree *tree, struct kml_batch *ret_batch, struct plan **ret_plan,
+			uint64_t *ret_mark);
 
 /* prepare.c: see what local programs did to what the records are about. */
 int prepare_look(struct segment *segment);

@@ -80,9 +80,11 @@ int sql_open(const char *path, bool may_write, struct sql **ret_sql)
 		goto fail;
 	}
 	(void)sqlite3_busy_timeout(sql->handle, 10000);
-	err = sql_exec(sql, "PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;");
+	err = sql_exec(sql, "PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY; PRAGMA "
+			    "foreign_keys = OFF;");
 	if (!err)
-		err = sql_exec(sql, may_write ? "PRAGMA synchronous = FULL" : "PRAGMA query_only = ON");
+		err = sql_exec(sql,
+			       may_write ? "PRAGMA synchronous = FULL" : "PRAGMA query_only = ON");
 	if (err)
 		goto fail;
 	*ret_sql = sql;
@@ -139,7 +141,8 @@ static int prepare(struct sql *sql, const char *text, sqlite3_stmt **ret_stmt)
 	kept = calloc(1, sizeof(*kept));
 	if (!kept)
 		return -ENOMEM;
-	rc = sqlite3_prepare_v3(sql->handle, text, -1, SQLITE_PREPARE_PERSISTENT, &kept->stmt, NULL);
+	rc = sqlite3_prepare_v3(sql->handle, text, -1, SQLITE_PREPARE_PERSISTENT, &kept->stmt,
+				NULL);
 	if (rc != SQLITE_OK) {
 		free(kept);
 		return error_of(sql, rc);
@@ -166,7 +169,8 @@ static int bind_all(struct sql *sql, sqlite3_stmt *stmt, const char *types, va_l
 			rc = sqlite3_bind_blob64(stmt, i, blob.data, blob.len, SQLITE_STATIC);
 			break;
 		case 't':
-			rc = sqlite3_bind_text(stmt, i, va_arg(args, const char *), -1, SQLITE_STATIC);
+			rc = sqlite3_bind_text(stmt, i, va_arg(args, const char *), -1,
+					       SQLITE_STATIC);
 			break;
 		default:
 			assert(!"unknown type of parameter");

@@ -19,8 +19,8 @@ struct step {
 };
 
 /*
- * A step on disk has failed.  Gives what step_record() gives, or 0 with the verdict turned into REFUSED.
- * dir, name: what was not as expected.
+ * A step on disk has failed.  Gives what step_record() gives, or 0 with the verdict turned into
+ * REFUSED. dir, name: what was not as expected.
  */
 static int failed(struct step *step, int err, int64_t dir, struct slice name)
 {
@@ -86,7 +86,8 @@ static int revive(struct step *step, struct object *dir)
 }
 
 /* For what gets a name: its directory is there, *ret_name and *ret_wanted are the name it gets. */
-static int settle_name(struct step *step, struct slice wanted, struct name *ret_name, struct slice *ret_wanted)
+static int settle_name(struct step *step, struct slice wanted, struct name *ret_name,
+		       struct slice *ret_wanted)
 {
 	struct facts *f = &step->f;
 	int err = 0;
@@ -115,7 +116,9 @@ static int do_make(struct step *step, const struct kml_make *make)
 {
 	struct segment *segment = step->segment;
 	const struct plan *plan = &segment->plan[step->i];
-	struct object object = { .oid = make->oid, .attr = plan->staged.attr, .file = plan->staged.id };
+	struct object object = { .oid = make->oid,
+				 .attr = plan->staged.attr,
+				 .file = plan->staged.id };
 	struct slice wanted, target = { NULL, 0 };
 	struct name name;
 	int err;
@@ -129,12 +132,14 @@ static int do_make(struct step *step, const struct kml_make *make)
 	if (err || step->verdict.status == KML_REFUSED)
 		return err;
 	if (step->how != HOW_DONE)
-		err = disk_place(segment, step->record->seq, step->f.parent.id, name.text, step->how);
+		err = disk_place(segment, step->record->seq, step->f.parent.id, name.text,
+				 step->how);
 	if (err)
 		return failed(step, err, step->f.parent.id, name_slice(&name));
 	if (step->record->body.op == KML_SYMLINK)
 		target = kml_target_get(&step->record->body.kml_body_u.symlink.target);
-	err = change_make(segment->tree, &step->by, &object, step->f.parent.id, name_slice(&name), wanted, target);
+	err = change_make(segment->tree, &step->by, &object, step->f.parent.id, name_slice(&name),
+			  wanted, target);
 	if (!err)
 		err = segment_touch(segment, step->f.parent.id, true, false);
 	if (!err)
@@ -156,7 +161,8 @@ static int do_link(struct step *step, const struct kml_link *link)
 		err = disk_link(segment, &step->f.object, step->f.parent.id, name.text, step->how);
 	if (err)
 		return failed(step, err, step->f.parent.id, name_slice(&name));
-	err = change_link(segment->tree, &step->by, &step->f.object, step->f.parent.id, name_slice(&name), wanted);
+	err = change_link(segment->tree, &step->by, &step->f.object, step->f.parent.id,
+			  name_slice(&name), wanted);
 	if (!err)
 		err = segment_touch(segment, step->f.parent.id, true, false);
 	if (!err)
@@ -172,8 +178,9 @@ static int do_unlink(struct step *step)
 	int err = 0;
 
 	if (step->how != HOW_DONE)
-		err = is_dir ? disk_rmdir(segment, &f->object, &f->source, step->how) :
-			       disk_remove(segment, step->record->seq, &f->object, &f->source, step->how);
+		err = is_dir ? disk_rmdir(segment, &f->object, &f->source, step->how)
+			     : disk_remove(segment, step->record->seq, &f->object, &f->source,
+					   step->how);
 	if (err == -ENOTEMPTY || err == -EEXIST) {
 		/* What is in it is not in the tables yet. */
 		err = segment_look(segment, f->object.id, (struct slice){ NULL, 0 });
@@ -211,8 +218,8 @@ static int do_rename(struct step *step, const struct kml_rename *r)
 
 		return look ? look : failed(step, err, f->parent.id, name_slice(&name));
 	}
-	err = change_rename(segment->tree, &step->by, &f->object, &f->source, f->parent.id, name_slice(&name), wanted,
-			    is_over ? &f->replaced : NULL);
+	err = change_rename(segment->tree, &step->by, &f->object, &f->source, f->parent.id,
+			    name_slice(&name), wanted, is_over ? &f->replaced : NULL);
 	if (!err)
 		err = segment_touch(segment, f->source.dir, true, false);
 	if (!err)
@@ -295,16 +302,19 @@ static int do_store(struct step *step, const struct kml_store *store)
 	if ((!plan->is_staged && !plan->is_into) ||
 	    (plan->is_into && !file_id_equal(object->file, segment->plan[plan->into].staged.id))) {
 		/*
-		 * It was not to be expected that this one would be applied, an earlier record made it so; or the CREATE
-		 * with whose file its content was to come was refused.
+		 * It was not to be expected that this one would be applied, an earlier record made
+		 * it so; or the CREATE with whose file its content was to come was refused.
 		 */
 		*step->ret_error = EAGAIN;
 		return STEP_SURPRISE;
 	}
 	if (plan->is_into) {
-		/* Its content came with the file; a record between the two may have set the time. */
+		/*
+		 * Its content came with the file; a record between the two may have set the time.
+		 */
 		object->attr.size = plan->staged.attr.size;
-		if (step->how != HOW_DONE && file_time_cmp(object->attr.mtime, plan->staged.attr.mtime))
+		if (step->how != HOW_DONE &&
+		    file_time_cmp(object->attr.mtime, plan->staged.attr.mtime))
 			err = disk_setattr(segment, object, &attr, KML_SET_MTIME);
 	} else {
 		if (step->how != HOW_DONE)
@@ -417,8 +427,9 @@ int step_record(struct segment *segment, uint32_t i, struct kml_answer *ret_answ
 		return err;
 	}
 	log_debug(LOG_APPLY, "apply: client=%016llx seq=%llu %s: %s error=%u version=%llu",
-		  (unsigned long long)segment->client, (unsigned long long)record->seq, kml_op_name(record->body.op),
-		  kml_status_name(answer.status), answer.error, (unsigned long long)answer.made_version);
+		  (unsigned long long)segment->client, (unsigned long long)record->seq,
+		  kml_op_name(record->body.op), kml_status_name(answer.status), answer.error,
+		  (unsigned long long)answer.made_version);
 	*ret_answer = answer;
 	return 0;
 }

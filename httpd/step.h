@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * step: what step.c shares with facts.c (what the tables say), disk.c (what is done to files) and finish.c.
+ * step: what step.c shares with facts.c (what the tables say), disk.c (what is done to files) and
+ * finish.c.
  *
  * Private to these.  Under the tree's lock, in its transaction.
  */
@@ -20,11 +21,11 @@ struct facts {
 };
 
 /* make: the record's, or NULL when it makes nothing.  0 or -errno. */
-int facts_gather(struct segment *segment, const struct kml_body *body, const struct kml_make *make, struct facts *f,
-		 struct certify_facts *c);
+int facts_gather(struct segment *segment, const struct kml_body *body, const struct kml_make *make,
+		 struct facts *f, struct certify_facts *c);
 /* A name beside 'wanted' that the tables do not have. */
-int facts_free_name(struct segment *segment, const struct kml_record *record, int64_t dir, struct slice wanted,
-		    struct name *ret_name);
+int facts_free_name(struct segment *segment, const struct kml_record *record, int64_t dir,
+		    struct slice wanted, struct name *ret_name);
 
 /* ---- disk.c ---- */
 
@@ -41,19 +42,25 @@ int disk_classify(int err);
 bool disk_is_file(const struct file_stat *st, const struct object *object);
 
 /*
- * One step each: 0, or -errno for disk_classify() with nothing done.  disk_store() gives -EINPROGRESS when it is
- * done under some names only.
+ * One step each: 0, or -errno for disk_classify() with nothing done.  disk_store() gives
+ * -EINPROGRESS when it is done under some names only.
  */
 int disk_place(struct segment *segment, uint64_t seq, int64_t dir, const char *name, enum how how);
-int disk_link(struct segment *segment, const struct object *object, int64_t dir, const char *name, enum how how);
-int disk_remove(struct segment *segment, uint64_t seq, const struct object *object, const struct name_row *row,
-		enum how how);
-int disk_rmdir(struct segment *segment, const struct object *object, const struct name_row *row, enum how how);
-int disk_rename(struct segment *segment, const struct facts *f, int64_t dir, const char *name, bool is_over, enum how how);
-int disk_store(struct segment *segment, uint64_t seq, const struct object *object, struct plan *plan, enum how how);
+int disk_link(struct segment *segment, const struct object *object, int64_t dir, const char *name,
+	      enum how how);
+int disk_remove(struct segment *segment, uint64_t seq, const struct object *object,
+		const struct name_row *row, enum how how);
+int disk_rmdir(struct segment *segment, const struct object *object, const struct name_row *row,
+	       enum how how);
+int disk_rename(struct segment *segment, const struct facts *f, int64_t dir, const char *name,
+		bool is_over, enum how how);
+int disk_store(struct segment *segment, uint64_t seq, const struct object *object,
+	       struct plan *plan, enum how how);
 /* object->attr becomes what the file then has. */
-int disk_setattr(struct segment *segment, struct object *object, const struct kml_attr *attr, unsigned set);
+int disk_setattr(struct segment *segment, struct object *object, const struct kml_attr *attr,
+		 unsigned set);
 /* dir->file becomes that of the directory that is made. */
-int disk_revive(struct segment *segment, struct object *dir, int64_t parent, const char *name, enum how how);
+int disk_revive(struct segment *segment, struct object *dir, int64_t parent, const char *name,
+		enum how how);
 
 #endif

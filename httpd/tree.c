@@ -49,8 +49,10 @@ static int open_folders(struct tree *tree, char **ret_why)
 	tree->root_fd = open(tree->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (tree->root_fd < 0) {
 		err = -errno;
-		say(ret_why, tree->path, err == -ENOENT ? "no such directory to export; make it first, or name another" :
-			     "cannot export it", err);
+		say(ret_why, tree->path,
+		    err == -ENOENT ? "no such directory to export; make it first, or name another"
+				   : "cannot export it",
+		    err);
 		return err;
 	}
 	err = file_stat(tree->root_fd, "", &st);
@@ -70,13 +72,16 @@ static int open_folders(struct tree *tree, char **ret_why)
 	tree->trash_fd = open_sub(tree->state_fd, "trash");
 	if (tree->trash_fd < 0)
 		return tree->trash_fd;
-	tree->lock_fd = openat(tree->state_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	tree->lock_fd =
+		openat(tree->state_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (tree->lock_fd < 0)
 		return -errno;
 	if (flock(tree->lock_fd, LOCK_EX | LOCK_NB) < 0) {
 		err = errno == EWOULDBLOCK ? -EBUSY : -errno;
-		if (err == -EBUSY && asprintf(ret_why, "%s: is already served by another izo-httpd; stop that one first",
-					      tree->path) < 0)
+		if (err == -EBUSY &&
+		    asprintf(ret_why,
+			     "%s: is already served by another izo-httpd; stop that one first",
+			     tree->path) < 0)
 			*ret_why = NULL;
 		return err;
 	}
@@ -92,8 +97,10 @@ static int make_id(struct tree *tree)
 		return -EIO;
 	b[6] = (b[6] & 0x0f) | 0x40;	/* RFC 4122: random */
 	b[8] = (b[8] & 0x3f) | 0x80;
-	snprintf(text, sizeof(text), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2],
-		 b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+	snprintf(text, sizeof(text),
+		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+		 b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+		 b[15]);
 	return sql_run(tree->sql, "INSERT INTO meta (key, value) VALUES ('id', ?1)", "t", text);
 }
 
@@ -292,7 +299,8 @@ int tree_commit(struct tree *tree)
 		tree_rollback(tree);
 		if (err == -EIO && !tree->broken) {
 			tree->broken = err;
-			log_error("%s/" STATE_DIR "/upstream.db: cannot be written (%s); changes are refused until a restart",
+			log_error("%s/" STATE_DIR "/upstream.db: cannot be written (%s); changes "
+						  "are refused until a restart",
 				  tree->path, sql_message(tree->sql));
 		}
 		return err;
@@ -334,8 +342,8 @@ struct step_down {
 };
 
 /* The names from the root (or from a directory that is open: *ret_fd) down to id, last first. */
-static int way_up(struct tree *tree, struct sql *sql, int64_t id, bool use_open, struct step_down **ret_way,
-		  size_t *ret_n, int *ret_fd)
+static int way_up(struct tree *tree, struct sql *sql, int64_t id, bool use_open,
+		  struct step_down **ret_way, size_t *ret_n, int *ret_fd)
 {
 	struct step_down *way = NULL, *more;
 	struct object object;
@@ -423,7 +431,8 @@ int tree_dir(struct tree *tree, int64_t id)
 
 	if (id == ROOT_ID)
 		return tree->root_fd;
-	for (struct hash_node *node = hash_first(&tree->dirs, value); node; node = hash_next(node)) {
+	for (struct hash_node *node = hash_first(&tree->dirs, value); node;
+	     node = hash_next(node)) {
 		dir = container_of(node, struct open_dir, node);
 		if (dir->id == id)
 			return dir->fd;
@@ -458,7 +467,8 @@ void tree_trim_dirs(struct tree *tree)
 
 void tree_forget_dir(struct tree *tree, int64_t id)
 {
-	for (struct hash_node *node = hash_first(&tree->dirs, hash_u64((uint64_t)id)); node; node = hash_next(node)) {
+	for (struct hash_node *node = hash_first(&tree->dirs, hash_u64((uint64_t)id)); node;
+	     node = hash_next(node)) {
 		if (container_of(node, struct open_dir, node)->id != id)
 			continue;
 		hash_remove(&tree->dirs, node);
@@ -531,7 +541,8 @@ uint64_t tree_wait(struct tree *tree, uint64_t from, uint64_t deadline_us)
 			until.tv_sec++;
 			until.tv_nsec -= 1000000000;
 		}
-		(void)pthread_cond_timedwait(&tree->publish_cond, &tree->publish_lock, &until);	/* the loop looks why */
+		/* the loop looks why */
+		(void)pthread_cond_timedwait(&tree->publish_cond, &tree->publish_lock, &until);
 	}
 	position = tree->published;
 	pthread_mutex_unlock(&tree->publish_lock);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * tree: the exported directory and its state in .intermezzo/: lock, transactions, open directories, readers.
+ * tree: the exported directory and its state in .intermezzo/: lock, transactions, open directories,
+ * readers.
  *
  * One change of the tree happens at a time, under tree->lock: a part of a batch (apply.h), or a
- * look at what local programs did (reconcile.h).  Its tables change in one transaction; when that is
- * committed the journal's new entries are published, and whoever waits for them wakes up.
+ * look at what local programs did (reconcile.h).  Its tables change in one transaction; when that
+ * is committed the journal's new entries are published, and whoever waits for them wakes up.
  * Readers have connections of their own and see what is committed, without the lock.
  *
  * Lock order: tree->lock, then tree->publish_lock or tree->readers_lock.
@@ -51,8 +52,9 @@ struct tree {
 };
 
 /*
- * Open the export at path, making its state when it has none.  On failure *ret_why is a sentence for
- * people (or NULL), to be freed.  -EBUSY: another server has it.  -EPROTO: its state is of a newer format.
+ * Open the export at path, making its state when it has none.  On failure *ret_why is a sentence
+ * for people (or NULL), to be freed.  -EBUSY: another server has it.  -EPROTO: its state is of a
+ * newer format.
  */
 int tree_open(const char *path, struct tree **ret_tree, char **ret_why);
 void tree_close(struct tree *tree);
@@ -68,8 +70,9 @@ int tree_commit(struct tree *tree);
 void tree_rollback(struct tree *tree);
 
 /*
- * With the lock held: a directory's descriptor, good until tree_unlock(), tree_trim_dirs() or tree_forget_dir().
- * -ESTALE, -ENOENT, -ENOTDIR, -ELOOP, -EXDEV: what stands there is not that directory any more.
+ * With the lock held: a directory's descriptor, good until tree_unlock(), tree_trim_dirs() or
+ * tree_forget_dir(). -ESTALE, -ENOENT, -ENOTDIR, -ELOOP, -EXDEV: what stands there is not that
+ * directory any more.
  */
 int tree_dir(struct tree *tree, int64_t id);
 /* Close some when many are open: between two pieces of work. */

@@ -31,7 +31,8 @@ bool upload_key_is_good(const char *key)
 	size_t len = strlen(key);
 
 	return len && len <= KML_KEY_MAX &&
-	       strspn(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") == len;
+	       strspn(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") ==
+		       len;
 }
 
 static void file_name(uint64_t client, const char *key, char name[KML_KEY_MAX + 32])
@@ -55,12 +56,14 @@ static int open_at(struct tree *tree, const char *name, uint64_t offset)
 	int fd, err = 0;
 
 	/*
-	 * A store may have given this very file its place in the tree, and the server then died before
-	 * it removed this name: it is not to be written any more.
+	 * A store may have given this very file its place in the tree, and the server then died
+	 * before it removed this name: it is not to be written any more.
 	 */
-	if (fstatat(tree->stage_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (!S_ISREG(st.st_mode) || st.st_nlink > 1))
+	if (fstatat(tree->stage_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    (!S_ISREG(st.st_mode) || st.st_nlink > 1))
 		(void)unlinkat(tree->stage_fd, name, 0);	/* opening tells what is wrong */
-	fd = openat(tree->stage_fd, name, O_RDWR | (offset ? 0 : O_CREAT) | O_NOFOLLOW | O_CLOEXEC, 0600);
+	fd = openat(tree->stage_fd, name, O_RDWR | (offset ? 0 : O_CREAT) | O_NOFOLLOW | O_CLOEXEC,
+		    0600);
 	if (fd < 0)
 		return errno == ENOENT ? -ERANGE : -errno;
 	if (fstat(fd, &st) < 0)
@@ -76,7 +79,8 @@ static int open_at(struct tree *tree, const char *name, uint64_t offset)
 	return fd;
 }
 
-int upload_open(struct tree *tree, uint64_t client, const char *key, uint64_t offset, struct upload **ret_upload)
+int upload_open(struct tree *tree, uint64_t client, const char *key, uint64_t offset,
+		struct upload **ret_upload)
 {
 	struct upload *upload;
 	int err = FAULT("upload.open");
@@ -162,7 +166,8 @@ int upload_delete(struct tree *tree, uint64_t client, const char *key)
 	return unlinkat(tree->stage_fd, name, 0) < 0 ? -errno : 0;
 }
 
-void upload_seal(struct tree *tree, uint64_t client, const char *key, char ret_name[KML_KEY_MAX + 32])
+void upload_seal(struct tree *tree, uint64_t client, const char *key,
+		 char ret_name[KML_KEY_MAX + 32])
 {
 	file_name(client, key, ret_name);
 	pthread_mutex_lock(&lock);
@@ -180,7 +185,8 @@ static int expire_one(void *arg, const char *name)
 	const struct expiry *expiry = arg;
 	struct stat st;
 
-	if (strncmp(name, "up-", 3) || fstatat(expiry->tree->stage_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (strncmp(name, "up-", 3) ||
+	    fstatat(expiry->tree->stage_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return 0;
 	if (st.st_nlink > 1 || st.st_mtime < expiry->before_s)
 		(void)unlinkat(expiry->tree->stage_fd, name, 0);	/* next time */
@@ -191,5 +197,6 @@ void upload_expire(struct tree *tree)
 {
 	struct expiry expiry = { tree, file_now().sec - UPLOAD_KEPT_S };
 
-	(void)file_each(tree->stage_fd, expire_one, &expiry);	/* what is left is found the next time */
+	/* what is left is found the next time */
+	(void)file_each(tree->stage_fd, expire_one, &expiry);
 }

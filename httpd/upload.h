@@ -2,8 +2,8 @@
 /*
  * upload: contents that clients send ahead, .intermezzo/stage/up-CLIENT-KEY (docs/PROTOCOL.md 8).
  *
- * A key has at most one writer: a new PUT takes over from one that hangs, and so does the store that
- * uses the file; the older one then gets -ESTALE from its next write.
+ * A key has at most one writer: a new PUT takes over from one that hangs, and so does the store
+ * that uses the file; the older one then gets -ESTALE from its next write.
  *
  * Threads: any.
  */
@@ -17,7 +17,8 @@
 struct upload;
 
 /* Cut the file to offset (-ERANGE: it is shorter) and be its writer. */
-int upload_open(struct tree *tree, uint64_t client, const char *key, uint64_t offset, struct upload **ret_upload);
+int upload_open(struct tree *tree, uint64_t client, const char *key, uint64_t offset,
+		struct upload **ret_upload);
 int upload_write(struct upload *upload, const void *data, size_t len);
 /* Make all durable. */
 int upload_sync(struct upload *upload);
@@ -29,7 +30,8 @@ int upload_size(struct tree *tree, uint64_t client, const char *key, uint64_t *r
 int upload_delete(struct tree *tree, uint64_t client, const char *key);
 
 /* The file's name in stage_fd; from now on nobody writes to it. */
-void upload_seal(struct tree *tree, uint64_t client, const char *key, char ret_name[KML_KEY_MAX + 32]);
+void upload_seal(struct tree *tree, uint64_t client, const char *key,
+		 char ret_name[KML_KEY_MAX + 32]);
 /* Remove those older than UPLOAD_KEPT_S. */
 void upload_expire(struct tree *tree);
 

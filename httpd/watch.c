@@ -16,30 +16,34 @@
 #include "httpd/watch_dirs.h"
 
 /*
- * Two threads: one reads events and notes which names they are about, so that the kernel's queue stays short; the other
- * looks at these names when they are due.
+ * Two threads: one reads events and notes which names they are about, so that the kernel's queue
+ * stays short; the other looks at these names when they are due.
  *
  * Numbers in the code:
- *  (1) A name that came or went is due soon, and all such names are looked at together: so that both ends of a rename
- *      are seen at once.
- *  (2) Content that is being written is due when it is quiet, or after LATEST_US; when it was closed, soon, but
- *      the same file not more often than every EACH_US.
- *  (3) An event from a directory that is not known here is none of our business.  It may be one that is new: then it is
- *      entered and read after its name was looked at, and whatever happened in it before is seen by that.
- *  (4) After whatever may have lost an event, everything is looked at.  And now and then without a reason: writes by
- *      mmap, over a hard link from outside, or by another machine on a shared file system make no events.
+ *  (1) A name that came or went is due soon, and all such names are looked at together: so that
+ *      both ends of a rename are seen at once.
+ *  (2) Content that is being written is due when it is quiet, or after LATEST_US; when it was
+ *      closed, soon, but the same file not more often than every EACH_US.
+ *  (3) An event from a directory that is not known here is none of our business.  It may be one
+ *      that is new: then it is entered and read after its name was looked at, and whatever happened
+ *      in it before is seen by that.
+ *  (4) After whatever may have lost an event, everything is looked at.  And now and then without a
+ *      reason: writes by mmap, over a hard link from outside, or by another machine on a shared
+ *      file system make no events.
  */
 #define SOON_US 50000
 #define QUIET_US 300000
 #define LATEST_US (3 * US_PER_S)
 #define EACH_US 700000
-#define KEPT_US (2 * US_PER_S)		/* how long a file that was looked at is remembered, for (2) */
+/* how long a file that was looked at is remembered, for (2) */
+#define KEPT_US (2 * US_PER_S)
 #define PENDING_MAX 65536		/* names; more: everything is looked at */
 
 #define FULL_S 600			/* from one look at everything to the next */
 #define FULL_REMOTE_S 60		/* where others may change files without an event */
 #define FULL_GAPS_S 5			/* where not all directories could be watched */
-#define FULL_SHARE 20			/* looking at everything is to take no more than one part in that of the time */
+/* looking at everything is to take no more than one part in that of the time */
+#define FULL_SHARE 20
 #define RETRY_S 5			/* after a look that failed */
 
 struct pending {
@@ -207,7 +211,8 @@ static void happened(void *arg, struct slice key, const char *name, unsigned eve
 static void *read_events(void *arg)
 {
 	struct watch *watch = arg;
-	struct pollfd fds[2] = { { .fd = watch->source->fd, .events = POLLIN }, { .fd = watch->stop_fd, .events = POLLIN } };
+	struct pollfd fds[2] = { { .fd = watch->source->fd, .events = POLLIN },
+				 { .fd = watch->stop_fd, .events = POLLIN } };
 	bool is_stopping = false;
 	int err;
 
@@ -225,7 +230,8 @@ static void *read_events(void *arg)
 		is_stopping = watch->is_stopping;
 		pthread_mutex_unlock(&watch->lock);
 		if (err)
-			log_info("watch: events were lost, looking at everything: %s", strerror(-err));
+			log_info("watch: events were lost, looking at everything: %s",
+				 strerror(-err));
 		if (err && err != -EOVERFLOW)
 			break;	/* the worker goes on looking at everything now and then */
 	}
@@ -255,10 +261,13 @@ static void enter(void *arg, int64_t dir, int fd)
 		return;
 	watch->has_told_limit = true;
 	if (got == -ENOSPC)
-		log_warn("watch: not all directories can be watched, so everything is looked at every %u s instead; "
-			 "raise the sysctl fs.inotify.max_user_watches above their number", FULL_GAPS_S);
+		log_warn("watch: not all directories can be watched, so everything is looked at "
+			 "every %u s instead; "
+			 "raise the sysctl fs.inotify.max_user_watches above their number",
+			 FULL_GAPS_S);
 	else
-		log_warn("watch: a directory cannot be watched, so everything is looked at every %u s instead: %s",
+		log_warn("watch: a directory cannot be watched, so everything is looked at every "
+			 "%u s instead: %s",
 			 FULL_GAPS_S, strerror(-got));
 }
 
@@ -330,15 +339,19 @@ static int look_everywhere(struct watch *watch, const struct reconcile_hooks *ho
 	}
 	pthread_mutex_unlock(&watch->lock);
 	if (!err && is_first)
-		log_info("watch: looked at everything, changes are noticed as they happen (%s): %s changes=%llu seconds=%.1f",
-			 watch->source->kind->name, watch->tree->path, (unsigned long long)changes, (double)took / 1e6);
+		log_info("watch: looked at everything, changes are noticed as they happen (%s): %s "
+			 "changes=%llu seconds=%.1f",
+			 watch->source->kind->name, watch->tree->path, (unsigned long long)changes,
+			 (double)took / 1e6);
 	else if (!err && changes)
-		log_info("watch: looked at everything and found what made no event: changes=%llu", (unsigned long long)changes);
+		log_info("watch: looked at everything and found what made no event: changes=%llu",
+			 (unsigned long long)changes);
 	return err;
 }
 
 /* What is due, in the order of what happened; and when the rest will be.  With the lock. */
-static int take_due(struct watch *watch, struct reconcile_item **ret_items, size_t *ret_n, uint64_t *ret_next_us)
+static int take_due(struct watch *watch, struct reconcile_item **ret_items, size_t *ret_n,
+		    uint64_t *ret_next_us)
 {
 	struct pending *pending, *next;
 	struct reconcile_item *items;
@@ -352,7 +365,8 @@ static int take_due(struct watch *watch, struct reconcile_item **ret_items, size
 	if (is_any && !items)
 		return -ENOMEM;
 	list_each_safe(pending, next, &watch->pending, node) {
-		if (is_any && pending->due_us != CLOCK_NEVER && (pending->due_us <= now || pending->is_name)) {
+		if (is_any && pending->due_us != CLOCK_NEVER &&
+		    (pending->due_us <= now || pending->is_name)) {
 			items[n].dir = pending->dir;
 			items[n++].name = pending->name;
 			pending->due_us = CLOCK_NEVER;
@@ -389,7 +403,8 @@ static void wait_until(struct watch *watch, uint64_t at_us)
 		until.tv_nsec -= 1000000000;
 	}
 	watch->wake_us = at_us;
-	(void)pthread_cond_timedwait(&watch->cond, &watch->lock, &until);	/* the caller looks why */
+	/* the caller looks why */
+	(void)pthread_cond_timedwait(&watch->cond, &watch->lock, &until);
 	watch->wake_us = 0;
 }
 
@@ -399,7 +414,8 @@ static void tell_failed(struct watch *watch, int err)
 
 	if (err == -EINTR || !log_gate_open(&watch->failed, 60, &held))
 		return;
-	log_warn("watch: cannot look at what local programs changed, trying again in %u s: %s", RETRY_S, strerror(-err));
+	log_warn("watch: cannot look at what local programs changed, trying again in %u s: %s",
+		 RETRY_S, strerror(-err));
 }
 
 static void *look_at_events(void *arg)
@@ -434,7 +450,10 @@ static void *look_at_events(void *arg)
 		if (err)
 			tell_failed(watch, err);
 		pthread_mutex_lock(&watch->lock);
-		/* What these names had to tell is to be found some other way; full_us of a full look is set already. */
+		/*
+		 * What these names had to tell is to be found some other way; full_us of a full
+		 * look is set already.
+		 */
 		if (err && !is_full)
 			look_at_all(watch, clock_us() + RETRY_S * US_PER_S);
 		if (err == -EINTR && !watch->is_stopping)
@@ -452,9 +471,10 @@ static void *look_at_events(void *arg)
 static bool is_remote(int fd)
 {
 	static const uint32_t types[] = {
-		0x00c0ffee /* hostfs */, 0x01021997 /* 9p */, 0x6969 /* nfs */, 0xff534d42 /* cifs */, 0xfe534d42 /* smb2 */,
-		0x65735546 /* fuse, virtiofs */, 0x00c36400 /* ceph */, 0x01161970 /* gfs2 */, 0x7461636f /* ocfs2 */,
-		0x5346414f /* afs */, 0x0bd00bd0 /* lustre */,
+		0x00c0ffee /* hostfs */, 0x01021997 /* 9p */,	  0x6969 /* nfs */,
+		0xff534d42 /* cifs */,	 0xfe534d42 /* smb2 */,	  0x65735546 /* fuse, virtiofs */,
+		0x00c36400 /* ceph */,	 0x01161970 /* gfs2 */,	  0x7461636f /* ocfs2 */,
+		0x5346414f /* afs */,	 0x0bd00bd0 /* lustre */,
 	};
 	struct statfs st;
 
@@ -557,7 +577,8 @@ bool watch_wait_settled(struct watch *watch, uint64_t deadline_us)
 	bool is_settled;
 
 	pthread_mutex_lock(&watch->lock);
-	while (!watch->is_settled && !watch->is_stopping && clock_us() < deadline_us && !tree_is_stopping(watch->tree)) {
+	while (!watch->is_settled && !watch->is_stopping && clock_us() < deadline_us &&
+	       !tree_is_stopping(watch->tree)) {
 		struct timespec until;
 
 		/* Nobody tells this condition that the tree is stopping, so look now and then. */

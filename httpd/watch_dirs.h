@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * watch_dirs: the directories that events come from, by the key that events carry and by their row (private to watch*.c).
+ * watch_dirs: the directories that events come from, by the key that events carry and by their row
+ * (private to watch*.c).
  *
  * A directory that is not found any more stays until all were looked at anew: watch_dirs_sweep().
  * Threads: under the watch's lock.

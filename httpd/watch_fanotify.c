@@ -9,10 +9,13 @@
 #include "base/fault.h"
 
 #ifndef AT_HANDLE_FID
-#define AT_HANDLE_FID 0x200	/* Linux 6.5: the handle that events carry, where it is not good for opening */
+/* Linux 6.5: the handle that events carry, where it is not good for opening */
+#define AT_HANDLE_FID 0x200
 #endif
 
-#define EVENTS (FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO | FAN_ATTRIB | FAN_MODIFY | FAN_CLOSE_WRITE)
+#define EVENTS                                                                                     \
+	(FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO | FAN_ATTRIB | FAN_MODIFY |       \
+	 FAN_CLOSE_WRITE)
 #define HANDLE_HEAD offsetof(struct file_handle, f_handle)
 
 struct fan_source {
@@ -64,14 +67,20 @@ static int fan_open(struct tree *tree, struct watch_source **ret_source)
 	source->base.kind = &watch_fanotify;
 	source->own = getpid();
 	/*
-	 * The mark is on a whole file system, of which the export may be a small part: a limit of the queue would be
-	 * reached by what is none of our business.  Reading is quick, so it stays short.
+	 * The mark is on a whole file system, of which the export may be a small part: a limit of
+	 * the queue would be reached by what is none of our business.  Reading is quick, so it
+	 * stays short.
 	 */
-	source->base.fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE |
-					FAN_REPORT_DFID_NAME, O_RDONLY | O_CLOEXEC | O_LARGEFILE);
-	/* EXDEV, ENODEV, EOPNOTSUPP: a file system whose events name no directory; EPERM, EINVAL: not for us, too old */
+	source->base.fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK |
+						FAN_UNLIMITED_QUEUE | FAN_REPORT_DFID_NAME,
+					O_RDONLY | O_CLOEXEC | O_LARGEFILE);
+	/*
+	 * EXDEV, ENODEV, EOPNOTSUPP: a file system whose events name no directory; EPERM, EINVAL:
+	 * not for us, too old
+	 */
 	if (source->base.fd < 0 ||
-	    fanotify_mark(source->base.fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, EVENTS | FAN_ONDIR, tree->root_fd, NULL) < 0 ||
+	    fanotify_mark(source->base.fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, EVENTS | FAN_ONDIR,
+			  tree->root_fd, NULL) < 0 ||
 	    fan_enter(&source->base, tree->root_fd, key) < 0) {
 		fan_close(&source->base);
 		return -ENOTSUP;
@@ -93,7 +102,10 @@ static unsigned events_of(uint64_t mask)
 	return events;
 }
 
-/* What we do ourselves is in the tables already; only a directory that we made has to be entered yet. */
+/*
+ * What we do ourselves is in the tables already; only a directory that we made has to be entered
+ * yet.
+ */
 static bool is_own(const struct fan_source *source, const struct fanotify_event_metadata *event)
 {
 	return event->pid == source->own &&
@@ -102,7 +114,8 @@ static bool is_own(const struct fan_source *source, const struct fanotify_event_
 
 /* at, end: the event's further parts. */
 static void tell(const struct fanotify_event_metadata *event, const char *at, const char *end,
-		 void (*fn)(void *arg, struct slice key, const char *name, unsigned events), void *arg)
+		 void (*fn)(void *arg, struct slice key, const char *name, unsigned events),
+		 void *arg)
 {
 	const struct fanotify_event_info_fid *fid;
 	const struct file_handle *handle;
@@ -112,17 +125,21 @@ static void tell(const struct fanotify_event_metadata *event, const char *at, co
 		fid = (const struct fanotify_event_info_fid *)at;
 		if (fid->hdr.len < sizeof(fid->hdr) || at + fid->hdr.len > end)
 			return;
-		if (fid->hdr.info_type != FAN_EVENT_INFO_TYPE_DFID_NAME && fid->hdr.info_type != FAN_EVENT_INFO_TYPE_DFID)
+		if (fid->hdr.info_type != FAN_EVENT_INFO_TYPE_DFID_NAME &&
+		    fid->hdr.info_type != FAN_EVENT_INFO_TYPE_DFID)
 			continue;
 		handle = (const struct file_handle *)fid->handle;
 		len = HANDLE_HEAD + handle->handle_bytes;
 		fn(arg, (struct slice){ handle, len },
-		   fid->hdr.info_type == FAN_EVENT_INFO_TYPE_DFID ? "." : (const char *)handle + len, events_of(event->mask));
+		   fid->hdr.info_type == FAN_EVENT_INFO_TYPE_DFID ? "."
+								  : (const char *)handle + len,
+		   events_of(event->mask));
 	}
 }
 
 static int fan_read(struct watch_source *base,
-		    void (*fn)(void *arg, struct slice key, const char *name, unsigned events), void *arg)
+		    void (*fn)(void *arg, struct slice key, const char *name, unsigned events),
+		    void *arg)
 {
 	struct fan_source *source = container_of(base, struct fan_source, base);
 	_Alignas(struct fanotify_event_metadata) char data[16384];
@@ -136,7 +153,8 @@ static int fan_read(struct watch_source *base,
 	for (char *at = data, *end = data + len; at + sizeof(event) <= end; at += event.event_len) {
 		/* Only every fourth byte begins an event; its fields want every eighth. */
 		memcpy(&event, at, sizeof(event));
-		if (event.vers != FANOTIFY_METADATA_VERSION || event.event_len < sizeof(event) || at + event.event_len > end)
+		if (event.vers != FANOTIFY_METADATA_VERSION || event.event_len < sizeof(event) ||
+		    at + event.event_len > end)
 			return -EPROTO;
 		if (event.mask & FAN_Q_OVERFLOW)
 			err = -EOVERFLOW;

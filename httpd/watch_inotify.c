@@ -8,7 +8,9 @@
 #include <sys/inotify.h>
 #include "base/fault.h"
 
-#define EVENTS (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB | IN_MODIFY | IN_CLOSE_WRITE)
+#define EVENTS                                                                                     \
+	(IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB | IN_MODIFY |             \
+	 IN_CLOSE_WRITE)
 /* An unlinked file that is still written to is nobody's business. */
 #define FLAGS (IN_ONLYDIR | IN_EXCL_UNLINK)
 
@@ -58,7 +60,8 @@ static void in_leave(struct watch_source *source, struct slice key)
 	int wd;
 
 	memcpy(&wd, key.data, sizeof(wd));
-	(void)inotify_rm_watch(source->fd, wd);		/* EINVAL: the directory is gone, and the watch with it */
+	/* EINVAL: the directory is gone, and the watch with it */
+	(void)inotify_rm_watch(source->fd, wd);
 }
 
 static unsigned events_of(uint32_t mask)
@@ -77,7 +80,8 @@ static unsigned events_of(uint32_t mask)
 }
 
 static int in_read(struct watch_source *source,
-		   void (*fn)(void *arg, struct slice key, const char *name, unsigned events), void *arg)
+		   void (*fn)(void *arg, struct slice key, const char *name, unsigned events),
+		   void *arg)
 {
 	_Alignas(struct inotify_event) char data[16384];
 	const struct inotify_event *event;
@@ -92,8 +96,8 @@ static int in_read(struct watch_source *source,
 		if (event->mask & IN_Q_OVERFLOW)
 			err = -EOVERFLOW;
 		else
-			fn(arg, (struct slice){ &event->wd, sizeof(event->wd) }, event->len ? event->name : ".",
-			   events_of(event->mask));
+			fn(arg, (struct slice){ &event->wd, sizeof(event->wd) },
+			   event->len ? event->name : ".", events_of(event->mask));
 	}
 	return err;
 }

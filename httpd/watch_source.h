@@ -2,8 +2,8 @@
 /*
  * watch_source: where events come from: fanotify or inotify (private to watch*.c).
  *
- * A source names a directory by a key, bytes that its events carry: a file handle (fanotify) or a watch's number
- * (inotify).  watch_dirs.h knows which directory a key stands for.
+ * A source names a directory by a key, bytes that its events carry: a file handle (fanotify) or a
+ * watch's number (inotify).  watch_dirs.h knows which directory a key stands for.
  *
  * Threads: all but open() and close() is called under the watch's lock.
  */
@@ -33,15 +33,19 @@ struct watch_source_kind {
 	/* -ENOTSUP: not on this system, for this user, or on this file system. */
 	int (*open)(struct tree *tree, struct watch_source **ret_source);
 	void (*close)(struct watch_source *source);
-	/* From now on there are events of what happens in the directory; the length of its key, or -errno. */
+	/*
+	 * From now on there are events of what happens in the directory; the length of its key, or
+	 * -errno.
+	 */
 	int (*enter)(struct watch_source *source, int fd, unsigned char ret_key[WATCH_KEY_MAX]);
 	void (*leave)(struct watch_source *source, struct slice key);
 	/*
-	 * Read some of what is there and call fn for each event; name is "." for the directory itself.  Does not block.
-	 * -EOVERFLOW: some were lost.
+	 * Read some of what is there and call fn for each event; name is "." for the directory
+	 * itself.  Does not block. -EOVERFLOW: some were lost.
 	 */
 	int (*read)(struct watch_source *source,
-		    void (*fn)(void *arg, struct slice key, const char *name, unsigned events), void *arg);
+		    void (*fn)(void *arg, struct slice key, const char *name, unsigned events),
+		    void *arg);
 };
 
 extern const struct watch_source_kind watch_fanotify, watch_inotify;

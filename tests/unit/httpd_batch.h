@@ -66,8 +66,9 @@ static UNUSED kml_name name_of_text(const char *text)
 	return (kml_name){ (u_int)strlen(text), (char *)text };
 }
 
-static UNUSED struct kml_make *fill_make(struct kml_record *record, struct kml_make *make, struct kml_oid parent,
-					 const char *name, struct kml_oid object)
+static UNUSED struct kml_make *fill_make(struct kml_record *record, struct kml_make *make,
+					 struct kml_oid parent, const char *name,
+					 struct kml_oid object)
 {
 	*make = (struct kml_make){
 		.parent = parent,
@@ -82,31 +83,34 @@ static UNUSED struct kml_make *fill_make(struct kml_record *record, struct kml_m
 	return make;
 }
 
-static UNUSED struct kml_make *add_create(struct batch *b, struct kml_oid parent, const char *name, struct kml_oid object)
+static UNUSED struct kml_make *add_create(struct batch *b, struct kml_oid parent, const char *name,
+					  struct kml_oid object)
 {
 	struct kml_record *record = add(b, KML_CREATE);
 
 	return fill_make(record, &record->body.kml_body_u.make, parent, name, object);
 }
 
-static UNUSED struct kml_make *add_mkdir(struct batch *b, struct kml_oid parent, const char *name, struct kml_oid object)
+static UNUSED struct kml_make *add_mkdir(struct batch *b, struct kml_oid parent, const char *name,
+					 struct kml_oid object)
 {
 	struct kml_record *record = add(b, KML_MKDIR);
 
 	return fill_make(record, &record->body.kml_body_u.make, parent, name, object);
 }
 
-static UNUSED void add_symlink(struct batch *b, struct kml_oid parent, const char *name, struct kml_oid object,
-			       const char *target)
+static UNUSED void add_symlink(struct batch *b, struct kml_oid parent, const char *name,
+			       struct kml_oid object, const char *target)
 {
 	struct kml_record *record = add(b, KML_SYMLINK);
 
 	fill_make(record, &record->body.kml_body_u.symlink.make, parent, name, object);
-	record->body.kml_body_u.symlink.target = (kml_target){ (u_int)strlen(target), (char *)target };
+	record->body.kml_body_u.symlink.target =
+		(kml_target){ (u_int)strlen(target), (char *)target };
 }
 
-static UNUSED struct kml_mknod *add_mknod(struct batch *b, struct kml_oid parent, const char *name, struct kml_oid object,
-					  enum kml_type type)
+static UNUSED struct kml_mknod *add_mknod(struct batch *b, struct kml_oid parent, const char *name,
+					  struct kml_oid object, enum kml_type type)
 {
 	struct kml_record *record = add(b, KML_MKNOD);
 
@@ -115,13 +119,15 @@ static UNUSED struct kml_mknod *add_mknod(struct batch *b, struct kml_oid parent
 	return &record->body.kml_body_u.mknod;
 }
 
-static UNUSED void add_link(struct batch *b, struct kml_oid object, struct kml_oid parent, const char *name)
+static UNUSED void add_link(struct batch *b, struct kml_oid object, struct kml_oid parent,
+			    const char *name)
 {
-	add(b, KML_LINK)->body.kml_body_u.link = (struct kml_link){ object, parent, name_of_text(name) };
+	add(b, KML_LINK)->body.kml_body_u.link =
+		(struct kml_link){ object, parent, name_of_text(name) };
 }
 
-static UNUSED struct kml_unlink *add_unlink(struct batch *b, enum kml_op op, struct kml_oid parent, const char *name,
-					    struct kml_oid object, uint64_t base)
+static UNUSED struct kml_unlink *add_unlink(struct batch *b, enum kml_op op, struct kml_oid parent,
+					    const char *name, struct kml_oid object, uint64_t base)
 {
 	struct kml_unlink *u = &add(b, op)->body.kml_body_u.unlink;
 
@@ -129,17 +135,22 @@ static UNUSED struct kml_unlink *add_unlink(struct batch *b, enum kml_op op, str
 	return u;
 }
 
-static UNUSED struct kml_rename *add_rename(struct batch *b, struct kml_oid object, struct kml_oid from, const char *from_name,
+static UNUSED struct kml_rename *add_rename(struct batch *b, struct kml_oid object,
+					    struct kml_oid from, const char *from_name,
 					    struct kml_oid to, const char *to_name)
 {
 	struct kml_rename *r = &add(b, KML_RENAME)->body.kml_body_u.rename;
 
-	*r = (struct kml_rename){ .oid = object, .from_parent = from, .from_name = name_of_text(from_name), .to_parent = to,
+	*r = (struct kml_rename){ .oid = object,
+				  .from_parent = from,
+				  .from_name = name_of_text(from_name),
+				  .to_parent = to,
 				  .to_name = name_of_text(to_name) };
 	return r;
 }
 
-static UNUSED struct kml_setattr *add_setattr(struct batch *b, struct kml_oid object, unsigned set, uint64_t base)
+static UNUSED struct kml_setattr *add_setattr(struct batch *b, struct kml_oid object, unsigned set,
+					      uint64_t base)
 {
 	struct kml_setattr *s = &add(b, KML_SETATTR)->body.kml_body_u.setattr;
 
@@ -148,13 +159,16 @@ static UNUSED struct kml_setattr *add_setattr(struct batch *b, struct kml_oid ob
 }
 
 /* All of a file's content, inline. */
-static UNUSED struct kml_store *add_store(struct batch *b, struct kml_oid object, uint64_t base, const char *content)
+static UNUSED struct kml_store *add_store(struct batch *b, struct kml_oid object, uint64_t base,
+					  const char *content)
 {
 	struct kml_record *record = add(b, KML_STORE);
 	struct kml_store *s = &record->body.kml_body_u.store;
 	size_t len = strlen(content);
 
-	*s = (struct kml_store){ .oid = object, .data_base = base, .size = len, .mtime = record->time };
+	*s = (struct kml_store){
+		.oid = object, .data_base = base, .size = len, .mtime = record->time
+	};
 	if (!len)
 		return s;
 	b->ranges[b->n_ranges] = (struct kml_range){ 0, len };
@@ -189,8 +203,8 @@ static UNUSED int send_raw(struct batch *b, uint64_t acked, struct buf *answers)
 }
 
 /*
- * Apply the batch; send it once more, and see that nothing is done again; see that tables and disk agree.  The answers are
- * the caller's to release; the batch is used up.
+ * Apply the batch; send it once more, and see that nothing is done again; see that tables and disk
+ * agree.  The answers are the caller's to release; the batch is used up.
  */
 static UNUSED struct kml_answers send_batch(struct batch *b)
 {
@@ -224,9 +238,13 @@ static UNUSED struct kml_answers send_batch(struct batch *b)
 	return answers;
 }
 
-/* Send, and see that the answers' states are as said: "OK RENAMED CONFLICT"; REFUSED and RETRY with the errno, "REFUSED:1". */
+/*
+ * Send, and see that the answers' states are as said: "OK RENAMED CONFLICT"; REFUSED and RETRY with
+ * the errno, "REFUSED:1".
+ */
 #define send_for(b, want) send_and_expect(b, want, __FILE__, __LINE__)
-static UNUSED struct kml_answers send_and_expect(struct batch *b, const char *want, const char *file, int line)
+static UNUSED struct kml_answers send_and_expect(struct batch *b, const char *want,
+						 const char *file, int line)
 {
 	struct kml_answers answers = send_batch(b);
 	char got[4096] = "";
@@ -234,7 +252,8 @@ static UNUSED struct kml_answers send_and_expect(struct batch *b, const char *wa
 	for (u_int i = 0; i < answers.answers.answers_len; i++) {
 		const struct kml_answer *a = &answers.answers.answers_val[i];
 
-		snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%s", i ? " " : "", kml_status_name(a->status));
+		snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%s", i ? " " : "",
+			 kml_status_name(a->status));
 		if (a->status == KML_REFUSED || a->status == KML_RETRY)
 			snprintf(got + strlen(got), sizeof(got) - strlen(got), ":%u", a->error);
 	}

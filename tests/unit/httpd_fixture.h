@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * For tests of httpd/: an export in a directory of its own, records, batches, and the check that tables, journal
- * and disk say the same.
+ * For tests of httpd/: an export in a directory of its own, records, batches, and the check that
+ * tables, journal and disk say the same.
  */
 #ifndef TESTS_UNIT_HTTPD_FIXTURE_H
 #define TESTS_UNIT_HTTPD_FIXTURE_H
@@ -112,8 +112,9 @@ static UNUSED int setup_user(void **state)
 
 	f_make(f);
 	if (!geteuid()) {
-		if (chown(f->top, NOBODY_UID, NOBODY_UID) || chown(f->path, NOBODY_UID, NOBODY_UID) ||
-		    setegid(NOBODY_UID) || seteuid(NOBODY_UID))
+		if (chown(f->top, NOBODY_UID, NOBODY_UID) ||
+		    chown(f->path, NOBODY_UID, NOBODY_UID) || setegid(NOBODY_UID) ||
+		    seteuid(NOBODY_UID))
 			return -1;
 	}
 	f_open(f);
@@ -282,14 +283,19 @@ static UNUSED void check_name(struct fixture *f, int fd, const struct name_row *
 	if (o.gone || o.attr.type != st.attr.type || !file_id_equal(o.file, st.id))
 		fail_msg("%s: another file than in the tables", row->name.text);
 	if ((o.attr.type != KML_LNK && o.attr.mode != st.attr.mode) || o.attr.uid != st.attr.uid ||
-	    o.attr.gid != st.attr.gid || o.attr.major != st.attr.major || o.attr.minor != st.attr.minor)
+	    o.attr.gid != st.attr.gid || o.attr.major != st.attr.major ||
+	    o.attr.minor != st.attr.minor)
 		fail_msg("%s: other attributes than in the tables", row->name.text);
 	if (o.attr.size != st.attr.size || file_time_cmp(o.attr.mtime, st.attr.mtime))
-		fail_msg("%s: other size or time than in the tables: %llu %lld.%09u, on disk %llu %lld.%09u", row->name.text,
-			 (unsigned long long)o.attr.size, (long long)o.attr.mtime.sec, o.attr.mtime.nsec,
-			 (unsigned long long)st.attr.size, (long long)st.attr.mtime.sec, st.attr.mtime.nsec);
+		fail_msg("%s: other size or time than in the tables: %llu %lld.%09u, on disk %llu "
+			 "%lld.%09u",
+			 row->name.text, (unsigned long long)o.attr.size,
+			 (long long)o.attr.mtime.sec, o.attr.mtime.nsec,
+			 (unsigned long long)st.attr.size, (long long)st.attr.mtime.sec,
+			 st.attr.mtime.nsec);
 	if (o.attr.type != KML_DIR && o.attr.nlink != st.attr.nlink)
-		fail_msg("%s: has %u names in the tables, %u on disk", row->name.text, o.attr.nlink, st.attr.nlink);
+		fail_msg("%s: has %u names in the tables, %u on disk", row->name.text, o.attr.nlink,
+			 st.attr.nlink);
 	if (o.attr.type == KML_LNK) {
 		assert_int_equal(object_to_kml(f->tree->sql, &o, &kml), 0);
 		assert_true(file_readlink(fd, row->name.text, target) >= 0);
@@ -326,7 +332,8 @@ static UNUSED void check_dir(struct fixture *f, int64_t dir, int fd)
 	unsigned dirs = 0;
 	size_t n;
 
-	assert_int_equal(names_after(f->tree->sql, dir, (struct slice){ NULL, 0 }, rows, 4096, &n), 0);
+	assert_int_equal(names_after(f->tree->sql, dir, (struct slice){ NULL, 0 }, rows, 4096, &n),
+			 0);
 	assert_int_equal(file_each(fd, count_one, &counting), 0);
 	assert_int_equal(counting.n, n);
 	for (size_t i = 0; i < n; i++) {
@@ -360,8 +367,10 @@ static UNUSED void check_journal(struct fixture *f)
 			const struct kml_object *o = &e->after.after_val[j];
 
 			assert_int_equal(object_by_oid(f->tree->sql, o->oid, &object), 1);
-			assert_true(o->data_version <= e->position && o->attr_version <= e->position);
-			assert_true(o->data_version <= object.data_version && o->attr_version <= object.attr_version);
+			assert_true(o->data_version <= e->position &&
+				    o->attr_version <= e->position);
+			assert_true(o->data_version <= object.data_version &&
+				    o->attr_version <= object.attr_version);
 		}
 	}
 	assert_int_equal(f->tree->position, history.n);
@@ -375,8 +384,12 @@ static UNUSED void check_all(struct fixture *f)
 	size_t left = 0;
 
 	check_dir(f, ROOT_ID, f->fd);
-	assert_int_equal(sql_int(f->tree->sql, "SELECT count(*) FROM object o WHERE o.gone = 0 AND o.id <> 1 AND NOT EXISTS "
-				 "(SELECT 1 FROM name n WHERE n.object = o.id)", &orphans), 0);
+	assert_int_equal(sql_int(f->tree->sql,
+				 "SELECT count(*) FROM object o WHERE o.gone = 0 AND o.id <> 1 AND "
+				 "NOT EXISTS "
+				 "(SELECT 1 FROM name n WHERE n.object = o.id)",
+				 &orphans),
+			 0);
 	assert_int_equal(orphans, 0);
 	check_journal(f);
 	assert_int_equal(file_each(f->tree->stage_fd, count_stage, &left), 0);
@@ -389,7 +402,9 @@ static UNUSED uint64_t racy(struct fixture *f)
 {
 	int64_t n;
 
-	assert_int_equal(sql_int(f->tree->sql, "SELECT count(*) FROM object WHERE is_racy <> 0 AND gone = 0", &n), 0);
+	assert_int_equal(sql_int(f->tree->sql,
+				 "SELECT count(*) FROM object WHERE is_racy <> 0 AND gone = 0", &n),
+			 0);
 	return (uint64_t)n;
 }
 

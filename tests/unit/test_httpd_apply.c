@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Batches against a real directory: every operation, every answer.  send_batch() sees each time that a batch sent again is
- * answered and not done again (invariant 2), and that tables, journal and disk say the same.
+ * Batches against a real directory: every operation, every answer.  send_batch() sees each time
+ * that a batch sent again is answered and not done again (invariant 2), and that tables, journal
+ * and disk say the same.
  */
 #include "tests/unit/httpd_batch.h"
 
@@ -105,7 +106,10 @@ static void create_and_store(void **state)
 	check_time(f, "b", time_of(6));
 	assert_string_equal(ops_after(f, 0), "CREATE STORE CREATE SETATTR STORE STORE");
 
-	/* In later batches, without knowing the version that the last one made; inode and identity change and stay. */
+	/*
+	 * In later batches, without knowing the version that the last one made; inode and identity
+	 * change and stay.
+	 */
 	b = batch_new(f, CLIENT);
 	add_store(b, oid(1), 0, "hello again");
 	expect(b, "OK");
@@ -316,7 +320,8 @@ static void send_ahead(struct fixture *f, const char *key, const char *content)
 	upload_close(upload);
 }
 
-static struct kml_store *add_staged(struct batch *b, struct kml_oid object, uint64_t size, const char *key)
+static struct kml_store *add_staged(struct batch *b, struct kml_oid object, uint64_t size,
+				    const char *key)
 {
 	struct kml_store *s = add_store(b, object, 0, "");
 
@@ -426,7 +431,8 @@ static void renamed(void **state)
 	add_create(b, KML_ROOT, "a", oid(1));
 	add_store(b, oid(1), 0, "ours");
 	answers = send_for(b, "RENAMED OK");
-	assert_int_equal(answers.answers.answers_val[0].name.kml_name_len, strlen("a.conflict-laptop-20100101-000001"));
+	assert_int_equal(answers.answers.answers_val[0].name.kml_name_len,
+			 strlen("a.conflict-laptop-20100101-000001"));
 	kml_answers_release(&answers);
 	check_content(f, "a", "theirs");
 	check_content(f, "a.conflict-laptop-20100101-000001", "ours");
@@ -483,11 +489,13 @@ static void conflict_names(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		apply_conflict_name((struct slice){ cases[i].name, strlen(cases[i].name) }, cases[i].host, time_of(0),
-				    cases[i].n, &name);
+		apply_conflict_name((struct slice){ cases[i].name, strlen(cases[i].name) },
+				    cases[i].host, time_of(0), cases[i].n, &name);
 		assert_string_equal(name.text, cases[i].want);
 	}
-	/* All of it fits, and no character is cut in two: these are two bytes each, at odd offsets. */
+	/*
+	 * All of it fits, and no character is cut in two: these are two bytes each, at odd offsets.
+	 */
 	longest[0] = 'x';
 	for (size_t i = 1; i < KML_NAME_MAX; i += 2)
 		memcpy(longest + i, "\xc3\xa4", 2);
@@ -495,8 +503,11 @@ static void conflict_names(void **state)
 	assert_in_range(name.len, KML_NAME_MAX - 1, KML_NAME_MAX);
 	assert_int_equal(name.len, strlen(name.text));
 	assert_memory_equal(name.text + name.len - strlen(".conflict-host-20100101-000000-2"),
-			    ".conflict-host-20100101-000000-2", strlen(".conflict-host-20100101-000000-2"));
-	assert_int_equal((unsigned char)name.text[name.len - strlen(".conflict-host-20100101-000000-2") - 1], 0xa4);
+			    ".conflict-host-20100101-000000-2",
+			    strlen(".conflict-host-20100101-000000-2"));
+	assert_int_equal(
+		(unsigned char)name.text[name.len - strlen(".conflict-host-20100101-000000-2") - 1],
+		0xa4);
 }
 
 static void merged(void **state)
@@ -558,7 +569,8 @@ static void conflicts(void **state)
 	answers = send_for(b, "CONFLICT CONFLICT CONFLICT");
 	for (u_int i = 0; i < 3; i++) {
 		assert_non_null(answers.answers.answers_val[i].object);
-		assert_int_equal(answers.answers.answers_val[i].object->data_version, version_of(f, "a"));
+		assert_int_equal(answers.answers.answers_val[i].object->data_version,
+				 version_of(f, "a"));
 		assert_int_equal(answers.answers.answers_val[i].object->attr.mode, 0600);
 	}
 	kml_answers_release(&answers);
@@ -618,7 +630,8 @@ static void gone(void **state)
 	/* Replaced by another's rename. */
 	b = batch_new(f, OTHER);
 	add_create(b, KML_ROOT, "new", (struct kml_oid){ OTHER, 1 });
-	add_rename(b, (struct kml_oid){ OTHER, 1 }, KML_ROOT, "new", KML_ROOT, "b")->replaced = b_oid;
+	add_rename(b, (struct kml_oid){ OTHER, 1 }, KML_ROOT, "new", KML_ROOT, "b")->replaced =
+		b_oid;
 	b->v[1].body.kml_body_u.rename.replaced_base = version_of(f, "b");
 	expect(b, "OK OK");
 	b = batch_new(f, CLIENT);
@@ -643,7 +656,8 @@ static void refused(void **state)
 	s->size = s->keep_size = INT64_MAX - 1;
 	add_create(b, KML_ROOT, "b", oid(5));
 	add_store(b, oid(3), 0, "x");
-	expect(b, "REFUSED:1 REFUSED:116 REFUSED:116 OK OK REFUSED:22 OK REFUSED:27 REFUSED:17 REFUSED:22");
+	expect(b, "REFUSED:1 REFUSED:116 REFUSED:116 OK OK REFUSED:22 OK REFUSED:27 REFUSED:17 "
+		  "REFUSED:22");
 	check_content(f, "a", "");
 
 	/* The same of a file that is there: it stays as it is. */
@@ -674,7 +688,10 @@ static void revived(void **state)
 	assert_int_equal(unlinkat(f->fd, "d", AT_REMOVEDIR), 0);
 	assert_true(look(f) > 0);
 
-	/* With all that is above it; the entries are made as local ones, for the client has to hear of them, too. */
+	/*
+	 * With all that is above it; the entries are made as local ones, for the client has to hear
+	 * of them, too.
+	 */
 	b = batch_new(f, CLIENT);
 	add_create(b, oid(2), "a", oid(3));
 	add_store(b, oid(3), 0, "a's");
@@ -783,8 +800,10 @@ static void across_restart(void **state)
 	free(b);
 }
 
-/* A name that exists on disk and not in the tables, as if it came between the look and the step, cannot be staged here; but a
- * batch of more records than one segment's look must still find what came since. */
+/*
+ * Names that exist on disk and not in the tables; also in a directory that is known to be the
+ * client's only while the batch is applied, so that nobody has looked at what is in it.
+ */
 static void local_names_in_the_way(void **state)
 {
 	struct fixture *f = *state;
@@ -803,7 +822,10 @@ static void local_names_in_the_way(void **state)
 	check_content(f, "dir/x", "local");
 }
 
-/* A server that is not root's: files that it may not write to are made all the same; others' owners are refused. */
+/*
+ * A server that is not root's: files that it may not write to are made all the same; others' owners
+ * are refused.
+ */
 static void as_a_user(void **state)
 {
 	struct fixture *f = *state;
@@ -822,10 +844,24 @@ int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(makes),	   TEST(device_nodes),	TEST(create_and_store), TEST(ranges),	TEST(sparse_stays_sparse),
-		TEST(names),	   TEST(attributes),	TEST(staged),		TEST(staged_missing),
-		TEST(renamed),	   TEST(merged),	TEST(conflicts),	TEST(gone),	TEST(refused),
-		TEST(revived),	   TEST(numbers),	TEST(across_restart),	TEST(local_names_in_the_way),
+		TEST(makes),
+		TEST(device_nodes),
+		TEST(create_and_store),
+		TEST(ranges),
+		TEST(sparse_stays_sparse),
+		TEST(names),
+		TEST(attributes),
+		TEST(staged),
+		TEST(staged_missing),
+		TEST(renamed),
+		TEST(merged),
+		TEST(conflicts),
+		TEST(gone),
+		TEST(refused),
+		TEST(revived),
+		TEST(numbers),
+		TEST(across_restart),
+		TEST(local_names_in_the_way),
 		cmocka_unit_test(conflict_names),
 		cmocka_unit_test_setup_teardown(as_a_user, setup_user, teardown_user),
 	};

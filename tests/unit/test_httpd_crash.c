@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Invariant 2 (exactly once) at the upstream: batches are applied in a process that is killed, or whose disk fails, at
- * the nth passing of each fault point.  After a restart, and sending them again, the tree, the tables, the journal and the
- * answers must be those of a run that nothing disturbed.
+ * Invariant 2 (exactly once) at the upstream: batches are applied in a process that is killed, or
+ * whose disk fails, at the nth passing of each fault point.  After a restart, and sending them
+ * again, the tree, the tables, the journal and the answers must be those of a run that nothing
+ * disturbed.
  *
- * The parent passes no fault point itself: all is done in children, which tell by files and exit statuses.
+ * The parent passes no fault point itself: all is done in children, which tell by files and exit
+ * statuses.
  */
 #include "tests/unit/httpd_batch.h"
 
@@ -116,7 +118,8 @@ static void upload(struct fixture *f, const char *key, const char *content)
 	}
 }
 
-static struct kml_store *add_staged(struct batch *b, struct kml_oid object, uint64_t size, const char *key)
+static struct kml_store *add_staged(struct batch *b, struct kml_oid object, uint64_t size,
+				    const char *key)
 {
 	struct kml_store *s = add_store(b, object, 0, "");
 
@@ -207,7 +210,8 @@ static const struct {
 static bool is_retry(const struct buf *buf, struct kml_answers *ret_answers)
 {
 	assert_int_equal(kml_answers_decode(buf->data, buf->len, ret_answers), 0);
-	return ret_answers->answers.answers_val[ret_answers->answers.answers_len - 1].status == KML_RETRY;
+	return ret_answers->answers.answers_val[ret_answers->answers.answers_len - 1].status ==
+	       KML_RETRY;
 }
 
 /* Send all, as often as need be; the answers are written to 'out' if there is one. */
@@ -240,9 +244,10 @@ static int send_all(struct fixture *f, FILE *out)
 		for (u_int j = 0; out && j < answers.answers.answers_len; j++) {
 			const struct kml_answer *a = &answers.answers.answers_val[j];
 
-			fprintf(out, "answer %llu %s error=%u version=%llu name=%.*s object=%d\n", (unsigned long long)a->seq,
-				kml_status_name(a->status), a->error, (unsigned long long)a->made_version,
-				(int)a->name.kml_name_len, a->name.kml_name_val, a->object != NULL);
+			fprintf(out, "answer %llu %s error=%u version=%llu name=%.*s object=%d\n",
+				(unsigned long long)a->seq, kml_status_name(a->status), a->error,
+				(unsigned long long)a->made_version, (int)a->name.kml_name_len,
+				a->name.kml_name_val, a->object != NULL);
 		}
 		kml_answers_release(&answers);
 		buf_release(&buf);
@@ -255,9 +260,10 @@ static int send_all(struct fixture *f, FILE *out)
 
 static void tell_object(FILE *out, const struct kml_object *o)
 {
-	fprintf(out, " [%llx-%llu %d %o nlink=%u size=%llu mtime=%lld.%u data=%llu attr=%llu]", (unsigned long long)o->oid.origin,
-		(unsigned long long)o->oid.number, o->attr.type, o->attr.mode, o->attr.nlink,
-		(unsigned long long)o->attr.size, (long long)o->attr.mtime.sec, o->attr.mtime.nsec,
+	fprintf(out, " [%llx-%llu %d %o nlink=%u size=%llu mtime=%lld.%u data=%llu attr=%llu]",
+		(unsigned long long)o->oid.origin, (unsigned long long)o->oid.number, o->attr.type,
+		o->attr.mode, o->attr.nlink, (unsigned long long)o->attr.size,
+		(long long)o->attr.mtime.sec, o->attr.mtime.nsec,
 		(unsigned long long)o->data_version, (unsigned long long)o->attr_version);
 }
 
@@ -269,19 +275,22 @@ static void tell_dir(struct fixture *f, FILE *out, int64_t dir, int fd, const ch
 	char below[1000];
 	size_t n;
 
-	assert_int_equal(names_after(f->tree->sql, dir, (struct slice){ NULL, 0 }, rows, 1000, &n), 0);
+	assert_int_equal(names_after(f->tree->sql, dir, (struct slice){ NULL, 0 }, rows, 1000, &n),
+			 0);
 	for (size_t i = 0; i < n; i++) {
 		snprintf(below, sizeof(below), "%s/%s", path, rows[i].name.text);
 		assert_int_equal(object_by_id(f->tree->sql, rows[i].object, &o), 1);
 		assert_int_equal(object_to_kml(f->tree->sql, &o, &kml), 0);
-		fprintf(out, "%s by=%llx wanted=%s", below, (unsigned long long)rows[i].by, rows[i].wanted.text);
+		fprintf(out, "%s by=%llx wanted=%s", below, (unsigned long long)rows[i].by,
+			rows[i].wanted.text);
 		tell_object(out, &kml);
 		kml_object_release(&kml);
 		if (o.attr.type == KML_REG) {
 			AUTO_FREE char *text = NULL;
 			size_t len;
 
-			assert_int_equal(fs_read_file(fd, rows[i].name.text, 1 << 20, &text, &len), 0);
+			assert_int_equal(fs_read_file(fd, rows[i].name.text, 1 << 20, &text, &len),
+					 0);
 			fprintf(out, " \"%s\"", text);
 		}
 		fprintf(out, "\n");
@@ -307,8 +316,8 @@ static void tell_journal(struct fixture *f, FILE *out)
 			e->record.time = (struct kml_time){ 0, 0 };
 		buf_init(&line, 0);
 		assert_int_equal(kml_record_print(&line, &e->record), 0);
-		fprintf(out, "%llu %llx %.*s", (unsigned long long)e->position, (unsigned long long)e->client, (int)line.len,
-			(const char *)line.data);
+		fprintf(out, "%llu %llx %.*s", (unsigned long long)e->position,
+			(unsigned long long)e->client, (int)line.len, (const char *)line.data);
 		buf_release(&line);
 		for (u_int j = 0; j < e->after.after_len; j++)
 			tell_object(out, &e->after.after_val[j]);
@@ -455,9 +464,11 @@ static bool disturbed(const char *point, unsigned nth, const char *action)
 	}
 	again = run(&f, SETTLE, NULL, path);
 	if (again != DONE)
-		fail_msg("%s:%u:%s: after it, sending again ended with %d; see %s", point, nth, action, again, f.path);
+		fail_msg("%s:%u:%s: after it, sending again ended with %d; see %s", point, nth,
+			 action, again, f.path);
 	if (!is_same(wanted_path, path))
-		fail_msg("%s:%u:%s: the outcome is another one; see %s", point, nth, action, f.path);
+		fail_msg("%s:%u:%s: the outcome is another one; see %s", point, nth, action,
+			 f.path);
 	f_remove(&f);
 	return got != DONE;
 }

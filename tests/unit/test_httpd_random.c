@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Random batches of two clients and random deeds of local programs, by seed.  After each round: a batch sent again gets the
- * same answers and does nothing; tables, journal and disk say the same; what a store was answered OK for is in the file;
- * and nothing that was refused or in conflict has been done.
+ * Random batches of two clients and random deeds of local programs, by seed.  After each round: a
+ * batch sent again gets the same answers and does nothing; tables, journal and disk say the same;
+ * what a store was answered OK for is in the file; and nothing that was refused or in conflict has
+ * been done.
  *
  * IZO_SEED=N runs that seed only, IZO_SEEDS=N the first N; V=1 shows the records.
  */
@@ -53,7 +54,8 @@ static void collect(struct random *r, int64_t dir, struct rows *rows)
 	struct object object;
 	size_t n;
 
-	assert_int_equal(names_after(r->f->tree->sql, dir, (struct slice){ NULL, 0 }, in, 64, &n), 0);
+	assert_int_equal(names_after(r->f->tree->sql, dir, (struct slice){ NULL, 0 }, in, 64, &n),
+			 0);
 	for (size_t i = 0; i < n && rows->n < ARRAY_SIZE(rows->v); i++) {
 		rows->v[rows->n++] = in[i];
 		assert_int_equal(object_by_id(r->f->tree->sql, in[i].object, &object), 1);
@@ -97,7 +99,8 @@ static char contents[64][32];
 
 static void add_one(struct random *r, struct batch *b, const struct rows *rows)
 {
-	struct kml_oid fresh = { b->client, b->f->seq * 2 + 1000 }, some = { b->client, pick(r, OIDS) + 1 };
+	struct kml_oid fresh = { b->client, b->f->seq * 2 + 1000 },
+		       some = { b->client, pick(r, OIDS) + 1 };
 	const struct name_row *row = rows->n ? &rows->v[pick(r, (unsigned)rows->n)] : NULL;
 	struct object object = { 0 }, dir = { .oid = KML_ROOT }, other = { 0 };
 	const struct name_row *over;
@@ -127,7 +130,8 @@ static void add_one(struct random *r, struct batch *b, const struct rows *rows)
 		break;
 	case 5:
 		if (row)
-			add_unlink(b, KML_REMOVE, dir.oid, row->name.text, object.oid, any_base(r, object.data_version));
+			add_unlink(b, KML_REMOVE, dir.oid, row->name.text, object.oid,
+				   any_base(r, object.data_version));
 		break;
 	case 6:
 		if (row)
@@ -137,7 +141,8 @@ static void add_one(struct random *r, struct batch *b, const struct rows *rows)
 	case 8:
 		if (!row)
 			break;
-		rename = add_rename(b, object.oid, dir.oid, row->name.text, any_dir(r, rows, b->client), any_name(r));
+		rename = add_rename(b, object.oid, dir.oid, row->name.text,
+				    any_dir(r, rows, b->client), any_name(r));
 		if (pick(r, 2)) {
 			over = &rows->v[pick(r, (unsigned)rows->n)];
 			other = object_of(r, over->object);
@@ -148,14 +153,17 @@ static void add_one(struct random *r, struct batch *b, const struct rows *rows)
 		}
 		break;
 	case 9:
-		s = add_setattr(b, object.oid, KML_SET_MODE | (pick(r, 2) ? KML_SET_MTIME : 0), any_base(r, object.attr_version));
+		s = add_setattr(b, object.oid, KML_SET_MODE | (pick(r, 2) ? KML_SET_MTIME : 0),
+				any_base(r, object.attr_version));
 		s->mode = 0600 + pick(r, 0200);
 		s->mtime = (struct kml_time){ 1300000000 + pick(r, 1000), pick(r, 1000000000) };
 		break;
 	default:
 		text = contents[b->n % 64];
-		snprintf(text, 32, "by %llx %llu", (unsigned long long)b->client, (unsigned long long)b->f->seq);
-		add_store(b, pick(r, 6) ? object.oid : fresh, any_base(r, object.data_version), text);
+		snprintf(text, 32, "by %llx %llu", (unsigned long long)b->client,
+			 (unsigned long long)b->f->seq);
+		add_store(b, pick(r, 6) ? object.oid : fresh, any_base(r, object.data_version),
+			  text);
 	}
 	/* What is new is used at once, too. */
 	if (b->n && b->v[b->n - 1].body.op == KML_CREATE && pick(r, 3)) {
@@ -183,11 +191,13 @@ static void check_stores(struct batch *b, const struct kml_answers *answers)
 		const struct kml_store *s = &b->v[i].body.kml_body_u.store;
 		bool is_last = true;
 
-		if (b->v[i].body.op != KML_STORE || answers->answers.answers_val[i].status != KML_OK)
+		if (b->v[i].body.op != KML_STORE ||
+		    answers->answers.answers_val[i].status != KML_OK)
 			continue;
 		assert_true(answers->answers.answers_val[i].made_version > 0);
 		for (u_int j = i + 1; j < b->n; j++)
-			is_last &= b->v[j].body.op != KML_STORE || !kml_oid_equal(b->v[j].body.kml_body_u.store.oid, s->oid) ||
+			is_last &= b->v[j].body.op != KML_STORE ||
+				   !kml_oid_equal(b->v[j].body.kml_body_u.store.oid, s->oid) ||
 				   answers->answers.answers_val[j].status != KML_OK;
 		assert_int_equal(object_by_oid(b->f->tree->sql, s->oid, &object), 1);
 		if (!is_last || object.gone)
@@ -202,8 +212,10 @@ static void check_stores(struct batch *b, const struct kml_answers *answers)
 			fd = openat(dirfd, rows[j].name.text, O_RDONLY);
 			assert_true(fd >= 0);
 			len = read(fd, got, sizeof(got));
-			if (len != (ssize_t)s->size || memcmp(got, s->content.kml_content_u.bytes.bytes_val, s->size))
-				fail_msg("%s: holds \"%.*s\", not what seq %llu stored", rows[j].name.text, (int)len, got,
+			if (len != (ssize_t)s->size ||
+			    memcmp(got, s->content.kml_content_u.bytes.bytes_val, s->size))
+				fail_msg("%s: holds \"%.*s\", not what seq %llu stored",
+					 rows[j].name.text, (int)len, got,
 					 (unsigned long long)b->v[i].seq);
 			(void)close(fd);
 			(void)close(dirfd);
@@ -220,8 +232,10 @@ static void tell(const struct batch *b, const struct kml_answers *answers)
 
 		buf_init(&line, 0);
 		(void)kml_record_print(&line, &b->v[i]);
-		print_message("%llx %.*s: %s error=%u version=%llu\n", (unsigned long long)b->client, (int)line.len, line.data,
-			      kml_status_name(a->status), a->error, (unsigned long long)a->made_version);
+		print_message("%llx %.*s: %s error=%u version=%llu\n",
+			      (unsigned long long)b->client, (int)line.len, line.data,
+			      kml_status_name(a->status), a->error,
+			      (unsigned long long)a->made_version);
 		buf_release(&line);
 	}
 }
@@ -288,7 +302,8 @@ static void local_deed(struct random *r)
 	switch (pick(r, 9)) {
 	case 0:
 	case 1:
-		fd = openat(r->f->fd, path, O_WRONLY | O_CREAT | (pick(r, 2) ? O_TRUNC : O_APPEND), 0644);
+		fd = openat(r->f->fd, path, O_WRONLY | O_CREAT | (pick(r, 2) ? O_TRUNC : O_APPEND),
+			    0644);
 		if (fd < 0)
 			break;
 		assert_true(dprintf(fd, "local %u", r->n_local++) > 0);
@@ -334,7 +349,9 @@ static void one_seed(uint64_t seed)
 		if (is_quiet)
 			(void)look(&f);
 		one_batch(&r, true);
-		/* Whatever local programs did is found by one look, but for what was seen too soon. */
+		/*
+		 * Whatever local programs did is found by one look, but for what was seen too soon.
+		 */
 		(void)look(&f);
 		check_all(&f);
 		n = racy(&f);
@@ -353,7 +370,10 @@ static void one_seed(uint64_t seed)
 static void seeds(void **state)
 {
 	const char *only = getenv("IZO_SEED"), *many = getenv("IZO_SEEDS");
-	uint64_t first = only ? strtoull(only, NULL, 10) : 1, last = only ? first : many ? strtoull(many, NULL, 10) : SEEDS;
+	uint64_t first = only ? strtoull(only, NULL, 10) : 1,
+		 last = only   ? first
+			: many ? strtoull(many, NULL, 10)
+			       : SEEDS;
 
 	(void)state;
 	for (uint64_t seed = first; seed <= last; seed++) {
@@ -380,8 +400,8 @@ static pid_t start_vandal(struct fixture *f, uint64_t seed)
 }
 
 /*
- * Batches while a local program is at work and the watch looks: whatever comes in between two steps is noticed, nothing
- * hangs, and in the end tables and disk agree.
+ * Batches while a local program is at work and the watch looks: whatever comes in between two steps
+ * is noticed, nothing hangs, and in the end tables and disk agree.
  */
 static void not_alone(void **state)
 {

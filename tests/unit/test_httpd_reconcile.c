@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What local programs did is found by looking: shell commands, and the journal entries that are to come of them.
+ * What local programs did is found by looking: shell commands, and the journal entries that are to
+ * come of them.
  *
- * Each case is looked at twice in the same way: by a server that runs, and by one that was down meanwhile.  A third time
- * by name, as the watch does it: one item for each name that the command touched.
+ * Each case is looked at twice in the same way: by a server that runs, and by one that was down
+ * meanwhile.  A third time by name, as the watch does it: one item for each name that the command
+ * touched.
  */
 #include "tests/unit/httpd_batch.h"
 
@@ -29,19 +31,23 @@ static const struct look_case {
 	const char *name;
 	const char *before, *command;
 	const char *want;		/* the entries, in their order */
-	const char *names;		/* what an event would name, separated by spaces; a directory with a '/' at its end */
+	/* what an event would name, separated by spaces; a directory with a '/' at its end */
+	const char *names;
 	const char *same[2];		/* [0] before is the object that [1] is after */
 } cases[] = {
 	{ "nothing", "echo x > a; mkdir d; echo y > d/b", "true", "", "a d/b" },
 	{ "a new file", "true", "echo x > a", "CREATE", "a" },
 	{ "a new symlink", "true", "ln -s nowhere a", "SYMLINK", "a" },
 	{ "a new fifo", "true", "mkfifo a", "MKNOD", "a" },
-	{ "a new directory", "true", "mkdir d; echo x > d/a; mkdir d/e; echo y > d/e/b", "MKDIR CREATE MKDIR CREATE", "d" },
+	{ "a new directory", "true", "mkdir d; echo x > d/a; mkdir d/e; echo y > d/e/b",
+	  "MKDIR CREATE MKDIR CREATE", "d" },
 	{ "a removed file", "echo x > a", "rm a", "REMOVE", "a" },
-	{ "a removed directory", "mkdir -p d/e; echo x > d/e/a", "rm -r d", "REMOVE RMDIR RMDIR", "d" },
+	{ "a removed directory", "mkdir -p d/e; echo x > d/e/a", "rm -r d", "REMOVE RMDIR RMDIR",
+	  "d" },
 	{ "new content", "echo x > a", "echo longer > a", "STORE", "a", { "a", "a" } },
 	{ "new content of the same size", "echo x > a", "echo y > a", "STORE", "a" },
-	{ "new content, old time", "echo x > a; touch -d @1000000000 a", "echo y > a; touch -d @1000000000 a", "STORE", "a" },
+	{ "new content, old time", "echo x > a; touch -d @1000000000 a",
+	  "echo y > a; touch -d @1000000000 a", "STORE", "a" },
 	{ "appended", "echo x > a", "echo y >> a", "STORE", "a" },
 	{ "truncated", "echo x > a", ": > a", "STORE", "a" },
 	{ "another mode", "echo x > a", "chmod 600 a", "SETATTR", "a", { "a", "a" } },
@@ -51,35 +57,85 @@ static const struct look_case {
 	{ "another time of a symlink", "ln -s x a", "touch -h -d @1000000000 a", "SETATTR", "a" },
 	{ "another time of a directory", "mkdir d", "touch -d @1000000000 d", "SETATTR", "d" },
 	{ "renamed", "echo x > a", "mv a b", "RENAME", "a b", { "a", "b" } },
-	{ "renamed and changed", "echo x > a", "mv a b; echo longer > b", "RENAME STORE", "a b", { "a", "b" } },
+	{ "renamed and changed",
+	  "echo x > a",
+	  "mv a b; echo longer > b",
+	  "RENAME STORE",
+	  "a b",
+	  { "a", "b" } },
 	{ "moved", "echo x > a; mkdir d", "mv a d/b", "RENAME", "a d/b", { "a", "d/b" } },
-	{ "moved to a new directory", "echo x > a", "mkdir d; mv a d/b", "MKDIR RENAME", "a d", { "a", "d/b" } },
-	{ "a directory moved", "mkdir -p d/e; echo x > d/e/a; mkdir f", "mv d f/g", "RENAME", "d f/g", { "d/e/a", "f/g/e/a" } },
-	{ "a directory moved into one that was moved", "mkdir d e; echo x > d/a", "mv e f; mv d f/d", "RENAME RENAME",
-	  NULL, { "d/a", "f/d/a" } },
-	{ "a directory moved, something in it removed", "mkdir -p d/e; echo x > d/a; echo y > d/e/b", "mv d f; rm f/e/b",
-	  "RENAME REMOVE", "d f d/e/b", { "d/a", "f/a" } },
-	{ "a directory moved out of one that was removed", "mkdir -p d/e; echo x > d/e/a", "mv d/e f; rmdir d", "RENAME RMDIR",
-	  "d f", { "d/e/a", "f/a" } },
-	{ "a file moved out of a directory that was removed", "mkdir d; echo x > d/a", "mv d/a b; rmdir d", "RENAME RMDIR",
-	  "d b", { "d/a", "b" } },
+	{ "moved to a new directory",
+	  "echo x > a",
+	  "mkdir d; mv a d/b",
+	  "MKDIR RENAME",
+	  "a d",
+	  { "a", "d/b" } },
+	{ "a directory moved",
+	  "mkdir -p d/e; echo x > d/e/a; mkdir f",
+	  "mv d f/g",
+	  "RENAME",
+	  "d f/g",
+	  { "d/e/a", "f/g/e/a" } },
+	{ "a directory moved into one that was moved",
+	  "mkdir d e; echo x > d/a",
+	  "mv e f; mv d f/d",
+	  "RENAME RENAME",
+	  NULL,
+	  { "d/a", "f/d/a" } },
+	{ "a directory moved, something in it removed",
+	  "mkdir -p d/e; echo x > d/a; echo y > d/e/b",
+	  "mv d f; rm f/e/b",
+	  "RENAME REMOVE",
+	  "d f d/e/b",
+	  { "d/a", "f/a" } },
+	{ "a directory moved out of one that was removed",
+	  "mkdir -p d/e; echo x > d/e/a",
+	  "mv d/e f; rmdir d",
+	  "RENAME RMDIR",
+	  "d f",
+	  { "d/e/a", "f/a" } },
+	{ "a file moved out of a directory that was removed",
+	  "mkdir d; echo x > d/a",
+	  "mv d/a b; rmdir d",
+	  "RENAME RMDIR",
+	  "d b",
+	  { "d/a", "b" } },
 	{ "a second name", "echo x > a", "ln a b", "LINK", "b", { "a", "b" } },
 	{ "a name less", "echo x > a; ln a b", "rm a", "REMOVE", "a", { "a", "b" } },
 	{ "one name moved", "echo x > a; ln a b", "mv a c", "RENAME", "a c", { "a", "c" } },
-	{ "saved by rename", "echo x > a", "echo y > tmp; mv tmp a", "STORE", "tmp a", { "a", "a" } },
-	{ "saved by rename, as a second name", "echo x > a; ln a b", "echo y > tmp; mv tmp a", "REMOVE CREATE", "tmp a" },
-	{ "saved beside a copy", "echo x > a", "mv a a~; echo y > a", "RENAME CREATE", "a a~", { "a", "a~" } },
+	{ "saved by rename",
+	  "echo x > a",
+	  "echo y > tmp; mv tmp a",
+	  "STORE",
+	  "tmp a",
+	  { "a", "a" } },
+	{ "saved by rename, as a second name", "echo x > a; ln a b", "echo y > tmp; mv tmp a",
+	  "REMOVE CREATE", "tmp a" },
+	{ "saved beside a copy",
+	  "echo x > a",
+	  "mv a a~; echo y > a",
+	  "RENAME CREATE",
+	  "a a~",
+	  { "a", "a~" } },
 	{ "renamed over", "echo x > a; echo y > b", "mv a b", "RENAME", "a b", { "a", "b" } },
-	{ "a directory in place of a file", "echo x > a", "rm a; mkdir a; echo y > a/b", "REMOVE MKDIR CREATE", "a" },
-	{ "a file in place of a directory", "mkdir a; echo x > a/b", "rm -r a; echo y > a", "RENAME CREATE REMOVE RMDIR", "a" },
+	{ "a directory in place of a file", "echo x > a", "rm a; mkdir a; echo y > a/b",
+	  "REMOVE MKDIR CREATE", "a" },
+	{ "a file in place of a directory", "mkdir a; echo x > a/b", "rm -r a; echo y > a",
+	  "RENAME CREATE REMOVE RMDIR", "a" },
 	{ "removed and made again", "echo x > a", "rm a; echo y > a", "STORE", "a" },
-	{ "two directories swapped", "mkdir a b; echo 1 > a/x; echo 2 > b/x", "mv a t; mv b a; mv t b",
-	  "RENAME RENAME RENAME", "a b", { "a/x", "b/x" } },
-	{ "two files swapped", "echo 1 > a; echo 2 > b", "mv a t; mv b a; mv t b", "RENAME CREATE", "a b" },
+	{ "two directories swapped",
+	  "mkdir a b; echo 1 > a/x; echo 2 > b/x",
+	  "mv a t; mv b a; mv t b",
+	  "RENAME RENAME RENAME",
+	  "a b",
+	  { "a/x", "b/x" } },
+	{ "two files swapped", "echo 1 > a; echo 2 > b", "mv a t; mv b a; mv t b", "RENAME CREATE",
+	  "a b" },
 	{ "a symlink in place of a file", "echo x > a", "rm a; ln -s b a", "REMOVE SYMLINK", "a" },
 	{ "another symlink", "ln -s x a", "rm a; ln -s y a", "REMOVE SYMLINK", "a" },
 	{ "what clients do not see", "true", "echo x > .intermezzo/new", "", ".intermezzo" },
-	{ "odd names", "true", "echo x > 'a b\nc'; echo y > '-'; mkdir '...'", "CREATE CREATE MKDIR", NULL },
+	{ "odd names", "true", "echo x > 'a b\nc'; echo y > '-'; mkdir '...'",
+	  "CREATE CREATE MKDIR", NULL },
 };
 
 /* The names of a case as items, and a look at them. */
@@ -156,7 +212,10 @@ static void one_look(const struct look_case *c, enum how how)
 	sort_words(ops_after(&f, from), got, sizeof(got));
 	sort_words(c->want, want, sizeof(want));
 	if (strcmp(got, want))
-		fail_msg("%s: %s: got \"%s\", not \"%s\"", c->name, how == DOWN ? "down" : how == RUNNING ? "running" : "by name",
+		fail_msg("%s: %s: got \"%s\", not \"%s\"", c->name,
+			 how == DOWN	  ? "down"
+			 : how == RUNNING ? "running"
+					  : "by name",
 			 ops_after(&f, from), c->want);
 	if (c->same[0])
 		assert_int_equal(before.id, row_of(&f, c->same[1]).id);
@@ -176,7 +235,10 @@ static void one_case(void **state)
 		one_look(c, BY_NAME);
 }
 
-/* A server that may not look into a directory, or not any more, does not take what is in it as removed. */
+/*
+ * A server that may not look into a directory, or not any more, does not take what is in it as
+ * removed.
+ */
 static void hidden(void **state)
 {
 	struct fixture *f = *state;
@@ -195,7 +257,10 @@ static void hidden(void **state)
 	assert_false(find(f, "d/a", &object));
 }
 
-/* A file that was seen while it might just have been written is taken as changed by the next look, and then no more. */
+/*
+ * A file that was seen while it might just have been written is taken as changed by the next look,
+ * and then no more.
+ */
 static void seen_too_soon(void **state)
 {
 	struct fixture *f = *state;
@@ -230,14 +295,20 @@ static bool stop_soon(void *arg)
 	return telling->stop_after && telling->entered >= telling->stop_after;
 }
 
-/* A look that is given up in the middle leaves no half of a change, and the next one finds the rest. */
+/*
+ * A look that is given up in the middle leaves no half of a change, and the next one finds the
+ * rest.
+ */
 static void given_up(void **state)
 {
 	struct telling telling = { .f = *state, .stop_after = 5 };
-	struct reconcile_hooks hooks = { .enter = count_entered, .is_stopping = stop_soon, .arg = &telling };
+	struct reconcile_hooks hooks = { .enter = count_entered,
+					 .is_stopping = stop_soon,
+					 .arg = &telling };
 	struct fixture *f = *state;
 
-	run(f, "for i in 1 2 3 4 5 6 7 8 9; do mkdir $i; for j in 1 2 3 4 5; do echo $j > $i/$j; done; done");
+	run(f, "for i in 1 2 3 4 5 6 7 8 9; do mkdir $i; for j in 1 2 3 4 5; do echo $j > $i/$j; "
+	       "done; done");
 	assert_int_equal(reconcile_all(f->tree, &hooks, NULL), -EINTR);
 	assert_in_range(telling.entered, 5, 6);
 	settle();
@@ -289,8 +360,12 @@ static void after_apply(void **state)
 	add_store(b, oid(2), object.data_version, "ours");
 	expect(b, "OK");
 	put_file(f, "d/a", "evil");
-	assert_int_equal(utimensat(f->fd, "d/a", (struct timespec[2]){ { time_of(f->seq).sec, time_of(f->seq).nsec },
-								       { time_of(f->seq).sec, time_of(f->seq).nsec } }, 0), 0);
+	assert_int_equal(
+		utimensat(f->fd, "d/a",
+			  (struct timespec[2]){ { time_of(f->seq).sec, time_of(f->seq).nsec },
+						{ time_of(f->seq).sec, time_of(f->seq).nsec } },
+			  0),
+		0);
 	assert_int_equal(look(f), 1);
 	b = batch_new(f, CLIENT);
 	add_store(b, oid(2), object.data_version, "x");
@@ -308,7 +383,8 @@ int main(void)
 						.initial_state = (void *)&cases[n] };
 #define ADD(function) \
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test_setup_teardown(function, setup, teardown)
-	tests[n++] = (struct CMUnitTest)cmocka_unit_test_setup_teardown(hidden, setup_user, teardown_user);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test_setup_teardown(hidden, setup_user,
+									teardown_user);
 	ADD(seen_too_soon);
 	ADD(given_up);
 	ADD(many);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What local programs do is journalled as it happens.  The programs here are child processes, since what the server's own
- * process does is left out.
+ * What local programs do is journalled as it happens.  The programs here are child processes, since
+ * what the server's own process does is left out.
  */
 #include "tests/unit/httpd_fixture.h"
 
 #include "httpd/watch.h"
 
-#define BOUND_US (20 * US_PER_S)	/* for what must come at all; usually it takes a tenth of a second */
+/* for what must come at all; usually it takes a tenth of a second */
+#define BOUND_US (20 * US_PER_S)
 
 struct watched {
 	struct fixture f;
@@ -163,14 +164,18 @@ static void notices(enum watch_kind kind)
 	end(w);
 }
 
-/* (3) of watch.c: whatever is done in a new directory at once is found; and what is done in it later. */
+/*
+ * (3) of watch.c: whatever is done in a new directory at once is found; and what is done in it
+ * later.
+ */
 static void new_directories(enum watch_kind kind)
 {
 	struct watched *w = make();
 	uint64_t at;
 
 	start(w, kind);
-	run(w, "mkdir -p a/b/c; for i in 1 2 3 4 5 6 7 8 9; do echo $i > a/b/c/$i; done; mkdir a/b/c/d; echo x > a/b/c/d/e");
+	run(w, "mkdir -p a/b/c; for i in 1 2 3 4 5 6 7 8 9; do echo $i > a/b/c/$i; done; mkdir "
+	       "a/b/c/d; echo x > a/b/c/d/e");
 	for (int i = 1; i <= 9; i++) {
 		char path[32];
 
@@ -216,7 +221,8 @@ static void long_writes(enum watch_kind kind)
 	assert_true(wait_path(w, "log", true));
 	at = position(w);
 	/* 4 s of writes, 20 a second, by one who keeps it open. */
-	run(w, "exec >> log; i=0; while [ $i -lt 80 ]; do echo line $i; i=$((i + 1)); sleep 0.05; done");
+	run(w, "exec >> log; i=0; while [ $i -lt 80 ]; do echo line $i; i=$((i + 1)); sleep 0.05; "
+	       "done");
 	stores = position(w) - at;
 	assert_in_range(stores, 1, 4);
 	assert_true(wait_for(w, at, stores));
