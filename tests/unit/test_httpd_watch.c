@@ -3,7 +3,7 @@
  * What local programs do is journalled as it happens.  The programs here are child processes, since
  * what the server's own process does is left out.
  */
-#include "tests/unit/httpd_fixture.h"
+#include "tests/unit/httpd_batch.h"
 
 #include "httpd/watch.h"
 
@@ -241,6 +241,36 @@ static void long_writes(enum watch_kind kind)
 	end(w);
 }
 
+/*
+ * Directories that a client's batch made are watched, too, though their making makes no journal
+ * entry of ours.
+ */
+static void made_by_clients(enum watch_kind kind)
+{
+	struct watched *w = make();
+	struct batch *b = batch_new(&w->f, CLIENT);
+	struct buf answers;
+	uint64_t at;
+
+	start(w, kind);
+	add_mkdir(b, KML_ROOT, "d", oid(1));
+	add_mkdir(b, oid(1), "e", oid(2));
+	add_create(b, oid(2), "a", oid(3));
+	buf_init(&answers, 0);
+	assert_int_equal(send_raw(b, 0, &answers), 0);
+	buf_release(&answers);
+	free(b);
+	at = position(w);
+	run(w, "echo x > d/e/b");
+	assert_true(wait_path(w, "d/e/b", true));
+	assert_string_equal(ops(w, at), "CREATE");
+	at = position(w);
+	run(w, "echo longer > d/e/a; rm d/e/b");
+	assert_true(wait_path(w, "d/e/b", false));
+	assert_true(wait_for(w, at, 2));
+	end(w);
+}
+
 static void kind_is(enum watch_kind kind, const char *name)
 {
 	struct watched *w = make();
@@ -264,6 +294,7 @@ static void kind_is(enum watch_kind kind, const char *name)
 		test(WATCH_INOTIFY); \
 	}
 
+BOTH(made_by_clients)
 BOTH(notices)
 BOTH(new_directories)
 BOTH(long_writes)
@@ -275,21 +306,91 @@ static void best_is_fanotify(void **state)
 	kind_is(WATCH_INOTIFY, "inotify");
 }
 
+#ifdef IZO_FAULTS
+
+/*
+ * In a process of its own, since faults are read once: whatever goes wrong with events, changes are
+ * found.
+ */
+static void despite(const char *fault, enum watch_kind kind)
+{
+	struct watched *w;
+	int status;
+	pid_t pid;
+
+	(void)fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		log_set_level(LOG_LEVEL_ERROR);
+		setenv("IZO_FAULT", fault, 1);
+		w = make();
+		run(w, "mkdir -p d/e");
+		if (watch_start(w->f.tree, kind, &w->watch))
+			_exit(2);
+		if (!watch_wait_settled(w->watch, clock_us() + BOUND_US))
+			_exit(3);
+		run(w, "echo x > a; echo y > d/e/b; rmdir d/e 2> /dev/null || true");
+		if (!wait_path(w, "d/e/b", true) || !wait_path(w, "a", true))
+			_exit(4);
+		end(w);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void queue_overflows(void **state)
+{
+	(void)state;
+	if (has_fanotify)
+		despite("watch.overflow:0:EIO", WATCH_FANOTIFY);
+	despite("watch.overflow:0:EIO", WATCH_INOTIFY);
+}
+
+static void no_more_watches(void **state)
+{
+	(void)state;
+	despite("watch.enter:0:ENOSPC", WATCH_INOTIFY);
+}
+
+static void a_look_fails(void **state)
+{
+	(void)state;
+	despite("watch.full:1:ENOSPC", WATCH_INOTIFY);
+}
+
+#endif
+
+/* In a process of its own, since fault points are passed. */
 static bool try_fanotify(void)
 {
-	struct watched *w = make();
-	int err = watch_start(w->f.tree, WATCH_FANOTIFY, &w->watch);
+	pid_t pid = fork();
+	int status = 0;
 
-	stop(w);
-	f_remove(&w->f);
-	free(w);
-	return !err;
+	if (!pid) {
+		struct watched *w = make();
+		int err = watch_start(w->f.tree, WATCH_FANOTIFY, &w->watch);
+
+		stop(w);
+		f_remove(&w->f);
+		_exit(err != 0);
+	}
+	return waitpid(pid, &status, 0) == pid && !status;
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+#ifdef IZO_FAULTS
+		/* First: what is passed here is passed by their children, too. */
+		cmocka_unit_test(queue_overflows),
+		cmocka_unit_test(no_more_watches),
+		cmocka_unit_test(a_look_fails),
+#endif
 		cmocka_unit_test(best_is_fanotify),
+		cmocka_unit_test(made_by_clients_fanotify),
+		cmocka_unit_test(made_by_clients_inotify),
 		cmocka_unit_test(notices_fanotify),
 		cmocka_unit_test(notices_inotify),
 		cmocka_unit_test(new_directories_fanotify),
