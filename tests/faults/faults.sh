@@ -82,8 +82,8 @@ kicked_connected() { status_is "$1" state connected || { kick "$1"; false; }; }
 # connected NAME: it is, or becomes so when told to try.
 connected() { wait_until 40 kicked_connected "$1"; }
 
-# met NFSD LINK MODE...: puts the mode in force until a request has failed of it. (The first need not be told of: curl
-# itself tries once more when a connection that it kept is cut before the answer.)
+# met NFSD LINK MODE...: puts the mode in force until a request has failed of it. (Not the first, perhaps: curl itself
+# tries once more when a connection that it kept is cut before the answer. And what is no error for HTTP is not counted.)
 met()
 {
 	local nfsd=$1 link=$2 hits failures
@@ -96,7 +96,10 @@ met()
 
 has_met()
 {
-	[ "$(status_of "$1" failures)" -gt "$2" ] && [ "$(link_count "$3" hits)" -gt "$4" ] && return
+	local more=$(($(link_count "$3" hits) - $4))
+
+	[ $more -ge 3 ] && return
+	[ $more -ge 1 ] && [ "$(status_of "$1" failures)" -gt "$2" ] && return
 	kick "$1"
 	return 1
 }
