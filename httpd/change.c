@@ -220,12 +220,11 @@ int change_rename(struct tree *tree, const struct change_by *by, struct object *
 	return journal_append(tree, by->client, &record, touched, ARRAY_SIZE(touched));
 }
 
-int change_setattr(struct tree *tree, const struct change_by *by, struct object *object,
-		   unsigned set)
+static struct kml_record setattr_of(const struct change_by *by, const struct object *object,
+				    unsigned set)
 {
 	struct kml_record record = record_of(by, KML_SETATTR);
 	const struct kml_attr *attr = &object->attr;
-	int err;
 
 	record.body.kml_body_u.setattr = (struct kml_setattr){
 		.oid = object->oid,
@@ -237,10 +236,26 @@ int change_setattr(struct tree *tree, const struct change_by *by, struct object 
 		.mtime = attr->mtime,
 		.attr_base = object->attr_version,
 	};
+	return record;
+}
+
+int change_setattr(struct tree *tree, const struct change_by *by, struct object *object,
+		   unsigned set)
+{
+	struct kml_record record = setattr_of(by, object, set);
+	int err;
+
 	object->attr_version = journal_next(tree);
 	object->attr_by = by->client;
 	err = object_update(tree->sql, object);
 	return err ? err : journal_append(tree, by->client, &record, &object->id, 1);
+}
+
+int change_dir_time(struct tree *tree, const struct change_by *by, const struct object *dir)
+{
+	struct kml_record record = setattr_of(by, dir, KML_SET_MTIME);
+
+	return journal_append(tree, by->client, &record, &dir->id, 1);
 }
 
 int change_store(struct tree *tree, const struct change_by *by, struct object *object,

@@ -41,6 +41,11 @@ int change_rename(struct tree *tree, const struct change_by *by, struct object *
 int change_setattr(struct tree *tree, const struct change_by *by, struct object *object,
 		   unsigned set);
 /*
+ * A directory's mtime has gone on for names in it that nobody saw.  No new version: that would put whoever changes
+ * its mode or owner meanwhile into conflict, over nothing.
+ */
+int change_dir_time(struct tree *tree, const struct change_by *by, const struct object *dir);
+/*
  * object->attr holds the new size and mtime; store: the client's record, or NULL: all may be
  * different.
  */

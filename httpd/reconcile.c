@@ -468,28 +468,52 @@ static int read_dir(struct run *run, int64_t dir)
 	if (!err)
 		err = settle_replaced(run);
 	if (!err && is_changed && position == run->tree->position && missing == run->missing.n)
-		err = run_journal_dir_time(run, dir);
+		err = run_journal_dir_time(run, dir, is_changed);
 	return err == -ENOENT ? 0 : err;
+}
+
+/* Pass 1 for names of one directory, the first of the items; *ret_n: how many. */
+static int look_at_names(struct run *run, const struct reconcile_item *items, size_t n,
+			 size_t *ret_n)
+{
+	size_t missing = run->missing.n, replaced = run->replaced.n, i = 0;
+	uint64_t position = run->tree->position;
+	int64_t dir = items[0].dir;
+	bool is_known;
+	int err = 0, is_changed;
+
+	/* One event per name: the directory's time once for all of them. */
+	is_changed = run_refresh_dir(run, dir);
+	if (is_changed < 0)
+		return is_changed;
+	for (; !err && i < n && items[i].dir == dir && items[i].name.len; i++) {
+		err = look_at(run, dir, name_slice(&items[i].name), &is_known);
+		if (!err)
+			err = run_breathe(run);
+	}
+	*ret_n = i;
+	/*
+	 * A name that came and went has changed nothing but the directory's time.  Not in the middle
+	 * of a client's batch, which is about to change it once more.
+	 */
+	if (!err && is_changed && run->may_yield && position == run->tree->position && missing == run->missing.n &&
+	    replaced == run->replaced.n)
+		err = run_journal_dir_time(run, dir, is_changed);
+	return err;
 }
 
 static int run_all(struct run *run, const struct reconcile_item *items, size_t n)
 {
-	bool is_known;
+	size_t done;
 	int err = 0;
 
 	run->is_by_name = true;
-	for (size_t i = 0; !err && i < n; i++) {
-		if (!items[i].name.len) {
+	for (size_t i = 0; !err && i < n; i += done) {
+		done = 1;
+		if (items[i].name.len)
+			err = look_at_names(run, items + i, n - i, &done);
+		else
 			err = run_add_id(&run->walk, items[i].dir);
-			continue;
-		}
-		/* One event per name: the directory's time once for a run of them. */
-		if (!i || items[i].dir != items[i - 1].dir)
-			err = run_refresh_dir(run, items[i].dir);
-		if (err >= 0)
-			err = look_at(run, items[i].dir, name_slice(&items[i].name), &is_known);
-		if (!err)
-			err = run_breathe(run);
 	}
 	run->is_by_name = false;
 	if (!err)

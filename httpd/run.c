@@ -210,7 +210,7 @@ int run_refresh_dir(struct run *run, int64_t id)
 	struct object dir;
 	struct file_stat st;
 	int fd = tree_dir(run->tree, id);
-	int got;
+	int got, order;
 
 	if (fd < 0)
 		return 0;	/* it is missing itself, and will be found so */
@@ -220,17 +220,20 @@ int run_refresh_dir(struct run *run, int64_t id)
 	got = file_stat(fd, "", &st);
 	if (got)
 		return got;
-	if (!file_time_cmp(dir.attr.mtime, st.attr.mtime))
+	order = file_time_cmp(st.attr.mtime, dir.attr.mtime);
+	if (!order)
 		return 0;
 	got = run_begin(run);
 	if (got)
 		return got;
 	dir.attr.mtime = st.attr.mtime;
 	got = object_update(run->tree->sql, &dir);
-	return got ? got : 1;
+	if (got)
+		return got;
+	return order > 0 ? RUN_LATER : RUN_EARLIER;
 }
 
-int run_journal_dir_time(struct run *run, int64_t id)
+int run_journal_dir_time(struct run *run, int64_t id, int which)
 {
 	struct change_by by = change_by_local();
 	struct object dir;
@@ -239,6 +242,9 @@ int run_journal_dir_time(struct run *run, int64_t id)
 	got = object_by_id(run->tree->sql, id, &dir);
 	if (got <= 0)
 		return got ? got : -EUCLEAN;
+	if (which == RUN_LATER)
+		return change_dir_time(run->tree, &by, &dir);
+	/* Clients let a directory's time go back only when they are told so by a version. */
 	return change_setattr(run->tree, &by, &dir, KML_SET_MTIME);
 }
 

@@ -62,10 +62,13 @@ int run_compare_root(struct run *run);
 void run_watch_racy(struct run *run, const struct object *object, int64_t dir, struct slice name);
 
 /*
- * Take over the directory's mtime, so that the entries about its names show it.  1: it was another
- * one.
+ * Take over the directory's mtime, so that the entries about its names show it.  RUN_LATER,
+ * RUN_EARLIER: it was another one, and is now later or earlier.
  */
+#define RUN_LATER 1
+#define RUN_EARLIER 2
 int run_refresh_dir(struct run *run, int64_t id);
-int run_journal_dir_time(struct run *run, int64_t id);
+/* No entry shows it: which says what run_refresh_dir() gave. */
+int run_journal_dir_time(struct run *run, int64_t id, int which);
 
 #endif

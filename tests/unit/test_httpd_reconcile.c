@@ -56,6 +56,7 @@ static const struct look_case {
 	{ "another time", "echo x > a", "touch -d @1000000000 a", "STORE", "a" },
 	{ "another time of a symlink", "ln -s x a", "touch -h -d @1000000000 a", "SETATTR", "a" },
 	{ "another time of a directory", "mkdir d", "touch -d @1000000000 d", "SETATTR", "d" },
+	{ "a name that came and went", "mkdir d; touch -d @1000000000 d", "echo x > d/t; rm d/t", "SETATTR", "d/t" },
 	{ "renamed", "echo x > a", "mv a b", "RENAME", "a b", { "a", "b" } },
 	{ "renamed and changed",
 	  "echo x > a",
