@@ -43,7 +43,8 @@ int apply_reset(struct cache *cache, uint64_t position);
  * A listing arrives.  begin, then entries (any number of calls, parents before children), then end.
  * It may be of one directory or of a whole subtree: is_deep.  position: of the upstream when it was made.
  * end: err 0 when complete: names that were not in it vanish (unless this client has them in its
- * log); -errno: nothing of it is kept, whoever waits gets -EIO.  Frees the listing.
+ * log, or what they stand for may have moved: then the directory is asked for again); -errno: a directory that was
+ * not listed is not, one that was stale is still, whoever waits gets -EIO.  Frees the listing.
  * -EAGAIN from end: it was older than what has been pulled meanwhile; ask again (whoever waits goes on waiting).
  * ino: as in fetcher->list(), or of the root for a deep one.
  */

@@ -128,6 +128,9 @@ static int open_dirs(struct cache *cache, char **ret_why)
 		cache->dirfd = open(cache->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		err = cache->dirfd < 0 ? -errno : 0;
 	}
+	/* One that was there may let others in: to the files' names, and to the key of handles. */
+	if (!err && fchmod(cache->dirfd, 0700) < 0)
+		err = -errno;
 	if (!err) {
 		cache->lock_fd = openat(cache->dirfd, "lock",
 					O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

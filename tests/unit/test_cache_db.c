@@ -157,7 +157,6 @@ static void identity(void **state)
 	uint8_t key[32], again[32];
 	uint64_t client = cml_client_id(f->cache);
 	uint32_t tree = cache_tree_id(f->cache);
-	struct stat st;
 
 	cache_handle_key(f->cache, key);
 	assert_true(client != 0);
@@ -171,9 +170,29 @@ static void identity(void **state)
 	assert_true(cml_client_id(other.cache) != client);
 	f_close(&other);
 	f_remove_dir(&other);
-	/* Root's alone. */
-	assert_int_equal(stat(f->dir, &st), 0);
-	assert_int_equal(st.st_mode & 07777, 0700);
+}
+
+/* Root's alone: one that is made, and one that somebody made beforehand. */
+static void is_private(void **state)
+{
+	struct fixture *f = *state;
+	mode_t before = umask(0);
+	char path[100];
+
+	f_close(f);
+	snprintf(path, sizeof(path), "%s/made/below", f->dir);
+	f->config.dir = path;
+	for (int i = 0; i < 2; i++) {
+		struct stat st;
+
+		f_open(f);
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(st.st_mode & 07777, 0700);
+		f_close(f);
+		assert_int_equal(chmod(path, 0755), 0);
+	}
+	(void)umask(before);
+	f->config.dir = f->dir;
 }
 
 /* Without starts_empty the root is there, and what is in it is not known. */
@@ -220,6 +239,7 @@ int main(void)
 		T(one_daemon),
 		T(offline_is_sticky),
 		T(identity),
+		T(is_private),
 		cmocka_unit_test(new_cache_knows_nothing),
 		T(facts),
 	};
