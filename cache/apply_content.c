@@ -78,7 +78,8 @@ static int put_bytes(struct object *object, const struct arrival *arrival)
 	for (uint32_t i = 0; !err && i < arrival->gaps.n; i++) {
 		struct extent gap = arrival->gaps.v[i];
 
-		err = fs_pwrite_all(object->fd, (const char *)arrival->data + (gap.start - arrival->offset),
+		err = fs_pwrite_all(object->fd,
+				    (const char *)arrival->data + (gap.start - arrival->offset),
 				    gap.end - gap.start, gap.start);
 	}
 	return err;

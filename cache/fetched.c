@@ -70,7 +70,8 @@ void fetched_add(struct cache *cache, struct inode *inode)
 /* ---- noting ---- */
 
 /* What is written and not committed gets its map with the commit; what came since the sync, next time. */
-static bool is_due(struct cache *cache, const struct inode *inode, const struct note *note, bool is_chase)
+static bool is_due(struct cache *cache, const struct inode *inode, const struct note *note,
+		   bool is_chase)
 {
 	bool is;
 
@@ -184,7 +185,8 @@ static void note_some(struct cache *cache, struct notes *notes)
 		sync_all(cache, notes);
 	}
 	for (size_t at = 0; at < notes->n && !err; at += AT_ONCE) {
-		struct notes some = { notes->v + at, MIN(notes->n - at, (size_t)AT_ONCE), notes->is_chase };
+		struct notes some = { notes->v + at, MIN(notes->n - at, (size_t)AT_ONCE),
+				      notes->is_chase };
 
 		err = writer_call(cache, note_run, &some);
 	}
@@ -224,7 +226,8 @@ static void note_all(struct fetched *fetched)
 		return;
 	}
 	for (size_t i = 0; i < notes.n; i++)
-		memcpy(&notes.v[i].ino, fetched->queue.data + i * sizeof(uint64_t), sizeof(uint64_t));
+		memcpy(&notes.v[i].ino, fetched->queue.data + i * sizeof(uint64_t),
+		       sizeof(uint64_t));
 	buf_reset(&fetched->queue);
 	note_some(cache, &notes);
 	free(notes.v);

@@ -81,7 +81,8 @@ static struct seen *seen_find(struct apply_listing *l, uint64_t dir, struct slic
 	for (struct hash_node *n = hash_first(&l->seen, hash); n; n = hash_next(n)) {
 		struct seen *seen = container_of(n, struct seen, node);
 
-		if (seen->dir == dir && seen->len == name.len && !memcmp(seen->name, name.data, name.len))
+		if (seen->dir == dir && seen->len == name.len &&
+		    !memcmp(seen->name, name.data, name.len))
 			return seen;
 	}
 	return NULL;

@@ -30,7 +30,8 @@ struct stale {
 	struct hash_table notes;
 	uint64_t next_ino;		/* where to look on */
 	/* Nothing was found when the log was like that and these were the marks. */
-	uint64_t marks, nothing_marks, nothing_acked, nothing_records, nothing_position, nothing_until_us;
+	uint64_t marks, nothing_marks, nothing_acked, nothing_records, nothing_position,
+		nothing_until_us;
 };
 
 struct candidate {
@@ -240,7 +241,8 @@ static bool is_held(struct cache *cache, uint64_t ino)
 		return true;
 	if (note->after > cache->position)
 		return true;
-	if (note->is_held && note->held_acked == cache->cml->acked && clock_us() < note->held_until_us)
+	if (note->is_held && note->held_acked == cache->cml->acked &&
+	    clock_us() < note->held_until_us)
 		return true;
 	note_free(stale, note);
 	return false;

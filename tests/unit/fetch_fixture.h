@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * fetch_fixture: a cache with an upstream in memory, whose content is asked for and given piece by piece.
+ *
+ * Each byte of the upstream's files tells its version and place, so that a mixture shows.
+ */
+#ifndef TESTS_FETCH_FIXTURE_H
+#define TESTS_FETCH_FIXTURE_H
+
+#include "tests/unit/apply_model.h"
+
+#include "cache/internal.h"
+
+#define KIB 1024ull
+#define MIB (KIB * KIB)
+
+struct wish {
+	uint64_t ino, version, offset, len;
+};
+
+struct test {
+	struct fixture f;		/* first: the fixture's teardown takes it */
+	struct model *m;
+	/* the fetcher's */
+	bool has_link;
+	struct wish wishes[64];		/* not answered */
+	unsigned n_wishes, n_asked;
+};
+
+static UNUSED bool t_has_link(void *arg)
+{
+	return ((struct test *)arg)->has_link;
+}
+
+static UNUSED void t_list(void *arg, uint64_t ino, const struct kml_oid *dir)
+{
+	(void)arg;
+	(void)ino;
+	(void)dir;
+	fail();
+}
+
+static UNUSED void t_data(void *arg, uint64_t ino, const struct kml_oid *oid, uint64_t version, uint64_t offset, uint64_t len)
+{
+	struct test *t = arg;
+
+	(void)oid;
+	assert_true(t->n_wishes < ARRAY_SIZE(t->wishes));
+	t->wishes[t->n_wishes++] = (struct wish){ ino, version, offset, len };
+	t->n_asked++;
+}
+
+static const struct fetcher fetcher = { t_has_link, t_list, t_data };
+
+static pid_t main_pid;
+
+/* A child whose test has failed is not to go on with the next one. */
+static UNUSED void not_in_child(void)
+{
+	if (getpid() != main_pid)
+		_exit(3);
+}
+
+static UNUSED void t_open(struct test *t)
+{
+	t->has_link = true;
+	t->f.wait_us = 20 * US_PER_S;
+	f_open(&t->f);
+	cache_set_fetcher(t->f.cache, &fetcher, t);
+}
+
+static UNUSED void t_contact(struct test *t)
+{
+	t->m = m_new();
+	assert_int_equal(apply_upstream(t->f.cache, "upstream-1", t->m->position, &t->m->objects[0]), 0);
+	assert_int_equal(m_list(t->m, &t->f, KML_ROOT, ROOT), 0);
+}
+
+static UNUSED int setup(void **state)
+{
+	struct test *t = calloc(1, sizeof(*t));
+
+	not_in_child();
+	assert_non_null(t);
+	f_init(&t->f);
+	t_open(t);
+	t_contact(t);
+	*state = t;
+	return 0;
+}
+
+static UNUSED int teardown(void **state)
+{
+	struct test *t = *state;
+
+	m_free(t->m);
+	return f_teardown(state);
+}
+
+static UNUSED void t_reopen(struct test *t)
+{
+	f_close(&t->f);
+	t->n_wishes = t->n_asked = 0;
+	t_open(t);
+}
+
+/* ---- the upstream's bytes ---- */
+
+static UNUSED unsigned char byte_of(uint64_t version, uint64_t offset)
+{
+	return 1 + (version * 89 + offset + offset / 251) % 251;
+}
+
+static UNUSED void fill(unsigned char *data, uint64_t version, uint64_t offset, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		data[i] = byte_of(version, offset + i);
+}
+
+/* A file of upstream's, pulled. */
+static UNUSED uint64_t file(struct test *t, const char *name, uint64_t size)
+{
+	struct kml_oid oid = m_file(t->m, KML_ROOT, name);
+
+	m_store(t->m, OTHERS, oid, size);
+	m_pull(t->m, &t->f);
+	return ino_of(&t->f, oid);
+}
+
+/* Others write all of it anew; not pulled. */
+static UNUSED uint64_t store(struct test *t, const char *name, uint64_t size)
+{
+	m_store(t->m, OTHERS, m_oid(t->m, KML_ROOT, name), size);
+	return t->m->position;
+}
+
+static UNUSED int give_part(struct test *t, const struct wish *wish, uint64_t offset, uint64_t len)
+{
+	unsigned char *data = malloc(len);
+	int err;
+
+	assert_non_null(data);
+	fill(data, wish->version, offset, len);
+	err = apply_content(t->f.cache, wish->ino, wish->version, offset, data, len);
+	free(data);
+	return err;
+}
+
+static UNUSED void end(struct test *t, const struct wish *wish, int err)
+{
+	apply_content_end(t->f.cache, wish->ino, wish->version, wish->offset, err);
+}
+
+/* The oldest wish. */
+static UNUSED struct wish take_wish(struct test *t)
+{
+	struct wish wish = t->wishes[0];
+
+	assert_true(t->n_wishes > 0);
+	memmove(t->wishes, t->wishes + 1, --t->n_wishes * sizeof(wish));
+	return wish;
+}
+
+static UNUSED void serve_all(struct test *t)
+{
+	while (t->n_wishes) {
+		struct wish wish = take_wish(t);
+		int err = 0;
+
+		for (uint64_t at = 0; at < wish.len && !err; at += 256 * KIB)
+			err = give_part(t, &wish, wish.offset + at, MIN(256 * KIB, wish.len - at));
+		end(t, &wish, err);
+	}
+}
+
+/* ---- reading ---- */
+
+struct stop_job {
+	struct loop_job job;
+	struct loop *loop;
+};
+
+static UNUSED void stop_run(struct loop_job *job)
+{
+	loop_stop(container_of(job, struct stop_job, job)->loop);
+}
+
+/* Whatever was posted has run. */
+static UNUSED void run_posted(struct test *t)
+{
+	struct stop_job stop = { { .run = stop_run }, t->f.loop };
+
+	loop_post(t->f.loop, &stop.job);
+	assert_int_equal(loop_run(t->f.loop), 0);
+}
+
+static UNUSED unsigned char got[16 * MIB];
+
+static UNUSED int read_begin(struct test *t, uint64_t ino, uint64_t offset, uint32_t len)
+{
+	memset(got, 0, MIN(len, sizeof(got)));
+	return cache_read(t->f.cache, f_begin(&t->f), ino, offset, got, len);
+}
+
+/* The upstream answers whatever is asked, as long as it takes. */
+static UNUSED int read_served(struct test *t, uint64_t ino, uint64_t offset, uint32_t len)
+{
+	int result = read_begin(t, ino, offset, len);
+
+	while (result == CACHE_WAITS && !t->f.is_done) {
+		serve_all(t);
+		run_posted(t);
+	}
+	return result == CACHE_WAITS ? t->f.op.err : result;
+}
+
+static UNUSED void assert_bytes(const unsigned char *data, uint64_t version, uint64_t offset, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (data[i] != byte_of(version, offset + i))
+			fail_msg("byte %llu is not of version %llu", (unsigned long long)(offset + i),
+				 (unsigned long long)version);
+	}
+}
+
+static UNUSED void assert_read(struct test *t, uint64_t ino, uint64_t version, uint64_t offset, uint32_t len)
+{
+	assert_int_equal(read_served(t, ino, offset, len), 0);
+	assert_int_equal(t->f.op.count, len);
+	assert_bytes(got, version, offset, len);
+}
+
+static UNUSED int64_t count(struct test *t, const char *where)
+{
+	char sql[200];
+
+	snprintf(sql, sizeof(sql), "SELECT count(*) FROM %s", where);
+	return query(&t->f, sql);
+}
+
+#endif
