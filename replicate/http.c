@@ -20,8 +20,9 @@
 
 /* One socket of curl's in our loop. */
 struct http_socket {
-	struct loop_fd lfd;
+	struct loop_fd lfd;		/* fd -1: curl has closed it, and will say so later */
 	struct http *http;
+	struct list node;		/* http->sockets */
 };
 
 /* ---- what an end means ---- */
@@ -325,8 +326,10 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
 	(void)easy;
 	if (what == CURL_POLL_REMOVE) {
 		if (socket) {
-			loop_del(http->loop, &socket->lfd);
+			if (socket->lfd.fd >= 0)
+				loop_del(http->loop, &socket->lfd);
 			curl_multi_assign(http->multi, fd, NULL);
+			list_del(&socket->node);
 			free(socket);
 		}
 		return 0;
@@ -335,8 +338,12 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
 		events |= EPOLLIN;
 	if (what & CURL_POLL_OUT)
 		events |= EPOLLOUT;
-	if (socket)
+	if (socket && socket->lfd.fd >= 0)
 		return loop_mod(http->loop, &socket->lfd, events) ? -1 : 0;
+	if (socket) {	/* a new one has the number of one that was closed */
+		socket->lfd.fd = fd;
+		return loop_add(http->loop, &socket->lfd, events) ? -1 : 0;
+	}
 	socket = calloc(1, sizeof(*socket));
 	if (!socket)
 		return -1;
@@ -347,8 +354,27 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
 		free(socket);
 		return -1;
 	}
+	list_append(&http->sockets, &socket->node);
 	curl_multi_assign(http->multi, fd, socket);
 	return 0;
+}
+
+/*
+ * libcurl closes a socket that is still connecting before it has it taken out of the loop.  By then the number may be
+ * another file's; and as long as a child that is just being made has the socket too, its events would go on coming.
+ */
+static int close_socket(void *arg, curl_socket_t fd)
+{
+	struct http *http = arg;
+	struct http_socket *socket;
+
+	list_each(socket, &http->sockets, node) {
+		if (socket->lfd.fd != fd)
+			continue;
+		loop_del(http->loop, &socket->lfd);
+		socket->lfd.fd = -1;
+	}
+	return close(fd);
 }
 
 static void timer_fired(struct loop_timer *timer)
@@ -412,6 +438,7 @@ int http_init(struct http *http, struct loop *loop, const char *url)
 	http->loop = loop;
 	http->timer.fire = timer_fired;
 	list_init(&http->requests);
+	list_init(&http->sockets);
 	if (len > URL_MAX_LEN)
 		return -EINVAL;
 	err = check_url(url, &is_loopback);
@@ -501,6 +528,8 @@ static void set_options(struct http *http, struct http_request *request)
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 10L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 5L);
 	curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, socket_made);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, http);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_came);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_came);

@@ -31,7 +31,7 @@ struct http {
 	/* loop thread */
 	CURLM *multi;
 	struct loop_timer timer;
-	struct list requests;
+	struct list requests, sockets;
 };
 
 struct http_request {
