@@ -60,7 +60,6 @@ static int in_child(struct test *t, const char *fault, int (*fn)(struct test *t)
 	assert_true(pid >= 0);
 	if (!pid) {
 		setenv("IZO_FAULT", fault, 1);
-		f_init(&t->f);
 		_exit(fn(t));
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -183,6 +182,7 @@ static bool is_failed(struct test *t)
 /* A sync that failed is not believed: no row may speak of those bytes. */
 static int sync_fails(struct test *t)
 {
+	f_init(&t->f);
 	t->f.config.no_sync = false;
 	t_open(t);
 	t_contact(t);
@@ -210,6 +210,7 @@ static int disk_full(struct test *t)
 	struct wish wish;
 	uint64_t ino;
 
+	f_init(&t->f);
 	t_open(t);
 	t_contact(t);
 	ino = file(t, "f", 2000);
@@ -319,6 +320,7 @@ static int taken_back(struct test *t)
 	uint64_t ino, old;
 	pthread_t thread;
 
+	f_init(&t->f);
 	t_open(t);
 	t_contact(t);
 	ino = file(t, "f", 2000);
