@@ -52,7 +52,6 @@ static int retire_names(struct change *change, const struct kml_record *record,
 
 	for (unsigned i = 0; i < n && !err; i++) {
 		uint64_t dir = cml_find_oid(change, places[i].dir);
-		struct inode_edit *edit;
 
 		if (!dir)
 			continue;
@@ -60,14 +59,9 @@ static int retire_names(struct change *change, const struct kml_record *record,
 		if (answer->made_version)
 			merge_own_name(change->cache, dir, answer->made_version);
 		err = name_retire(change, dir, places[i].name, record->seq);
-		if (err || answer->status == KML_OK)
-			continue;
 		/* Upstream has something else there, perhaps: look. */
-		edit = inode_edit(change, dir, &err);
-		if (edit)
-			EDIT(edit, is_stale, true);
-		else if (err == -ESTALE)
-			err = 0;
+		if (!err && answer->status != KML_OK)
+			err = stale_ask(change, dir);
 	}
 	return err;
 }
