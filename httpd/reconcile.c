@@ -95,6 +95,7 @@ static int make(struct run *run, int64_t dir, struct slice name, const struct fi
 	}
 	by.uid = st->attr.uid;
 	run_take_file(&object, st);
+	run->names++;
 	err = run_begin(run);
 	if (!err)
 		err = change_make(run->tree, &by, &object, dir, name, (struct slice){ NULL, 0 },
@@ -112,6 +113,7 @@ static int moved(struct run *run, struct object *object, const struct name_row *
 	struct change_by by = change_by_local();
 	int err;
 
+	run->names++;
 	err = run_begin(run);
 	if (!err)
 		err = run_refresh_dir(run, from->dir);
@@ -145,6 +147,7 @@ static int new_name(struct run *run, int64_t dir, struct slice name, const struc
 		return got < 0 ? got : moved(run, &object, &from, dir, name, NULL, st);
 	if (object.attr.type == KML_DIR)
 		return 0;	/* it is on its way right now; its events come */
+	run->names++;
 	got = run_begin(run);
 	if (!got)
 		got = change_link(run->tree, &by, &object, dir, name, (struct slice){ NULL, 0 });
@@ -164,6 +167,7 @@ static int park(struct run *run, struct object *object, const struct name_row *r
 
 	snprintf(name, sizeof(name), ".moved-%lld-%llu", (long long)object->id,
 		 (unsigned long long)run->tree->position);
+	run->names++;
 	/* The name it had is where it belongs, should it have to come back. */
 	err = change_rename(run->tree, &by, object, row, row->dir,
 			    (struct slice){ name, strlen(name) }, name_slice(&row->name), NULL);
@@ -229,8 +233,11 @@ static int replaced_name(struct run *run, const struct reconcile_item *item)
 		got = run_compare(run, &old, &st, false);
 		if (!got)
 			run_watch_racy(run, &old, item->dir, name);
-		return got;
+		/* No entry is about the name, yet the directory's time has changed. */
+		run->names++;
+		return got ? got : run_journal_dir_time(run, item->dir, RUN_LATER);
 	}
+	run->names++;
 	got = change_unlink(run->tree, &by, &old, &row);
 	return got ? got : new_name(run, item->dir, name, &st);
 }
@@ -432,7 +439,7 @@ static int read_dir(struct run *run, int64_t dir)
 {
 	struct reading reading = { .run = run, .dir = dir };
 	size_t missing = run->missing.n;
-	uint64_t position;
+	uint64_t shown;
 	struct name_row row;
 	int64_t names;
 	int fd, err, is_changed;
@@ -457,7 +464,7 @@ static int read_dir(struct run *run, int64_t dir)
 	is_changed = run_refresh_dir(run, dir);
 	if (is_changed < 0)
 		return is_changed;
-	position = run->tree->position;
+	shown = run->names;
 	err = count_names(run->tree, dir, &names);
 	if (!err)
 		err = file_each(fd, read_name, &reading);
@@ -467,7 +474,7 @@ static int read_dir(struct run *run, int64_t dir)
 		err = find_missing(run, dir);
 	if (!err)
 		err = settle_replaced(run);
-	if (!err && is_changed && position == run->tree->position && missing == run->missing.n)
+	if (!err && is_changed && shown == run->names && missing == run->missing.n)
 		err = run_journal_dir_time(run, dir, is_changed);
 	return err == -ENOENT ? 0 : err;
 }
@@ -477,7 +484,7 @@ static int look_at_names(struct run *run, const struct reconcile_item *items, si
 			 size_t *ret_n)
 {
 	size_t missing = run->missing.n, replaced = run->replaced.n, i = 0;
-	uint64_t position = run->tree->position;
+	uint64_t shown = run->names;
 	int64_t dir = items[0].dir;
 	bool is_known;
 	int err = 0, is_changed;
@@ -496,8 +503,8 @@ static int look_at_names(struct run *run, const struct reconcile_item *items, si
 	 * A name that came and went has changed nothing but the directory's time.  Not in the middle
 	 * of a client's batch, which is about to change it once more.
 	 */
-	if (!err && is_changed && run->may_yield && position == run->tree->position && missing == run->missing.n &&
-	    replaced == run->replaced.n)
+	if (!err && is_changed && run->may_yield && shown == run->names &&
+	    missing == run->missing.n && replaced == run->replaced.n)
 		err = run_journal_dir_time(run, dir, is_changed);
 	return err;
 }

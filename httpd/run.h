@@ -31,6 +31,7 @@ struct run {
 	uint64_t held_since_us;
 	uint64_t first_position;	/* of this transaction */
 	uint64_t changes;
+	uint64_t names;			/* entries about names: they show their directory's time */
 	struct id_list walk;		/* directories to be read */
 	size_t walked;
 	/* names that hold another file than recorded: after all new names */
