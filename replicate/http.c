@@ -2,6 +2,7 @@
 #include "replicate/http.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -10,19 +11,28 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 
 #define ANSWER_LIMIT (64u << 10)
 #define ERROR_TEXT 200			/* so much of an error's body is read */
 #define URL_MAX_LEN 700
 #define USER_TIMEOUT_MS 20000	/* sent and not acknowledged for so long: the path is dead */
 
-/* One socket of curl's in our loop. */
+/*
+ * A socket of curl's in our loop.
+ *
+ * What the loop has is a descriptor of our own for it.  libcurl closes a socket that is still connecting before it has it
+ * taken out of the loop; then its number may be another's, and as long as a child that is just being made has it too
+ * its events would go on coming, to memory that is free.
+ */
 struct http_socket {
-	struct loop_fd lfd;		/* fd -1: curl has closed it, and will say so later */
+	struct loop_fd lfd;		/* fd: ours */
 	struct http *http;
-	struct list node;		/* http->sockets */
+	curl_socket_t fd;		/* curl's */
+	ino_t ino;			/* tells a new one from an old one of that number */
 };
 
 /* ---- what an end means ---- */
@@ -302,7 +312,8 @@ static void look_for_ended(struct http *http)
 
 static void socket_ready(struct loop_fd *lfd, uint32_t events)
 {
-	struct http *http = container_of(lfd, struct http_socket, lfd)->http;
+	struct http_socket *socket = container_of(lfd, struct http_socket, lfd);
+	struct http *http = socket->http;
 	int what = 0, running;
 
 	if (events & EPOLLIN)
@@ -312,8 +323,45 @@ static void socket_ready(struct loop_fd *lfd, uint32_t events)
 	if (events & (EPOLLERR | EPOLLHUP))
 		what |= CURL_CSELECT_ERR;
 	/* What can go wrong here concerns single requests, and comes with their end. */
-	(void)curl_multi_socket_action(http->multi, lfd->fd, what, &running);
+	(void)curl_multi_socket_action(http->multi, socket->fd, what, &running);
 	look_for_ended(http);
+}
+
+static int socket_enter(struct http_socket *socket, curl_socket_t fd, uint32_t events)
+{
+	struct stat st;
+	int err;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	socket->lfd.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (socket->lfd.fd < 0)
+		return -errno;
+	err = loop_add(socket->http->loop, &socket->lfd, events);
+	if (err) {
+		mem_close_fd(&socket->lfd.fd);
+		socket->lfd.fd = -1;
+		return err;
+	}
+	socket->fd = fd;
+	socket->ino = st.st_ino;
+	return 0;
+}
+
+static void socket_leave(struct http_socket *socket)
+{
+	if (socket->lfd.fd < 0)
+		return;
+	loop_del(socket->http->loop, &socket->lfd);
+	mem_close_fd(&socket->lfd.fd);
+	socket->lfd.fd = -1;
+}
+
+static bool is_same_socket(const struct http_socket *socket, curl_socket_t fd)
+{
+	struct stat st;
+
+	return socket->lfd.fd >= 0 && !fstat(fd, &st) && st.st_ino == socket->ino;
 }
 
 static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *at)
@@ -321,15 +369,12 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
 	struct http_socket *socket = at;
 	struct http *http = arg;
 	uint32_t events = 0;
-	int err;
 
 	(void)easy;
 	if (what == CURL_POLL_REMOVE) {
 		if (socket) {
-			if (socket->lfd.fd >= 0)
-				loop_del(http->loop, &socket->lfd);
+			socket_leave(socket);
 			curl_multi_assign(http->multi, fd, NULL);
-			list_del(&socket->node);
 			free(socket);
 		}
 		return 0;
@@ -338,43 +383,23 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
 		events |= EPOLLIN;
 	if (what & CURL_POLL_OUT)
 		events |= EPOLLOUT;
-	if (socket && socket->lfd.fd >= 0)
+	if (socket && is_same_socket(socket, fd))
 		return loop_mod(http->loop, &socket->lfd, events) ? -1 : 0;
-	if (socket) {	/* a new one has the number of one that was closed */
-		socket->lfd.fd = fd;
-		return loop_add(http->loop, &socket->lfd, events) ? -1 : 0;
+	if (socket) {
+		socket_leave(socket);
+		return socket_enter(socket, fd, events) ? -1 : 0;
 	}
 	socket = calloc(1, sizeof(*socket));
 	if (!socket)
 		return -1;
 	socket->http = http;
-	socket->lfd = (struct loop_fd){ .fd = fd, .ready = socket_ready };
-	err = loop_add(http->loop, &socket->lfd, events);
-	if (err) {
+	socket->lfd = (struct loop_fd){ .fd = -1, .ready = socket_ready };
+	if (socket_enter(socket, fd, events)) {
 		free(socket);
 		return -1;
 	}
-	list_append(&http->sockets, &socket->node);
 	curl_multi_assign(http->multi, fd, socket);
 	return 0;
-}
-
-/*
- * libcurl closes a socket that is still connecting before it has it taken out of the loop.  By then the number may be
- * another file's; and as long as a child that is just being made has the socket too, its events would go on coming.
- */
-static int close_socket(void *arg, curl_socket_t fd)
-{
-	struct http *http = arg;
-	struct http_socket *socket;
-
-	list_each(socket, &http->sockets, node) {
-		if (socket->lfd.fd != fd)
-			continue;
-		loop_del(http->loop, &socket->lfd);
-		socket->lfd.fd = -1;
-	}
-	return close(fd);
 }
 
 static void timer_fired(struct loop_timer *timer)
@@ -438,7 +463,6 @@ int http_init(struct http *http, struct loop *loop, const char *url)
 	http->loop = loop;
 	http->timer.fire = timer_fired;
 	list_init(&http->requests);
-	list_init(&http->sockets);
 	if (len > URL_MAX_LEN)
 		return -EINVAL;
 	err = check_url(url, &is_loopback);
@@ -528,8 +552,6 @@ static void set_options(struct http *http, struct http_request *request)
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 10L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 5L);
 	curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, socket_made);
-	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
-	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, http);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_came);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_came);

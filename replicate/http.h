@@ -31,7 +31,7 @@ struct http {
 	/* loop thread */
 	CURLM *multi;
 	struct loop_timer timer;
-	struct list requests, sockets;
+	struct list requests;
 };
 
 struct http_request {
