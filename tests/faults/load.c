@@ -114,7 +114,7 @@ static struct entry {
 } names[NAMES];
 
 static struct nfs_context *nfs;
-static const char *top;
+static const char *port, *export, *top;
 static uint64_t rng;
 static unsigned long next_name;
 
@@ -237,14 +237,95 @@ static void must(int err, const char *what, const char *path)
 		die("%s %s: %s (%s)", what, path, strerror(-err), nfs_get_error(nfs));
 }
 
+static bool mount_once(void)
+{
+	char text[300];
+	struct nfs_url *url;
+	bool is_mounted;
+
+	nfs = nfs_init_context();
+	if (!nfs)
+		die("no memory");
+	(void)snprintf(text, sizeof(text), "nfs://127.0.0.1%s?nfsport=%s&mountport=%s&version=3&uid=0&gid=0&autoreconnect=-1",
+		       export, port, port);
+	url = nfs_parse_url_dir(nfs, text);
+	if (!url)
+		die("%s: %s", text, nfs_get_error(nfs));
+	is_mounted = !nfs_mount(nfs, url->server, url->path);
+	nfs_destroy_url(url);
+	if (!is_mounted)
+		return false;
+	nfs_set_autoreconnect(nfs, -1);
+	nfs_umask(nfs, 0);
+	return true;
+}
+
+/* Each try with a context of its own: one that has failed once cannot connect any more. */
+static void mount_export(void)
+{
+	for (int tries = 0; !mount_once(); tries++) {
+		if (tries == 100)
+			die("mount: %s", nfs_get_error(nfs));
+		nfs_destroy_context(nfs);
+		(void)usleep(100000);
+	}
+}
+
+static bool is_there(const char *path);
+
+/*
+ * Was it done?  libnfs reconnects and sends again, but gives up now and then when the server is killed at the wrong
+ * moment ("nfs_service failed"); nobody knows then.  What made a name, or took one away, is looked for; what
+ * may be done twice is done again: false.  Any other error is the server's.
+ */
+static bool settled(int err, const char *what, const char *path, const char *made, const char *gone)
+{
+	if (err >= 0)
+		return true;
+	if (err != -EIO || !strstr(nfs_get_error(nfs), "nfs_service failed"))
+		must(err, what, path);
+	nfs_destroy_context(nfs);
+	mount_export();
+	return (made && is_there(made)) || (gone && !is_there(gone));
+}
+
+static bool is_there(const char *path)
+{
+	struct nfs_stat_64 st;
+	int err;
+
+	do {
+		err = nfs_lstat64(nfs, path, &st);
+	} while (err != -ENOENT && !settled(err, "stat", path, NULL, NULL));
+	return !err;
+}
+
 /* ---- the operations; each gives false when it found nothing to work on ---- */
+
+static int store(const char *path, int flags, int mode, const unsigned char *bytes, size_t offset, size_t len,
+		 bool is_synced)
+{
+	struct nfsfh *fh;
+	int n = 0, err = nfs_open2(nfs, path, flags | O_WRONLY | O_SYNC, mode, &fh);
+
+	if (err)
+		return err;
+	for (size_t done = 0; done < len && n >= 0; done += (size_t)MAX(n, 0))
+		n = nfs_pwrite(nfs, fh, offset + done, len - done, (void *)(bytes + done));
+	if (n >= 0 && is_synced)
+		n = nfs_fsync(nfs, fh);
+	if (n < 0)
+		return n;	/* the open file goes with the context */
+	return nfs_close(nfs, fh);
+}
 
 static void write_file(int object, const char *path, int flags, size_t offset, size_t len)
 {
 	struct object *o = &objects[object];
 	unsigned char *bytes;
-	struct nfsfh *fh;
+	bool is_synced = rnd(3) == 0;
 	size_t end = offset + len;
+	int err;
 
 	if (end > o->size) {
 		o->data = realloc(o->data, end);
@@ -259,16 +340,9 @@ static void write_file(int object, const char *path, int flags, size_t offset, s
 
 		memcpy(bytes + i, &word, len - i < 8 ? len - i : 8);
 	}
-	must(nfs_open2(nfs, path, flags | O_WRONLY | O_SYNC, (int)o->mode, &fh), "open", path);
-	for (size_t done = 0; done < len;) {
-		int n = nfs_pwrite(nfs, fh, offset + done, len - done, bytes + done);
-
-		must(n, "write", path);
-		done += (size_t)n;
-	}
-	if (rnd(3) == 0)
-		must(nfs_fsync(nfs, fh), "fsync", path);
-	must(nfs_close(nfs, fh), "close", path);
+	do {
+		err = store(path, flags, (int)o->mode, bytes, offset, len, is_synced);
+	} while (!settled(err, "write", path, NULL, NULL));
 }
 
 static bool do_create(void)
@@ -315,7 +389,8 @@ static bool do_truncate(void)
 	o = &objects[names[n].object];
 	path_of(n, path, sizeof(path));
 	size = rnd(2) ? rnd(o->size + 1) : rnd(30000);
-	must(nfs_truncate(nfs, path, size), "truncate", path);
+	while (!settled(nfs_truncate(nfs, path, size), "truncate", path, NULL, NULL))
+		;
 	if (size > o->size) {
 		o->data = realloc(o->data, size);
 		if (!o->data)
@@ -342,7 +417,8 @@ static bool do_rename(void)
 	(void)snprintf(to + strlen(to), sizeof(to) - strlen(to), "/%s", names[new].name);
 	names[new].is_used = false;
 	path_of(n, from, sizeof(from));
-	must(nfs_rename(nfs, from, to), "rename", from);
+	while (!settled(nfs_rename(nfs, from, to), "rename", from, to, NULL))
+		;
 	names[n].is_used = false;
 	names[new].is_used = true;
 	return true;
@@ -358,7 +434,8 @@ static bool do_replace(void)
 		return false;
 	path_of(n, from, sizeof(from));
 	path_of(over, to, sizeof(to));
-	must(nfs_rename(nfs, from, to), "rename over", to);
+	while (!settled(nfs_rename(nfs, from, to), "rename over", to, NULL, from))
+		;
 	object_lost(names[over].object);
 	names[over].object = names[n].object;
 	names[n].is_used = false;
@@ -377,7 +454,8 @@ static bool do_link(void)
 		return false;
 	path_of(n, from, sizeof(from));
 	path_of(new, to, sizeof(to));
-	must(nfs_link(nfs, from, to), "link", to);
+	while (!settled(nfs_link(nfs, from, to), "link", to, to, NULL))
+		;
 	objects[names[n].object].nlink++;
 	return true;
 }
@@ -390,7 +468,8 @@ static bool do_unlink(void)
 	if (n < 0)
 		return false;
 	path_of(n, path, sizeof(path));
-	must(nfs_unlink(nfs, path), "unlink", path);
+	while (!settled(nfs_unlink(nfs, path), "unlink", path, NULL, path))
+		;
 	object_lost(names[n].object);
 	names[n].is_used = false;
 	return true;
@@ -412,7 +491,8 @@ static bool do_mkdir(void)
 		return false;
 	}
 	path_of(n, path, sizeof(path));
-	must(nfs_mkdir2(nfs, path, (int)objects[object].mode), "mkdir", path);
+	while (!settled(nfs_mkdir2(nfs, path, (int)objects[object].mode), "mkdir", path, path, NULL))
+		;
 	return true;
 }
 
@@ -424,7 +504,8 @@ static bool do_rmdir(void)
 	if (n < 0 || !dir_is_empty(names[n].object))
 		return false;
 	path_of(n, path, sizeof(path));
-	must(nfs_rmdir(nfs, path), "rmdir", path);
+	while (!settled(nfs_rmdir(nfs, path), "rmdir", path, NULL, path))
+		;
 	object_lost(names[n].object);
 	names[n].is_used = false;
 	return true;
@@ -444,7 +525,8 @@ static bool do_symlink(void)
 	}
 	(void)snprintf(objects[object].target, sizeof(objects[object].target), "to-%lu", (unsigned long)rnd(1000000));
 	path_of(n, path, sizeof(path));
-	must(nfs_symlink(nfs, objects[object].target, path), "symlink", path);
+	while (!settled(nfs_symlink(nfs, objects[object].target, path), "symlink", path, path, NULL))
+		;
 	return true;
 }
 
@@ -458,19 +540,37 @@ static bool do_chmod(void)
 		return false;
 	path_of(n, path, sizeof(path));
 	mode = (objects[names[n].object].kind == DIR_ ? 0700 : 0600) + (unsigned)rnd(64);
-	must(nfs_chmod(nfs, path, (int)mode), "chmod", path);
+	while (!settled(nfs_chmod(nfs, path, (int)mode), "chmod", path, NULL, NULL))
+		;
 	objects[names[n].object].mode = mode;
 	return true;
 }
 
+/* Up to size bytes: how many there are, or -errno. */
+static int fetch(const char *path, unsigned char *bytes, size_t size)
+{
+	size_t done = 0;
+	struct nfsfh *fh;
+	int n, err = nfs_open(nfs, path, O_RDONLY, &fh);
+
+	if (err)
+		return err;
+	do {
+		n = nfs_pread(nfs, fh, done, size - done, bytes + done);
+		if (n < 0)
+			return n;
+		done += (size_t)n;
+	} while (n && done < size);
+	err = nfs_close(nfs, fh);
+	return err ? err : (int)done;
+}
+
 static bool do_check(void)
 {
-	int n = pick(FILE_);
+	int n = pick(FILE_), got;
 	struct object *o;
 	char path[PATH_MAX];
-	struct nfsfh *fh;
 	unsigned char *bytes;
-	size_t done = 0;
 
 	if (n < 0)
 		return false;
@@ -479,18 +579,11 @@ static bool do_check(void)
 	bytes = malloc(o->size + 1);
 	if (!bytes)
 		die("no memory");
-	must(nfs_open(nfs, path, O_RDONLY, &fh), "open", path);
-	while (done < o->size + 1) {
-		int got = nfs_pread(nfs, fh, done, o->size + 1 - done, bytes + done);
-
-		must(got, "read", path);
-		if (!got)
-			break;
-		done += (size_t)got;
-	}
-	must(nfs_close(nfs, fh), "close", path);
-	if (done != o->size || (o->size && memcmp(bytes, o->data, o->size)))
-		die("%s does not read as it was written (%zu bytes, should be %zu)", path, done, o->size);
+	do {
+		got = fetch(path, bytes, o->size + 1);
+	} while (!settled(got, "read", path, NULL, NULL));
+	if ((size_t)got != o->size || (o->size && memcmp(bytes, o->data, o->size)))
+		die("%s does not read as it was written (%d bytes, should be %zu)", path, got, o->size);
 	free(bytes);
 	return true;
 }
@@ -528,39 +621,20 @@ static void model_write(const char *file)
 		die("%s: %s", file, strerror(errno));
 }
 
-static void mount_export(const char *port, const char *export)
-{
-	char text[PATH_MAX];
-	struct nfs_url *url;
-
-	nfs = nfs_init_context();
-	if (!nfs)
-		die("no memory");
-	(void)snprintf(text, sizeof(text), "nfs://127.0.0.1%s?version=3&nfsport=%s&mountport=%s&autoreconnect=-1", export, port, port);
-	url = nfs_parse_url_dir(nfs, text);
-	if (!url)
-		die("%s: %s", text, nfs_get_error(nfs));
-	for (int tries = 0; nfs_mount(nfs, url->server, url->path); tries++) {
-		if (tries == 100)
-			die("mount: %s", nfs_get_error(nfs));
-		(void)usleep(100000);
-	}
-	nfs_set_autoreconnect(nfs, -1);
-	nfs_umask(nfs, 0);
-	nfs_destroy_url(url);
-}
-
 static int run(char **argv)
 {
 	unsigned long max = strtoul(argv[4], NULL, 10), done = 0;
 	char path[PATH_MAX];
 
-	mount_export(argv[0], argv[1]);
+	port = argv[0];
+	export = argv[1];
+	mount_export();
 	top = argv[2];
 	rng = strtoull(argv[3], NULL, 10) * 2654435761u + 1;
 	objects[0] = (struct object){ .kind = DIR_, .mode = 0755, .nlink = 1 };
 	path_of_dir(0, path, sizeof(path));
-	must(nfs_mkdir2(nfs, path, 0755), "mkdir", path);
+	while (!settled(nfs_mkdir2(nfs, path, 0755), "mkdir", path, path, NULL))
+		;
 	while (done < max && access(argv[5], F_OK))
 		if (ops[rnd(sizeof(ops) / sizeof(ops[0]))]())
 			done++;
@@ -672,7 +746,9 @@ int main(int argc, char **argv)
 		(void)snprintf(show, sizeof(show), "/%s", argv[3]);
 		scan_local(path, show, &lines);
 	} else if (argc == 5 && !strcmp(argv[1], "scan-nfs")) {
-		mount_export(argv[2], argv[3]);
+		port = argv[2];
+		export = argv[3];
+		mount_export();
 		(void)snprintf(path, sizeof(path), "/%s", argv[4]);
 		scan_nfs(path, &lines);
 		nfs_destroy_context(nfs);
