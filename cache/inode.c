@@ -189,6 +189,7 @@ int inode_load(struct cache *cache, struct inode *inode)
 	if (got <= 0)
 		return got;
 	load_values(stmt, &inode->v);
+	inode->has_names = inode->v.is_listed;
 	got = load_rest(stmt, inode);
 	db_done(stmt);
 	if (!got)

@@ -60,6 +60,7 @@ struct inode {
 	uint64_t ino;
 	bool is_gone;			/* removed; only references are left */
 	bool is_noted;			/* is_dirty is committed: content may be written */
+	bool has_names;			/* v.is_listed is committed: the readers' connection has its names */
 	struct inode_values v;
 	struct extent_map present, dirty, dirty_next;
 	struct object *object;		/* open content file, counted, or NULL */

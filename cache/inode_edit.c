@@ -161,6 +161,7 @@ struct inode_edit *inode_make(struct change *change, const struct inode_values *
 		inode->is_gone = true;
 		inode->refs = 1;
 		inode->v = values;
+		inode->has_names = values.is_listed;	/* made here, and empty */
 		edit = edit_new(change, inode);
 		if (edit) {
 			edit->is_new = true;
@@ -298,6 +299,7 @@ static void edit_apply(struct cache *cache, struct inode_edit *edit)
 	edit->was_size = inode->v.size;
 	edit->was_mtime = inode->v.mtime;
 	inode->is_gone = edit->is_removed;
+	inode->has_names &= edit->v.is_listed;
 	if (edit->v.gen != inode->v.gen || edit->is_removed) {
 		object_leave(cache, inode);
 		inode->used = 0;
@@ -383,6 +385,16 @@ void inode_edits_release(struct change *change, bool is_applied)
 	}
 }
 
+/* Its names can be read from now on: who waits for that goes on. */
+static void names_came(struct cache *cache, struct inode_edit *edit)
+{
+	pthread_mutex_lock(&cache->lock);
+	edit->inode->has_names = edit->v.is_listed;
+	pthread_mutex_unlock(&cache->lock);
+	if (edit->v.is_listed)
+		park_wake_listing(cache, edit->inode->ino, 0);
+}
+
 void inode_edits_committed(struct change *change)
 {
 	struct cache *cache = change->cache;
@@ -396,6 +408,8 @@ void inode_edits_committed(struct change *change)
 			object_unlink(cache, ino, edit->old_gen);
 		if (edit->is_removed && edit->v.gen && edit->v.gen != edit->old_gen)
 			object_unlink(cache, ino, edit->v.gen);
+		if (edit->set & (1u << FIELD_is_listed))
+			names_came(cache, edit);
 		if (!edit->cuts || edit->is_removed)
 			continue;
 		err = object_cut(cache, ino, edit->v.gen, edit->v.size);
@@ -455,6 +469,9 @@ void inode_edits_revert(struct change *change)
 		if (edit->set & (1u << FIELD_mtime) && v->mtime == edit->v.mtime)
 			v->mtime = edit->was_mtime;
 		err = inode_reload(cache, edit->inode);
+		/* Who waits for names that do not come now asks anew. */
+		if (edit->set & (1u << FIELD_is_listed))
+			park_wake_listing(cache, edit->inode->ino, 0);
 		if (err)
 			cache_fail_locked(
 				cache,

@@ -91,7 +91,7 @@ void syncer_poke(struct cache *cache);
 
 /*
  * Run the parked operations that waited for this directory's listing, or for content of this file,
- * again (err 0), or end them with err.  Any thread, without the lock.
+ * again (err 0), or end them with err.  Any thread, with or without the lock.
  */
 void park_wake_listing(struct cache *cache, uint64_t dir, int err);
 /* Some bytes came, or the object changed (err 0): look again, the wish goes on. */

@@ -57,8 +57,8 @@ int merge_unbind(struct change *change, uint64_t dir, struct slice name, uint64_
 int merge_gone(struct change *change, uint64_t ino);
 
 /*
- * All names of the directory are here as of position: sets is_listed, listed_at, nlink, and wakes who waits for the
- * listing once it is committed.  is_stale: see stale_answered(), before anything else of that listing.
+ * All names of the directory are here as of position: sets is_listed, listed_at, nlink.  Who waits for the
+ * listing is woken once it is committed.  is_stale: see stale_answered(), before anything else of that listing.
  */
 int merge_listed(struct change *change, uint64_t dir, uint64_t position);
 

@@ -192,6 +192,8 @@ struct inode *op_get_dir(struct cache_op *op, uint64_t dir, int *ret)
 		*ret = -ENOTDIR;
 	else if (!inode->v.is_listed)
 		*ret = park_listing(cache, op, inode);
+	else if (!inode->has_names)
+		*ret = park_commit(cache, op, inode);
 	else
 		return inode;
 	inode_put(cache, inode);

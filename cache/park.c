@@ -130,6 +130,17 @@ int park_listing(struct cache *cache, struct cache_op *op, const struct inode *d
 	return got;
 }
 
+int park_commit(struct cache *cache, struct cache_op *op, const struct inode *dir)
+{
+	struct park *park = cache->park;
+	int got;
+
+	pthread_mutex_lock(&park->lock);
+	got = wait_add(park, FOR_LISTING, dir->ino, op);
+	pthread_mutex_unlock(&park->lock);
+	return got;
+}
+
 /* Ask for what is missing of [start, end), chunk by chunk, but for what has been asked for. */
 static int ask_content(struct cache *cache, const struct inode *inode, uint64_t start, uint64_t end)
 {

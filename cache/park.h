@@ -24,6 +24,8 @@ void park_stop(struct cache *cache);
  * CACHE_WAITS, or -EIO, -ENOMEM.
  */
 int park_listing(struct cache *cache, struct cache_op *op, const struct inode *dir);
+/* Likewise for a directory whose names are about to be committed: nothing is asked for. */
+int park_commit(struct cache *cache, struct cache_op *op, const struct inode *dir);
 /* gap: the first part of [offset, end) that is missing. */
 int park_content(struct cache *cache, struct cache_op *op, const struct inode *inode,
 		 uint64_t offset, uint64_t end);

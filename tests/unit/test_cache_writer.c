@@ -17,17 +17,19 @@ struct gate {
 	bool is_open, is_reached;
 };
 
-static struct gate gate = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, false };
+#define GATE { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, false }
+static struct gate gate = GATE;
 
 static int gate_run(struct change *change)
 {
-	(void)change;
-	pthread_mutex_lock(&gate.lock);
-	gate.is_reached = true;
-	pthread_cond_broadcast(&gate.opened);
-	while (!gate.is_open)
-		pthread_cond_wait(&gate.opened, &gate.lock);
-	pthread_mutex_unlock(&gate.lock);
+	struct gate *g = change->arg;
+
+	pthread_mutex_lock(&g->lock);
+	g->is_reached = true;
+	pthread_cond_broadcast(&g->opened);
+	while (!g->is_open)
+		pthread_cond_wait(&g->opened, &g->lock);
+	pthread_mutex_unlock(&g->lock);
 	return 0;
 }
 
@@ -37,23 +39,33 @@ static void gate_done(struct change *change, int err)
 	(void)err;
 }
 
-static void gate_close(struct fixture *f, struct change *change)
+static void gate_submit(struct fixture *f, struct gate *g, struct change *change)
 {
-	gate.is_open = gate.is_reached = false;
-	*change = (struct change){ .run = gate_run, .done = gate_done };
+	g->is_open = g->is_reached = false;
+	*change = (struct change){ .run = gate_run, .done = gate_done, .arg = g };
 	writer_submit(f->cache, change);
-	pthread_mutex_lock(&gate.lock);
-	while (!gate.is_reached)
-		pthread_cond_wait(&gate.opened, &gate.lock);
-	pthread_mutex_unlock(&gate.lock);
 }
 
-static void gate_open(void)
+static void gate_wait(struct gate *g)
 {
-	pthread_mutex_lock(&gate.lock);
-	gate.is_open = true;
-	pthread_cond_broadcast(&gate.opened);
-	pthread_mutex_unlock(&gate.lock);
+	pthread_mutex_lock(&g->lock);
+	while (!g->is_reached)
+		pthread_cond_wait(&g->opened, &g->lock);
+	pthread_mutex_unlock(&g->lock);
+}
+
+static void gate_close(struct fixture *f, struct change *change)
+{
+	gate_submit(f, &gate, change);
+	gate_wait(&gate);
+}
+
+static void gate_open(struct gate *g)
+{
+	pthread_mutex_lock(&g->lock);
+	g->is_open = true;
+	pthread_cond_broadcast(&g->opened);
+	pthread_mutex_unlock(&g->lock);
 }
 
 /* ---- changes that tell what became of them ---- */
@@ -153,7 +165,7 @@ static void group(void **state)
 	gate_close(f, &closed);
 	for (unsigned i = 0; i < MANY; i++)
 		probe_submit(f, &probes[i], i, i % 7 == 3 ? -EXDEV : 0);
-	gate_open();
+	gate_open(&gate);
 	probes_wait(MANY);
 	assert_int_equal(names_when_told, MANY - MANY / 7);
 	assert_int_equal(probes_after, MANY - MANY / 7);
@@ -221,7 +233,7 @@ static void cut_and_grown(void **state)
 	gate_close(f, &closed);
 	writer_submit(f->cache, &a.change);
 	writer_submit(f->cache, &b.change);
-	gate_open();
+	gate_open(&gate);
 	probes_wait(2);
 	assert_int_equal(a.err, 0);
 	assert_int_equal(b.err, 0);
@@ -375,11 +387,82 @@ static void evicted_and_read_again(void **state)
 	assert_true(f->cache->n_dentries < 120);
 }
 
+/* ---- names that are about to be committed ---- */
+
+static uint64_t listed_dir;
+
+static int unlist_run(struct change *change)
+{
+	struct inode_edit *edit;
+	int err;
+
+	edit = inode_edit(change, listed_dir, &err);
+	if (!edit)
+		return err;
+	EDIT(edit, is_listed, false);
+	return 0;
+}
+
+/* As a listing does it: the name, and that it is the last one. */
+static int list_run(struct change *change)
+{
+	static const struct inode_values v = { .type = TYPE_REG, .mode = 0644, .nlink = 1 };
+	struct inode_edit *dir, *file;
+	int err;
+
+	file = inode_make(change, &v, &err);
+	if (!file)
+		return err;
+	err = name_bind(change, listed_dir, (struct slice){ "there", 5 }, file->inode->ino, 0);
+	if (err)
+		return err;
+	dir = inode_edit(change, listed_dir, &err);
+	if (!dir)
+		return err;
+	EDIT(dir, is_listed, true);
+	return 0;
+}
+
+static bool count_entry(void *arg, const struct cache_dirent *entry)
+{
+	(void)entry;
+	++*(unsigned *)arg;
+	return true;
+}
+
+/*
+ * A directory that becomes listed in a transaction that has not committed: its names cannot be read yet, and what
+ * lists it waits for them.  It never sees an empty one.
+ */
+static void listed_but_not_committed(void **state)
+{
+	struct fixture *f = *state;
+	struct gate after = GATE;
+	struct change closed, list, before_commit;
+	unsigned n = 0;
+	int got;
+
+	assert_int_equal(f_mkdir(f, ROOT, "d", 0755), 0);
+	listed_dir = f->op.ino;
+	assert_int_equal(writer_call(f->cache, unlist_run, NULL), 0);
+	gate_close(f, &closed);
+	list = (struct change){ .run = list_run, .done = gate_done };
+	writer_submit(f->cache, &list);
+	gate_submit(f, &after, &before_commit);
+	gate_open(&gate);
+	gate_wait(&after);
+	got = cache_readdir(f->cache, f_begin(f), listed_dir, 0, true, count_entry, &n);
+	gate_open(&after);
+	assert_int_equal(got, CACHE_WAITS);
+	assert_int_equal(f_wait(f, got), 0);
+	assert_int_equal(n, 3);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, f_setup, f_teardown)
 	const struct CMUnitTest tests[] = {
-		T(group), T(cut_and_grown), T(rolled_back), T(a_change_sees_itself),
+		T(group), T(cut_and_grown), T(rolled_back), T(a_change_sees_itself), T(listed_but_not_committed),
 		cmocka_unit_test(async_is_committed_too), T(evicted_and_read_again),
 	};
 
