@@ -179,8 +179,11 @@ static void happened(void *arg, struct slice key, const char *name, unsigned eve
 	int64_t dir;
 
 	dir = watch_dirs_find(&watch->dirs, key);
-	if (!dir)
-		return;		/* (3) */
+	if (!dir) {		/* (3) */
+		if (watch->source->kind->ignore)
+			watch->source->kind->ignore(watch->source, key);
+		return;
+	}
 	if (events & EVENT_ENDED) {
 		watch_dirs_remove(&watch->dirs, key);
 		return;

@@ -13,14 +13,29 @@
 #define AT_HANDLE_FID 0x200
 #endif
 
+#ifndef FAN_MARK_IGNORE_SURV
+/* Linux 6.0, and 5.19 */
+#define FAN_MARK_IGNORE_SURV 0x440
+#define FAN_MARK_EVICTABLE 0x200
+#endif
+
 #define EVENTS                                                                                     \
 	(FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO | FAN_ATTRIB | FAN_MODIFY |       \
 	 FAN_CLOSE_WRITE)
 #define HANDLE_HEAD offsetof(struct file_handle, f_handle)
 
+/*
+ * The mark is on a whole file system, of which the export may be a small part.  Each event costs whoever made it a few
+ * microseconds and wakes us up: so a directory outside is left out after its first one, all that happens in it, until it
+ * becomes part of the export, which is when it is entered.
+ */
+#define IGNORE (EVENTS | FAN_ONDIR | FAN_EVENT_ON_CHILD)
+
 struct fan_source {
 	struct watch_source base;
+	int root_fd;			/* the tree's */
 	pid_t own;
+	bool can_ignore, has_ignored;
 };
 
 static int fan_enter(struct watch_source *source, int fd, unsigned char ret_key[WATCH_KEY_MAX])
@@ -29,10 +44,12 @@ static int fan_enter(struct watch_source *source, int fd, unsigned char ret_key[
 	struct file_handle *handle = (struct file_handle *)data;
 	int mount_id, err;
 
-	(void)source;	/* its mark is on the whole file system */
 	err = FAULT("watch.enter");
 	if (err)
 		return err;
+	if (container_of(source, struct fan_source, base)->has_ignored &&
+	    fanotify_mark(source->fd, FAN_MARK_REMOVE | FAN_MARK_IGNORE_SURV, IGNORE, fd, NULL) < 0 && errno != ENOENT)
+		return -errno;
 	handle->handle_bytes = MAX_HANDLE_SZ;
 	if (name_to_handle_at(fd, "", handle, &mount_id, AT_EMPTY_PATH | AT_HANDLE_FID) < 0) {
 		if (errno != EINVAL)
@@ -51,6 +68,29 @@ static void fan_leave(struct watch_source *source, struct slice key)
 	(void)key;
 }
 
+static void fan_ignore(struct watch_source *base, struct slice key)
+{
+	struct fan_source *source = container_of(base, struct fan_source, base);
+	_Alignas(struct file_handle) unsigned char data[WATCH_KEY_MAX];
+	int fd;
+
+	if (!source->can_ignore || key.len > sizeof(data))
+		return;
+	memcpy(data, key.data, key.len);
+	fd = open_by_handle_at(source->root_fd, (struct file_handle *)data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0) {
+		/* It may be gone, or on no mount of ours; without the right to open any, there is nothing to try. */
+		source->can_ignore = errno != EPERM;
+		return;
+	}
+	/* Evictable: it does not keep the inode in memory, and goes with it. */
+	if (fanotify_mark(source->base.fd, FAN_MARK_ADD | FAN_MARK_IGNORE_SURV | FAN_MARK_EVICTABLE, IGNORE, fd, NULL) < 0)
+		source->can_ignore = errno != EINVAL;
+	else
+		source->has_ignored = true;
+	close(fd);
+}
+
 static void fan_close(struct watch_source *source)
 {
 	mem_close_fd(&source->fd);
@@ -66,6 +106,8 @@ static int fan_open(struct tree *tree, struct watch_source **ret_source)
 		return -ENOMEM;
 	source->base.kind = &watch_fanotify;
 	source->own = getpid();
+	source->root_fd = tree->root_fd;
+	source->can_ignore = true;
 	/*
 	 * The mark is on a whole file system, of which the export may be a small part: a limit of
 	 * the queue would be reached by what is none of our business.  Reading is quick, so it
@@ -170,5 +212,6 @@ const struct watch_source_kind watch_fanotify = {
 	.close = fan_close,
 	.enter = fan_enter,
 	.leave = fan_leave,
+	.ignore = fan_ignore,
 	.read = fan_read,
 };

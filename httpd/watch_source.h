@@ -40,6 +40,11 @@ struct watch_source_kind {
 	int (*enter)(struct watch_source *source, int fd, unsigned char ret_key[WATCH_KEY_MAX]);
 	void (*leave)(struct watch_source *source, struct slice key);
 	/*
+	 * An event came from a directory that was not entered, and whatever it holds is none of our business until it
+	 * is: events of it may be left out.  NULL: only directories that were entered have events.
+	 */
+	void (*ignore)(struct watch_source *source, struct slice key);
+	/*
 	 * Read some of what is there and call fn for each event; name is "." for the directory
 	 * itself.  Does not block. -EOVERFLOW: some were lost.
 	 */

@@ -379,6 +379,56 @@ static bool try_fanotify(void)
 	return waitpid(pid, &status, 0) == pid && !status;
 }
 
+/* Does some descriptor of ours have a mark on this directory? */
+static bool is_marked(const char *path)
+{
+	char pattern[64], command[160];
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	snprintf(pattern, sizeof(pattern), "fanotify ino:%llx ", (unsigned long long)st.st_ino);
+	snprintf(command, sizeof(command), "grep -qs '^%s' /proc/%d/fdinfo/*", pattern, (int)getpid());
+	return !system(command);
+}
+
+/*
+ * The mark is on the whole file system.  A directory outside the export costs one event, then those of it are left out;
+ * when it is moved into the export, it is looked after like any other.
+ */
+static void ignored_outside(void **state)
+{
+	uint64_t deadline = clock_us() + BOUND_US;
+	char outside[200], command[300];
+	struct watched *w;
+	uint64_t at;
+
+	(void)state;
+	if (!has_fanotify)
+		skip();
+	w = make();
+	settle();
+	start(w, WATCH_FANOTIFY);
+	snprintf(outside, sizeof(outside), "%s-outside", w->f.path);
+	assert_int_equal(mkdir(outside, 0700), 0);
+	snprintf(command, sizeof(command), "echo x > %s/file", outside);
+	do
+		run(w, command);
+	while (!is_marked(outside) && clock_us() < deadline);
+	assert_true(is_marked(outside));
+	assert_false(is_marked(w->f.path));
+
+	snprintf(command, sizeof(command), "mv %s inside", outside);
+	run(w, command);
+	assert_true(wait_path(w, "inside/file", true));
+	snprintf(outside, sizeof(outside), "%s/inside", w->f.path);
+	assert_false(is_marked(outside));
+	at = position(w);
+	run(w, "echo two >> inside/file");
+	assert_true(wait_for(w, at, 1));
+	assert_string_equal(ops(w, at), "STORE");
+	end(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -395,6 +445,7 @@ int main(void)
 		cmocka_unit_test(notices_inotify),
 		cmocka_unit_test(new_directories_fanotify),
 		cmocka_unit_test(new_directories_inotify),
+		cmocka_unit_test(ignored_outside),
 		cmocka_unit_test(long_writes_fanotify),
 		cmocka_unit_test(long_writes_inotify),
 	};
