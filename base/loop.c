@@ -20,6 +20,7 @@ struct loop {
 	struct list timers;		/* soonest first; there are few */
 	void (*idle)(void *arg);
 	void *idle_arg;
+	struct loop_job *deferred, **deferred_end;
 	struct loop_fd wake;		/* eventfd: jobs wait, or stop */
 
 	/* the events being dealt with, so that loop_del() can take one out of them */
@@ -31,6 +32,8 @@ struct loop {
 	struct loop_job *jobs, **jobs_end;
 	bool is_stopped;
 };
+
+static __thread const struct loop *here;	/* the loop that this thread runs */
 
 static void wake_ready(struct loop_fd *lfd, uint32_t events)
 {
@@ -49,6 +52,7 @@ int loop_new(struct loop **ret_loop)
 		return -ENOMEM;
 	list_init(&loop->timers);
 	loop->jobs_end = &loop->jobs;
+	loop->deferred_end = &loop->deferred;
 	pthread_mutex_init(&loop->lock, NULL);
 	loop->wake.ready = wake_ready;
 	loop->wake.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -130,6 +134,18 @@ static void wake(struct loop *loop)
 	(void)!write(loop->wake.fd, &one, sizeof(one));	/* full: it will wake all the same */
 }
 
+bool loop_is_here(const struct loop *loop)
+{
+	return here == loop;
+}
+
+void loop_defer(struct loop *loop, struct loop_job *job)
+{
+	job->next = NULL;
+	*loop->deferred_end = job;
+	loop->deferred_end = &job->next;
+}
+
 void loop_post(struct loop *loop, struct loop_job *job)
 {
 	bool was_empty;
@@ -139,7 +155,7 @@ void loop_post(struct loop *loop, struct loop_job *job)
 	was_empty = !loop->jobs;
 	*loop->jobs_end = job;
 	loop->jobs_end = &job->next;
-	if (was_empty)
+	if (was_empty && !loop_is_here(loop))
 		wake(loop);	/* under the lock: whoever stops the loop after us may free it at once */
 	pthread_mutex_unlock(&loop->lock);
 }
@@ -158,19 +174,46 @@ void loop_set_idle(struct loop *loop, void (*idle)(void *arg), void *arg)
 	loop->idle_arg = arg;
 }
 
+static void run_list(struct loop_job *job)
+{
+	struct loop_job *next;
+
+	for (; job; job = next) {
+		next = job->next;	/* run() may free it or post it again */
+		job->run(job);
+	}
+}
+
 static void run_jobs(struct loop *loop)
 {
-	struct loop_job *job, *next;
+	struct loop_job *job;
 
 	pthread_mutex_lock(&loop->lock);
 	job = loop->jobs;
 	loop->jobs = NULL;
 	loop->jobs_end = &loop->jobs;
 	pthread_mutex_unlock(&loop->lock);
-	for (; job; job = next) {
-		next = job->next;	/* run() may free it or post it again */
-		job->run(job);
-	}
+	run_list(job);
+}
+
+static void run_deferred(struct loop *loop)
+{
+	struct loop_job *job = loop->deferred;
+
+	loop->deferred = NULL;
+	loop->deferred_end = &loop->deferred;
+	run_list(job);
+}
+
+/* Of this thread's own, which do not wake the loop; or of others, which will. */
+static bool has_jobs(struct loop *loop)
+{
+	bool has;
+
+	pthread_mutex_lock(&loop->lock);
+	has = loop->jobs;
+	pthread_mutex_unlock(&loop->lock);
+	return has || loop->deferred;
 }
 
 static void run_timers(struct loop *loop)
@@ -211,19 +254,20 @@ static bool has_to_stop(struct loop *loop)
 	return stop;
 }
 
-int loop_run(struct loop *loop)
+static int run_rounds(struct loop *loop)
 {
 	for (;;) {
 		int n;
 
 		run_jobs(loop);
 		run_timers(loop);
+		run_deferred(loop);
+		run_jobs(loop);		/* what those have ended, so that idle() sees it */
 		if (loop->idle)
 			loop->idle(loop->idle_arg);
 		if (has_to_stop(loop))
 			return 0;
-
-		n = epoll_wait(loop->epoll_fd, loop->events, EVENTS, timeout_ms(loop));
+		n = epoll_wait(loop->epoll_fd, loop->events, EVENTS, has_jobs(loop) ? 0 : timeout_ms(loop));
 		if (n < 0) {
 			if (errno == EINTR)
 				continue;
@@ -238,4 +282,15 @@ int loop_run(struct loop *loop)
 		}
 		loop->n_events = 0;
 	}
+}
+
+int loop_run(struct loop *loop)
+{
+	const struct loop *outer = here;
+	int err;
+
+	here = loop;
+	err = run_rounds(loop);
+	here = outer;
+	return err;
 }

@@ -8,6 +8,7 @@
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include "base/list.h"
@@ -44,6 +45,14 @@ void loop_del(struct loop *loop, struct loop_fd *lfd);
 /* (Re)set to fire once at that time; cancelling one that is not set is fine. */
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t at_us);
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
+
+/* Is this the thread that runs the loop? */
+bool loop_is_here(const struct loop *loop);
+/*
+ * On the loop's thread: run once, when this round's events, jobs and timers are done and before the loop sleeps.  May
+ * post jobs.
+ */
+void loop_defer(struct loop *loop, struct loop_job *job);
 
 /* Any thread. */
 void loop_post(struct loop *loop, struct loop_job *job);

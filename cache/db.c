@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include "base/hash.h"
+#include "cache/wal_vfs.h"
 
 /* Memory for pages, per connection: SQLite takes negative numbers as KiB. */
 #define PAGE_CACHE_KIB "8192"
@@ -77,7 +78,7 @@ int db_open(const char *path, enum db_kind kind, bool may_make, struct db **ret_
 	}
 	if (kind == DB_WRITER && may_make)
 		flags |= SQLITE_OPEN_CREATE;
-	rc = sqlite3_open_v2(path, &db->handle, flags, NULL);
+	rc = sqlite3_open_v2(path, &db->handle, flags, kind == DB_WRITER ? wal_vfs() : NULL);
 	if (rc != SQLITE_OK) {
 		err = (rc & 0xff) == SQLITE_CANTOPEN && access(path, F_OK) < 0 ? -ENOENT
 									       : db_errno(rc);

@@ -2,7 +2,7 @@
 /*
  * db: connections to cache.db, their statements, and SQLite's codes as errnos.
  *
- * The writer thread has one connection, which alone writes; readers share another under
+ * Who is the writer (writer.h) has one connection, which alone writes, its log through wal_vfs.h; readers share another under
  * cache->lock; the checkpointer has a third.
  *
  * Statements are prepared at first use and kept, in a table of the connection; the address of the

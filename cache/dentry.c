@@ -99,17 +99,23 @@ static struct dentry *dentry_make(struct cache *cache, uint64_t dir, struct slic
 	return dentry;
 }
 
+/*
+ * On the writer thread the open transaction counts (and its connection has the pages in memory); else the caller holds
+ * the lock.
+ */
+static struct db *names_db(struct cache *cache)
+{
+	return writer_is_self(cache) ? cache->write_db : cache->read_db;
+}
+
 static int dentry_read(struct cache *cache, struct dentry *dentry)
 {
 	struct slice name = { dentry->name, dentry->len };
 	sqlite3_stmt *stmt;
 	int got;
 
-	/*
-	 * The readers' connection, on the writer thread too: what the open transaction has touched
-	 * is pinned in memory and never gets here.
-	 */
-	got = db_query(cache->read_db, &stmt,
+	/* Either connection gives the same: what the open transaction has touched is pinned in memory, and not read. */
+	got = db_query(names_db(cache), &stmt,
 		       "SELECT ino, cookie, seq FROM name WHERE dir = ?1 AND name = ?2", "ib",
 		       (int64_t)dentry->dir, name);
 	if (got < 0)
@@ -403,12 +409,6 @@ static bool rows_next(const struct buf *buf, size_t *at, struct row *ret_row,
 	*ret_name = (struct slice){ buf->data + *at + sizeof(*ret_row), ret_row->len };
 	*at += sizeof(*ret_row) + ret_row->len;
 	return true;
-}
-
-/* On the writer thread the open transaction counts; else the caller holds the lock. */
-static struct db *names_db(struct cache *cache)
-{
-	return writer_is_self(cache) ? cache->write_db : cache->read_db;
 }
 
 int name_each_of(struct cache *cache, uint64_t ino,

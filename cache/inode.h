@@ -215,6 +215,8 @@ bool inode_attr_is_clean(const struct inode *inode);
 
 /* Write what was set to cache.db (inside the change's savepoint). */
 int inode_edits_flush(struct change *change);
+/* Would what is to be done after the commit take long, as giving a big file back to the file system does? */
+bool inode_edits_take_long(struct change *change);
 /* Put the edits into the inodes, pinned; under the lock.  Cannot fail. */
 void inode_edits_apply(struct change *change);
 /* Drop edits; is_applied: pins too, after the transaction's end.  Under the lock. */

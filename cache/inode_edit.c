@@ -11,6 +11,8 @@
 #include "cache/object.h"
 #include "cache/writer.h"
 
+#define AT_ONCE_MAX (1u << 20)	/* bytes: a file that is given back to the file system in no time */
+
 static void field_apply(struct inode_values *to, const struct inode_values *from, unsigned field)
 {
 	switch ((enum inode_field)field) {
@@ -182,24 +184,29 @@ void inode_drop(struct inode_edit *edit)
 	edit->is_removed = true;
 }
 
+static bool has_to_sync(const struct cache *cache, const struct inode *inode)
+{
+	if (cache->no_sync || inode->synced_gen == inode->write_gen)
+		return false;
+	/*
+	 * ASYNC promises little about what was written last; but what was fetched must never be said to be here
+	 * when it is not.
+	 */
+	return cache->durability != DURABILITY_ASYNC || inode->synced_gen < inode->fetched_gen;
+}
+
 /* Hold the content for the rest of the change; under the lock, which is let go meanwhile. */
 static int content_hold(struct cache *cache, struct inode_edit *edit)
 {
 	struct inode *inode = edit->inode;
 
-	if (inode->cut_pending) {
+	if (inode->cut_pending || (writer_must_not_wait(cache) && (inode->is_held || inode->n_writing || has_to_sync(cache, inode)))) {
 		edit->change->wants_rerun = true;
 		return -EAGAIN;
 	}
 	inode_hold(cache, inode);
 	edit->holds = true;
-	if (cache->no_sync || inode->synced_gen == inode->write_gen)
-		return 0;
-	/*
-	 * ASYNC promises little about what was written last; but what was fetched must never be said to be here
-	 * when it is not.
-	 */
-	if (cache->durability == DURABILITY_ASYNC && inode->synced_gen >= inode->fetched_gen)
+	if (!has_to_sync(cache, inode))
 		return 0;
 	pthread_mutex_unlock(&cache->lock);
 	int err = object_sync_inode(cache, inode);
@@ -348,6 +355,17 @@ static void edit_apply(struct cache *cache, struct inode_edit *edit)
 	} else if (edit->holds) {
 		inode_hold_end(cache, inode);
 	}
+}
+
+bool inode_edits_take_long(struct change *change)
+{
+	struct inode_edit *edit;
+
+	list_each(edit, &change->edits, node)
+		if (edit->old_gen && (edit->is_removed || edit->cuts || edit->v.gen != edit->old_gen) &&
+		    edit->inode->v.size > AT_ONCE_MAX)
+			return true;
+	return false;
 }
 
 void inode_edits_apply(struct change *change)

@@ -29,14 +29,21 @@
 #define TOKEN_MARKS 8 /* at most TOKENS_PER_MARK * (TOKEN_MARKS + 1) tokens are kept */
 
 struct writer {
+	struct cache *cache;
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	/* under lock */
 	struct list queue;
 	bool is_stopping;
-	/* writer thread */
+	bool is_busy;			/* somebody is the writer now */
+	bool has_alarm;			/* the thread is going to wake up for wal_sync_at_us */
+	bool wants_care;		/* housekeeping is due */
+	bool is_kick_deferred;
+	struct loop_job kick;
+	/* who is the writer */
 	struct change *current;
+	bool is_guest;			/* an event loop's thread: it must not wait */
 	int64_t last_now;
 	uint64_t stored_oid, stored_cookie;
 	uint64_t wal_sync_at_us;	/* 0: nothing to be synced */
@@ -51,11 +58,16 @@ struct after {
 	void *arg;
 };
 
-static __thread struct writer *self;
+static __thread struct writer *self;	/* as whose writer this thread acts now */
 
 bool writer_is_self(struct cache *cache)
 {
 	return self && self == cache->writer;
+}
+
+bool writer_must_not_wait(struct cache *cache)
+{
+	return writer_is_self(cache) && self->is_guest;
 }
 
 struct change *writer_current(struct cache *cache)
@@ -166,6 +178,10 @@ static int change_run(struct cache *cache, struct writer *w, struct change *chan
 	if (!err)
 		err = change->run(change);
 	w->current = NULL;
+	if (!err && w->is_guest && inode_edits_take_long(change)) {
+		change->wants_rerun = true;
+		err = -EAGAIN;
+	}
 	if (!err)
 		err = inode_edits_flush(change);
 	if (!err)
@@ -366,53 +382,103 @@ static void writer_housekeeping(struct cache *cache, struct writer *w, bool is_l
 	w->wal_pages = 0;
 }
 
+/* Under the lock, which is let go meanwhile: be the writer for what is in group. */
+static void work(struct cache *cache, struct writer *w, struct list *group, bool is_guest)
+{
+	struct list later;
+
+	list_init(&later);
+	w->is_busy = true;
+	pthread_mutex_unlock(&w->lock);
+	self = w;
+	w->is_guest = is_guest;
+	if (!list_is_empty(group))
+		group_run(cache, w, group, &later);
+	if (is_guest)
+		checkpoint_poke(cache, w->wal_pages);
+	else
+		writer_housekeeping(cache, w, false);
+	w->is_guest = false;
+	self = NULL;
+	pthread_mutex_lock(&w->lock);
+	w->is_busy = false;
+	w->wants_care = is_guest && (w->wal_pages >= CHECKPOINT_PAGES_MAX || (w->wal_sync_at_us && !w->has_alarm));
+	/* What is run again goes before what came meanwhile. */
+	list_splice(&later, &w->queue);
+	list_splice(&w->queue, &later);
+}
+
+static bool is_due(const struct writer *w)
+{
+	return !list_is_empty(&w->queue) || w->wants_care || (w->wal_sync_at_us && clock_us() >= w->wal_sync_at_us);
+}
+
 static void *writer_run(void *arg)
 {
 	struct cache *cache = arg;
 	struct writer *w = cache->writer;
-	struct list group, later;
+	struct list group;
 
-	self = w;
 	list_init(&group);
-	list_init(&later);
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
-		if (!list_is_empty(&w->queue)) {
+		uint64_t until = CLOCK_NEVER;
+
+		if (!w->is_busy && is_due(w)) {
 			for (unsigned n = 0; n < GROUP_MAX && !list_is_empty(&w->queue); n++) {
 				struct list *node = w->queue.next;
 
 				list_del(node);
 				list_append(&group, node);
 			}
-			pthread_mutex_unlock(&w->lock);
-			group_run(cache, w, &group, &later);
-			writer_housekeeping(cache, w, false);
-			pthread_mutex_lock(&w->lock);
-			/* What is run again goes before what came meanwhile. */
-			list_splice(&later, &w->queue);
-			list_splice(&w->queue, &later);
+			work(cache, w, &group, false);
 			continue;
 		}
-		if (w->is_stopping)
+		if (!w->is_busy && w->is_stopping)
 			break;
-		if (w->wal_sync_at_us && clock_us() >= w->wal_sync_at_us) {
-			pthread_mutex_unlock(&w->lock);
-			writer_housekeeping(cache, w, false);
-			pthread_mutex_lock(&w->lock);
-			continue;
-		}
-		cache_cond_wait(&w->wake, &w->lock,
-				w->wal_sync_at_us ? w->wal_sync_at_us : CLOCK_NEVER);
+		/* Who is the writer meanwhile wakes us up when there is something to do. */
+		if (!w->is_busy && w->wal_sync_at_us)
+			until = w->wal_sync_at_us;
+		w->has_alarm = until != CLOCK_NEVER;
+		cache_cond_wait(&w->wake, &w->lock, until);
+		w->has_alarm = false;
 	}
 	pthread_mutex_unlock(&w->lock);
+	self = w;
 	writer_housekeeping(cache, w, true);
 	return NULL;
+}
+
+/*
+ * The loop that has submitted changes has nothing else to do now.  A single one, whose commit does not wait for the disk,
+ * it carries out itself: handing it over and back would take as long as the change.  More than one share a commit, on the
+ * writer thread.
+ */
+static void kick(struct loop_job *job)
+{
+	struct writer *w = container_of(job, struct writer, kick);
+	struct cache *cache = w->cache;
+	struct list group;
+
+	pthread_mutex_lock(&w->lock);
+	w->is_kick_deferred = false;
+	if (w->is_busy || list_is_empty(&w->queue)) {
+		pthread_mutex_unlock(&w->lock);
+		return;		/* whoever is busy looks again */
+	}
+	if (cache->durability == DURABILITY_ASYNC && w->queue.next->next == &w->queue) {
+		list_init(&group);
+		list_splice(&group, &w->queue);
+		work(cache, w, &group, true);
+	}
+	if (!list_is_empty(&w->queue) || w->wants_care || w->is_stopping)
+		pthread_cond_signal(&w->wake);
+	pthread_mutex_unlock(&w->lock);
 }
 
 void writer_submit(struct cache *cache, struct change *change)
 {
 	struct writer *w = cache->writer;
-	bool was_empty;
 
 	change->cache = cache;
 	change->err = 0;
@@ -421,10 +487,14 @@ void writer_submit(struct cache *cache, struct change *change)
 	list_init(&change->names);
 	list_init(&change->after);
 	pthread_mutex_lock(&w->lock);
-	was_empty = list_is_empty(&w->queue);
 	list_append(&w->queue, &change->node);
-	if (was_empty)
-		pthread_cond_signal(&w->wake);
+	if (!change->op || !loop_is_here(change->op->loop)) {
+		if (!w->is_busy)
+			pthread_cond_signal(&w->wake);
+	} else if (!w->is_kick_deferred) {
+		w->is_kick_deferred = true;
+		loop_defer(change->op->loop, &w->kick);
+	}
 	pthread_mutex_unlock(&w->lock);
 }
 
@@ -498,6 +568,8 @@ int writer_start(struct cache *cache)
 	}
 	(void)pthread_mutex_init(&w->lock, NULL);	/* cannot fail with default attributes */
 	list_init(&w->queue);
+	w->cache = cache;
+	w->kick.run = kick;
 	w->stored_oid = cache->next_oid;
 	w->stored_cookie = cache->next_cookie;
 	(void)sqlite3_wal_hook(db_handle(cache->write_db), wal_grew, cache);

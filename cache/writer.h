@@ -64,8 +64,10 @@ int writer_call(struct cache *cache, int (*run)(struct change *change), void *ar
 /* The connection to use inside run(). */
 struct db *writer_db(struct cache *cache);
 
-/* Is this the writer thread? */
+/* Is this the writer thread, or who acts as it (see kick() in writer.c)? */
 bool writer_is_self(struct cache *cache);
+/* And one that must not wait for the disk or for others: -EAGAIN and wants_rerun, and the writer thread does it. */
+bool writer_must_not_wait(struct cache *cache);
 /* The change whose run() is on the stack; writer thread only. */
 struct change *writer_current(struct cache *cache);
 

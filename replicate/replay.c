@@ -419,6 +419,8 @@ static void taken(struct work *work)
 static void take(struct replay *replay)
 {
 	replay->was_woken = false;
+	/* Before the log is looked at: what comes after that look is never missed. */
+	atomic_store(&replay->wants_wake, true);
 	hand_over(replay, REPLAY_TAKE, run_take, taken);
 }
 

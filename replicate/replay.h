@@ -23,6 +23,7 @@
 #ifndef REPLICATE_REPLAY_H
 #define REPLICATE_REPLAY_H
 
+#include <stdatomic.h>
 #include "replicate/batch.h"
 #include "replicate/stage.h"
 
@@ -41,6 +42,7 @@ struct replay {
 	enum replay_step step;
 	bool must_stop;			/* the worker is busy with what is not wanted any more */
 	bool was_woken;			/* meanwhile */
+	atomic_bool wants_wake;		/* any thread: the first record from now on is news */
 	unsigned tries;			/* holds in a row */
 	size_t max_records;		/* less after the upstream refused a batch as a whole */
 	uint64_t hold_us;		/* after giving back: hold so long; 0: do not */

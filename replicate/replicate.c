@@ -354,7 +354,11 @@ static void command(struct replicate *r, enum replicate_command what)
 
 static void record_appended(void *arg)
 {
-	command(arg, COMMAND_WAKE);
+	struct replicate *r = arg;
+
+	/* Thousands a second; one is enough until the log is looked at again. */
+	if (atomic_exchange(&r->replay.wants_wake, false))
+		command(r, COMMAND_WAKE);
 }
 
 int replicate_set_offline(struct replicate *r, bool is_offline)

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -158,10 +159,61 @@ static void deleted_stays_silent(void **state)
 	close(pb[1]);
 }
 
+/* ---- posted by the loop's own thread ---- */
+
+static char order[16];
+
+static void note_a(struct loop_job *job)
+{
+	(void)job;
+	strcat(order, "a");
+	loop_stop(loop);
+}
+
+static void note_b(struct loop_job *job)
+{
+	static struct loop_job a = { .run = note_a };
+
+	(void)job;
+	strcat(order, "b");
+	loop_post(loop, &a);	/* nothing else wakes the loop */
+}
+
+static void note_c(struct loop_job *job)
+{
+	static struct loop_job b = { .run = note_b };
+
+	(void)job;
+	assert_true(loop_is_here(loop));
+	loop_defer(loop, &b);
+	strcat(order, "c");
+}
+
+static void note_d(struct loop_job *job)
+{
+	(void)job;
+	strcat(order, "d");
+}
+
+/* What is deferred comes after the round's jobs, and what that posts is run although nobody wakes the loop. */
+static void deferred(void **state)
+{
+	static struct loop_job c = { .run = note_c }, d = { .run = note_d };
+
+	(void)state;
+	assert_false(loop_is_here(loop));
+	loop_post(loop, &c);
+	loop_post(loop, &d);
+	assert_int_equal(loop_run(loop), 0);
+	assert_string_equal(order, "cdba");
+	assert_false(loop_is_here(loop));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(posts_in_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(deferred, setup, teardown),
 		cmocka_unit_test_setup_teardown(timers_by_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(deleted_stays_silent, setup, teardown),
 	};
