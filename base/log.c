@@ -89,7 +89,7 @@ void log_write(enum log_level level, const char *format, ...)
 	errno = saved;
 }
 
-int log_trace(const char *names)
+static int parse_trace(const char *names, uint32_t *ret_traced)
 {
 	uint32_t traced = 0;
 
@@ -113,24 +113,64 @@ int log_trace(const char *names)
 		if (*names == ',')
 			names++;
 	}
-	__atomic_store_n(&log_traced, traced, __ATOMIC_RELAXED);
+	*ret_traced = traced;
 	return 0;
 }
 
-bool log_gate_open(struct log_gate *gate, unsigned interval_s, unsigned *ret_held)
+int log_trace(const char *names)
+{
+	uint32_t traced;
+	int err = parse_trace(names, &traced);
+
+	if (!err)
+		__atomic_store_n(&log_traced, traced, __ATOMIC_RELAXED);
+	return err;
+}
+
+int log_trace_check(const char *names)
+{
+	uint32_t traced;
+
+	return parse_trace(names, &traced);
+}
+
+const char *log_trace_text(char text[LOG_TRACE_TEXT])
+{
+	uint32_t traced = __atomic_load_n(&log_traced, __ATOMIC_RELAXED);
+	size_t at = 0;
+
+	if (!traced || traced == (1u << LOG_SUBSYSTEMS) - 1)
+		return strcpy(text, traced ? "all" : "none");
+	for (size_t i = 0; i < LOG_SUBSYSTEMS; i++)
+		if (traced & (1u << i))
+			at += (size_t)snprintf(text + at, LOG_TRACE_TEXT - at, "%s%s", at ? "," : "",
+					       subsystem_names[i]);
+	return text;
+}
+
+bool log_gate_open_n(struct log_gate *gate, unsigned interval_s, unsigned n, unsigned *ret_held)
 {
 	uint64_t now = clock_us();
 	bool is_open;
 
 	pthread_mutex_lock(&gate_lock);
-	is_open = now >= gate->next_us;
+	if (now >= gate->next_us) {
+		gate->next_us = now + interval_s * US_PER_S;
+		gate->passed = 0;
+	}
+	is_open = gate->passed < n;
 	if (is_open) {
+		gate->passed++;
 		*ret_held = gate->held;
 		gate->held = 0;
-		gate->next_us = now + interval_s * US_PER_S;
 	} else {
 		gate->held++;
 	}
 	pthread_mutex_unlock(&gate_lock);
 	return is_open;
+}
+
+bool log_gate_open(struct log_gate *gate, unsigned interval_s, unsigned *ret_held)
+{
+	return log_gate_open_n(gate, interval_s, 1, ret_held);
 }
