@@ -47,6 +47,16 @@ struct cache_config {
 	bool starts_empty;
 };
 
+/*
+ * What an operation has waited for, in microseconds.  Added up over all operations that are begun with one struct
+ * cache_op: the caller makes it zero.  What never waits costs no look at the clock.
+ */
+struct cache_waited {
+	uint64_t commit_us;	/* for the writer's transaction, and the syncs before it */
+	uint64_t fetch_us;	/* for a listing or for content from upstream */
+	uint64_t loop_us;	/* for its loop, when either was over */
+};
+
 struct cache_op {
 	/* the caller's; constant while it waits */
 	void (*done)(struct cache_op *op);
@@ -71,6 +81,7 @@ struct cache_op {
 	bool is_eof;
 	uint32_t access;		/* enum access_bits granted */
 	enum stability committed;	/* of a write: the truth */
+	struct cache_waited waited;
 
 	/* the cache's */
 	struct {
@@ -81,6 +92,8 @@ struct cache_op {
 		const void *args[4];
 		uint64_t num[6];
 		void *extra;
+		uint64_t *waits;	/* which of 'waited' it waits for; NULL: for nothing */
+		uint64_t since_us;	/* since when; or when that was over */
 	} priv;
 };
 

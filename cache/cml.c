@@ -312,7 +312,7 @@ static int append(struct change *change, uint64_t ino, struct kml_record *record
 	if (err)
 		return err;
 	*ret_seq = record->seq;
-	log_debug(LOG_CML, "cml: seq=%llu %s ino=%llu", (unsigned long long)record->seq,
+	log_debug(LOG_CML, "cml: appended: seq=%llu %s ino=%llu", (unsigned long long)record->seq,
 		  kml_op_name(record->body.op), (unsigned long long)ino);
 	return 0;
 }

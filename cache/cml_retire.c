@@ -246,6 +246,17 @@ static int retire_run(struct change *change)
 	return got > 0 ? cml_alias_clear(change) : got;
 }
 
+static void log_retired(const struct retire *retire, int err)
+{
+	if (!log_is_traced(LOG_CML))
+		return;
+	for (size_t i = 0; i < retire->n; i++)
+		log_debug(LOG_CML, "cml: retired: seq=%llu %s ino=%llu status=%d err=%d",
+			  (unsigned long long)retire->batch->items[i].record.seq,
+			  kml_op_name(retire->batch->items[i].record.body.op),
+			  (unsigned long long)retire->batch->items[i].ino, (int)retire->answers[i].status, err);
+}
+
 int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_answer *answers,
 	       size_t n_answers)
 {
@@ -266,6 +277,7 @@ int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_an
 				cml_sync_content(cache, batch->items[i].ino);
 		}
 		err = writer_call(cache, retire_run, &retire);
+		log_retired(&retire, err);
 	}
 	if (retire.n < batch->n || err)
 		cml_give_back(cache, batch);

@@ -395,6 +395,19 @@ static void sync_before(struct cache *cache, const struct take *take)
 		cml_sync_content(cache, ino);
 }
 
+/* A line for each record: whoever looks for one wants its seq. */
+static void log_taken(const struct cml_batch *batch)
+{
+	if (!log_is_traced(LOG_CML))
+		return;
+	for (size_t i = 0; i < batch->n; i++)
+		log_debug(LOG_CML, "cml: taken: seq=%llu %s ino=%llu bytes=%llu",
+			  (unsigned long long)batch->items[i].record.seq,
+			  kml_op_name(batch->items[i].record.body.op),
+			  (unsigned long long)batch->items[i].ino,
+			  (unsigned long long)batch->items[i].bytes);
+}
+
 int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes,
 	     struct cml_batch **ret_batch)
 {
@@ -418,6 +431,7 @@ int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes,
 		pthread_mutex_lock(&cache->lock);
 		cache->cml->out_seq = batch->items[batch->n - 1].record.seq;
 		pthread_mutex_unlock(&cache->lock);
+		log_taken(batch);
 		*ret_batch = batch;
 		return 0;
 	}
@@ -437,6 +451,10 @@ void cml_give_back(struct cache *cache, struct cml_batch *batch)
 	if (batch->n)
 		cml->out_seq = MIN(cml->out_seq, batch->items[0].record.seq - 1);
 	pthread_mutex_unlock(&cache->lock);
+	if (batch->n)
+		log_debug(LOG_CML, "cml: a batch is given back, but for what was retired of it: seq=%llu to=%llu",
+			  (unsigned long long)batch->items[0].record.seq,
+			  (unsigned long long)batch->items[batch->n - 1].record.seq);
 	cml_batch_free(batch);
 }
 

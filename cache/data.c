@@ -176,6 +176,7 @@ static int submit_note(struct cache *cache, struct cache_op *op)
 	change->run = note_run;
 	change->done = note_done;
 	change->arg = op;
+	op_waits(op, &op->waited.commit_us);
 	writer_submit(cache, change);
 	return CACHE_WAITS;
 }
@@ -228,6 +229,7 @@ static int write_ready(struct cache *cache, struct cache_op *op, struct inode *i
 		return 0;
 	object_put(cache, *ret_object);
 	*ret_object = NULL;
+	op_waits(op, &op->waited.commit_us);	/* what holds it is a transaction */
 	list_append(&inode->held, &op->priv.node);
 	return CACHE_WAITS;
 }

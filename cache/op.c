@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include "base/clock.h"
 #include "cache/internal.h"
 #include "cache/park.h"
 
@@ -21,15 +22,43 @@ void op_begin(struct cache *cache, struct cache_op *op, int (*again)(struct cach
 	op->priv.again = again;
 }
 
+void op_waits(struct cache_op *op, uint64_t *for_what)
+{
+	op->priv.waits = for_what;
+	op->priv.since_us = clock_us();
+}
+
+/* What it waited for is there; it still has to wait for its loop. */
+static void wait_over(struct cache_op *op)
+{
+	uint64_t now_us;
+
+	if (!op->priv.waits)
+		return;
+	now_us = clock_us();
+	*op->priv.waits += now_us - op->priv.since_us;
+	op->priv.since_us = now_us;
+}
+
+static void on_loop(struct cache_op *op)
+{
+	if (!op->priv.waits)
+		return;
+	op->priv.waits = NULL;
+	op->waited.loop_us += clock_us() - op->priv.since_us;
+}
+
 static void finish_job(struct loop_job *job)
 {
 	struct cache_op *op = container_of(job, struct cache_op, priv.job);
 
+	on_loop(op);
 	op->done(op);
 }
 
 void cache_op_finish(struct cache_op *op, int err)
 {
+	wait_over(op);
 	op->err = err;
 	op->priv.job.run = finish_job;
 	loop_post(op->loop, &op->priv.job);
@@ -38,8 +67,10 @@ void cache_op_finish(struct cache_op *op, int err)
 static void again_job(struct loop_job *job)
 {
 	struct cache_op *op = container_of(job, struct cache_op, priv.job);
-	int got = op->priv.again(op);
+	int got;
 
+	on_loop(op);
+	got = op->priv.again(op);
 	if (got == CACHE_WAITS)
 		return;
 	op->err = got;
@@ -48,6 +79,7 @@ static void again_job(struct loop_job *job)
 
 void cache_op_again(struct cache_op *op)
 {
+	wait_over(op);
 	op->priv.job.run = again_job;
 	loop_post(op->loop, &op->priv.job);
 }
@@ -164,6 +196,7 @@ int op_submit(struct cache_op *op, int (*run)(struct change *change))
 	change->run = run;
 	change->done = submit_done;
 	change->op = op;
+	op_waits(op, &op->waited.commit_us);
 	writer_submit(op->priv.cache, change);
 	return CACHE_WAITS;
 }

@@ -19,6 +19,11 @@
 
 /* Results empty; num[] zero. */
 void op_begin(struct cache *cache, struct cache_op *op, int (*again)(struct cache_op *op));
+/*
+ * From now on it waits for that (a member of op->waited), until cache_op_finish() or cache_op_again().  To be called
+ * before whoever calls those can get at it.
+ */
+void op_waits(struct cache_op *op, uint64_t *for_what);
 /* End at once with err: wcc shows that nothing happened.  Gives err. */
 int op_refuse(struct cache_op *op, int err);
 

@@ -2,9 +2,12 @@
 #include "cache/park.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/thread.h"
 #include "cache/internal.h"
+#include "cache/op.h"
 
 /* Content is asked for in pieces of this size, at multiples of it. */
 #define CHUNK (1ull << 20)
@@ -49,7 +52,8 @@ static struct wait *wait_find(struct park *park, enum wait_kind kind, uint64_t i
 	return NULL;
 }
 
-static int wait_add(struct park *park, enum wait_kind kind, uint64_t ino, struct cache_op *op)
+static int wait_add(struct park *park, enum wait_kind kind, uint64_t ino, struct cache_op *op,
+		    uint64_t *for_what)
 {
 	struct wait *wait = wait_find(park, kind, ino);
 
@@ -64,7 +68,11 @@ static int wait_add(struct park *park, enum wait_kind kind, uint64_t ino, struct
 		list_init(&wait->ops);
 		list_append(&park->waits, &wait->node);
 	}
+	op_waits(op, for_what);
 	list_append(&wait->ops, &op->priv.node);
+	log_debug(LOG_CACHE, "cache: an operation waits for %s: ino=%" PRIu64,
+		  for_what == &op->waited.commit_us ? "a commit" :
+		  kind == FOR_LISTING ? "a listing" : "content", ino);
 	pthread_cond_signal(&park->wake);	/* its deadline may be the nearest */
 	return CACHE_WAITS;
 }
@@ -125,7 +133,7 @@ int park_listing(struct cache *cache, struct cache_op *op, const struct inode *d
 			cache->fetcher->list(cache->fetcher_arg, dir->ino, &dir->v.oid);
 	}
 	if (got >= 0)
-		got = wait_add(park, FOR_LISTING, dir->ino, op);
+		got = wait_add(park, FOR_LISTING, dir->ino, op, &op->waited.fetch_us);
 	pthread_mutex_unlock(&park->lock);
 	return got;
 }
@@ -136,7 +144,7 @@ int park_commit(struct cache *cache, struct cache_op *op, const struct inode *di
 	int got;
 
 	pthread_mutex_lock(&park->lock);
-	got = wait_add(park, FOR_LISTING, dir->ino, op);
+	got = wait_add(park, FOR_LISTING, dir->ino, op, &op->waited.commit_us);
 	pthread_mutex_unlock(&park->lock);
 	return got;
 }
@@ -192,7 +200,7 @@ int park_content(struct cache *cache, struct cache_op *op, const struct inode *i
 	pthread_mutex_lock(&park->lock);
 	got = ask_content(cache, inode, offset, MAX(end, ahead));
 	if (!got)
-		got = wait_add(park, FOR_CONTENT, inode->ino, op);
+		got = wait_add(park, FOR_CONTENT, inode->ino, op, &op->waited.fetch_us);
 	pthread_mutex_unlock(&park->lock);
 	return got;
 }

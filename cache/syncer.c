@@ -147,6 +147,8 @@ int syncer_commit(struct cache *cache, uint64_t ino, bool is_synced, struct cach
 	if (!commit)
 		return -ENOMEM;
 	commit->op = op;
+	if (op)
+		op_waits(op, &op->waited.commit_us);
 	if (is_synced && !cache->no_sync)
 		queue_commit(cache->syncer, commit);
 	else

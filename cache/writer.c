@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include "base/clock.h"
 #include "base/fault.h"
@@ -302,8 +303,10 @@ static bool group_make_room(struct cache *cache)
 static void group_run(struct cache *cache, struct writer *w, struct list *group, struct list *later)
 {
 	sqlite3_int64 rows = sqlite3_total_changes64(db_handle(cache->write_db));
+	uint64_t began_us = log_is_traced(LOG_CACHE) ? clock_us() : 0;
 	struct change *change;
 	struct list done;
+	unsigned n = 0;
 	int err;
 
 	list_init(&done);
@@ -327,6 +330,7 @@ static void group_run(struct cache *cache, struct writer *w, struct list *group,
 			continue;
 		}
 		list_append(&done, &change->node);
+		n++;
 	}
 
 	/* Where no row has changed, there is nothing to wait for the disk for. */
@@ -334,6 +338,10 @@ static void group_run(struct cache *cache, struct writer *w, struct list *group,
 		err = group_commit(cache, w);
 	else if (!err)
 		err = db_run(cache->write_db, "ROLLBACK", "");
+	if (began_us)
+		log_debug(LOG_CACHE, "writer: group: changes=%u rows=%lld us=%" PRIu64 " err=%d", n,
+			  (long long)(sqlite3_total_changes64(db_handle(cache->write_db)) - rows),
+			  clock_us() - began_us, err);
 	if (err) {
 		group_revert(cache, &done, err);
 		/* Nobody has been told anything: with room made, all of it can be done anew. */

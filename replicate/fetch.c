@@ -179,6 +179,10 @@ static void take_wishes(struct loop_job *job)
 
 	list_each_safe(wish, next, &come, node) {
 		list_del(&wish->node);
+		log_debug(LOG_FETCH, "fetch: wanted: %s of ino=%llu version=%llu offset=%llu len=%llu",
+			  wish->is_listing ? "listing" : "content", (unsigned long long)wish->ino,
+			  (unsigned long long)wish->version, (unsigned long long)wish->offset,
+			  (unsigned long long)wish->len);
 		if (!atomic_load(&fetch->takes_wishes))
 			answer_unserved(fetch, wish, -EIO);
 		else if (!wish->is_listing && !wish->len)

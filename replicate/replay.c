@@ -2,6 +2,7 @@
 #include "replicate/replay.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/clock.h"
@@ -243,6 +244,9 @@ static void answered(struct http_request *request, int err)
 		if (err == -EPROTONOSUPPORT)
 			err = -EBADMSG;
 	}
+	if (err)
+		log_debug(LOG_REPLAY, "replay: batch not answered: records=%zu http=%ld err=%d", replay->batch->n,
+			  request->status, err);
 	http_request_release(request);
 	if (!err) {
 		log_debug(LOG_REPLAY, "replay: answered: records=%zu", replay->batch->n);
@@ -277,6 +281,10 @@ static void post(struct replay *replay)
 	request->stall_s = STALL_S + (unsigned)MIN(bytes / STALL_BYTES_PER_S, (uint64_t)86400);
 	request->done = answered;
 	snprintf(request->path, sizeof(request->path), "/izo/v1/replay");
+	log_debug(LOG_REPLAY, "replay: batch sent: seq=%llu to=%llu records=%zu body=%zu content=%" PRIu64,
+		  (unsigned long long)replay->batch->taken->items[0].record.seq,
+		  (unsigned long long)replay->batch->taken->items[replay->batch->n - 1].record.seq,
+		  replay->batch->n, replay->batch->body.len, bytes);
 	err = http_start(&replay->replicate->http, request);
 	if (err)
 		give_back(replay, backoff(replay, false));

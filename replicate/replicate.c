@@ -165,15 +165,14 @@ static void wait_for_probe(struct replicate *r, bool is_long)
 	set_probe_timer(r, clock_us() + wait_us);
 }
 
-/* A line for each change; of the tries that fail one after the other only the first is news. */
+/* A line for each change, and when debugged for each event; of the tries that fail one after the other only the first is news. */
 static void log_step(const struct replicate *r, enum link_state to, enum link_event event,
 		     const char *why)
 {
 	if (r->state != to || (event == LINK_FAILED && !r->tries && to == LINK_DISCONNECTED))
 		log_info("link: %s%s%s", link_state_name(to), why ? ": " : "", why ? why : "");
-	else
-		log_debug(LOG_LINK, "link: still %s after %s%s%s", link_state_name(to),
-			  link_event_name(event), why ? ": " : "", why ? why : "");
+	log_debug(LOG_LINK, "link: event: %s on %s, then %s%s%s", link_event_name(event), link_state_name(r->state),
+		  link_state_name(to), why ? ": " : "", why ? why : "");
 }
 
 void replicate_event(struct replicate *r, enum link_event event, const char *why)
