@@ -40,6 +40,33 @@ void conn_put(struct conn *conn)
 		free(conn);
 }
 
+/* ---- how long sending takes ---- */
+
+/* Those of whom all has been sent; all of them, when nothing more will be. */
+static void sending_settle(struct conn *conn, uint64_t now_us, bool is_over)
+{
+	while (conn->sending_first != conn->sending_next) {
+		struct call_figures *call = &conn->sending[conn->sending_first % CONN_SENDING];
+
+		if (call->sent_at > conn->tx_sent && !is_over)
+			return;
+		conn->sending_first++;
+		stats_sent(conn->nfsd, call, now_us, conn->peer);
+	}
+}
+
+void conn_reply_of(struct conn *conn, struct call_figures *call)
+{
+	if (conn->is_dead || !conn->tx_len || conn->sending_next - conn->sending_first == CONN_SENDING) {
+		stats_sent(conn->nfsd, call, call->ready_us, conn->peer);
+		return;
+	}
+	call->sent_at = conn->tx_sent + conn->tx_len;
+	conn->sending[conn->sending_next++ % CONN_SENDING] = *call;
+}
+
+/* ---- */
+
 void conn_kill(struct conn *conn)
 {
 	struct nfsd *nfsd = conn->nfsd;
@@ -48,6 +75,8 @@ void conn_kill(struct conn *conn)
 	if (conn->is_dead)
 		return;
 	conn->is_dead = true;
+	sending_settle(conn, clock_us(), true);
+	log_debug(LOG_RPC, "rpc: connection ended: peer=%s calls=%u", conn->peer, conn->calls);
 	loop_del(nfsd->loop, &conn->lfd);
 	(void)close(conn->lfd.fd);	/* a socket: nothing of ours is lost */
 	while ((block = list_first(&conn->tx, struct block, node)) != NULL) {
@@ -153,6 +182,7 @@ void conn_reply_block(struct conn *conn, struct block *block)
 static void tx_consume(struct conn *conn, size_t n)
 {
 	conn->tx_len -= n;
+	conn->tx_sent += n;
 	while (n) {
 		struct block *block = list_first(&conn->tx, struct block, node);
 		size_t part = MIN(n, (size_t)(block->end - block->start));
@@ -168,6 +198,7 @@ static void tx_consume(struct conn *conn, size_t n)
 
 void conn_flush(struct conn *conn)
 {
+	bool was_full = is_full(conn);
 	struct iovec iov[TX_IOV];
 	struct block *block;
 
@@ -196,6 +227,8 @@ void conn_flush(struct conn *conn)
 		stat_add(&conn->nfsd->stats.bytes_out, (uint64_t)n);
 		tx_consume(conn, (size_t)n);
 	}
+	/* What leaves in the round in which it was ready has not waited for long: no look at the clock for it. */
+	sending_settle(conn, was_full ? clock_us() : conn->nfsd->now_us, false);
 	update_events(conn);
 	conn_put(conn);
 }
@@ -259,9 +292,20 @@ static int rx_mark(struct conn *conn)
 	conn->in_frag = true;
 	if (conn->frag_len > CONN_RECORD_MAX - conn->rec_len)
 		return -EBADMSG;
-	if (!conn->rec_len)
+	if (!conn->rec_len) {
 		conn->rec = conn->pos;
+		conn->rec_us = conn->recv_us;
+	}
 	return 1;
+}
+
+static void note_pause(const struct conn *conn)
+{
+	if (conn->nfsd->is_stopping)
+		return;
+	stat_add(&conn->nfsd->stats.pauses, 1);
+	log_debug(LOG_RPC, "rpc: connection not read for now: peer=%s calls=%u unsent=%zu", conn->peer, conn->calls,
+		  conn->tx_len);
 }
 
 /* Carry out the complete records that are here.  0: more bytes are needed, or it is blocked, or dead. */
@@ -273,8 +317,10 @@ static int rx_parse(struct conn *conn)
 		int n;
 
 		if (is_blocked(conn)) {
-			if (!list_is_linked(&conn->blocked_node))
+			if (!list_is_linked(&conn->blocked_node)) {
 				list_append(&conn->nfsd->blocked, &conn->blocked_node);
+				note_pause(conn);
+			}
 			return 0;
 		}
 		if (!conn->in_frag) {
@@ -357,7 +403,7 @@ static void rx_read(struct conn *conn)
 			return;
 		}
 		conn->end += (uint32_t)n;
-		conn->recv_us = clock_us();
+		conn->recv_us = conn->nfsd->now_us = clock_us();
 		stat_add(&conn->nfsd->stats.bytes_in, (uint64_t)n);
 		if (!rx_take(conn))
 			return;
@@ -388,6 +434,7 @@ void conn_resume(struct conn *conn)
 	if (conn->is_dead || is_blocked(conn))
 		return;
 	list_del(&conn->blocked_node);
+	conn->nfsd->now_us = clock_us();
 	conn_get(conn);
 	if (!conn->rx || rx_take(conn))
 		update_events(conn);
@@ -423,5 +470,6 @@ int conn_new(struct nfsd *nfsd, int fd, const char *peer)
 	list_append(&nfsd->conns, &conn->node);
 	nfsd->n_conns++;
 	stat_set(&nfsd->stats.connections, nfsd->n_conns);
+	log_debug(LOG_RPC, "rpc: connection: peer=%s", conn->peer);
 	return 0;
 }

@@ -21,12 +21,19 @@
 #include <stdint.h>
 #include "base/list.h"
 #include "base/loop.h"
+#include "nfsd/stats.h"
 
 struct block;
 struct nfsd;
 
 /* The longest record taken: a WRITE of 1 MiB and what stands before it. */
 #define CONN_RECORD_MAX (1024u * 1024 + 4 * 1024)
+
+/*
+ * Replies whose sending is timed.  A peer with more of them on their way is one that takes none; of the others it is
+ * only not known how long that took.  A power of two.
+ */
+#define CONN_SENDING 64
 
 struct conn {
 	struct nfsd *nfsd;
@@ -51,10 +58,14 @@ struct conn {
 	bool in_frag, is_last;		/* the mark of a fragment has been read: its length, its last-bit */
 	uint32_t last_len;		/* of the last record, a guess for the next one */
 	uint64_t recv_us;		/* when the last bytes came */
+	uint64_t rec_us;		/* when the first ones of the record did */
 
 	/* sending */
 	struct list tx;			/* blocks */
 	size_t tx_len;			/* bytes in them */
+	uint64_t tx_sent;		/* bytes sent, ever */
+	struct call_figures sending[CONN_SENDING];	/* a ring: calls whose replies are on their way, in their order */
+	unsigned sending_first, sending_next;		/* counted up for ever, modulo CONN_SENDING */
 	size_t read_memory;		/* held by replies that carry data, those of running calls too */
 };
 
@@ -71,6 +82,9 @@ void *conn_reply_begin(struct conn *conn, size_t need);
 void conn_reply_end(struct conn *conn, size_t len);
 /* Send block->data [start, end); the block is taken over. */
 void conn_reply_block(struct conn *conn, struct block *block);
+
+/* The reply put in last is this call's: its figures are complete when it has been sent. */
+void conn_reply_of(struct conn *conn, struct call_figures *call);
 
 /* Send what waits, as far as the socket takes it. */
 void conn_flush(struct conn *conn);

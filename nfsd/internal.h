@@ -18,10 +18,6 @@ struct rpcbind;
 /* Largest READDIR and READDIRPLUS: one must not hold up the loop for long. */
 #define NFSD_DIR_MAX (128u * 1024)
 
-/* Where a procedure's figures start in nfsd_stats.proc. */
-#define NFSD_STATS_NFS 0
-#define NFSD_STATS_MOUNT 22
-
 /* One export. */
 struct tree {
 	struct cache *cache;
@@ -52,6 +48,7 @@ struct nfsd {
 	uint64_t lookup_wait_us, read_wait_us;
 	unsigned max_connections, max_calls;
 	size_t max_read_memory;
+	uint64_t slow_call_us;
 	uint16_t port;
 
 	/* loop thread */
@@ -68,7 +65,8 @@ struct nfsd {
 	struct drc drc;
 	struct mount_list mounts;
 	struct rpcbind *rpcbind;	/* NULL: not registered */
-	struct log_gate refused_gate, dropped_gate, garbage_gate;
+	struct log_gate refused_gate, dropped_gate, garbage_gate, slow_gate;
+	uint64_t now_us;		/* as last looked: when bytes came, when a call ended */
 
 	bool is_stopping, is_told;	/* nfsd_stop() was called; stopped() was */
 	struct loop_timer stop_timer;
@@ -77,6 +75,7 @@ struct nfsd {
 	void *stopped_arg;
 
 	struct nfsd_stats stats;	/* written by the loop's thread, read by any (stat_add()) */
+	struct stats_recent recent;	/* likewise */
 };
 
 /* Relaxed: a reader may see one figure a moment before another. */
@@ -89,8 +88,5 @@ static inline void stat_set(uint64_t *figure, uint64_t value)
 {
 	__atomic_store_n(figure, value, __ATOMIC_RELAXED);
 }
-
-void stats_init(struct nfsd_stats *stats);
-void stats_call(struct nfsd_proc_stats *proc, uint64_t us, bool is_ok);
 
 #endif

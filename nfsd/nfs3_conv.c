@@ -88,6 +88,8 @@ int nfs3_open_fh(struct rpc_call *call, struct slice fh, uint64_t *ret_ino)
 		if (call->tree && call->tree != tree)
 			return -EXDEV;
 		call->tree = tree;
+		if (!call->ino)
+			call->ino = *ret_ino;
 		if (tree->is_read_only && (call->proc->flags & RPC_MODIFIES))
 			return -EROFS;
 		return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <rpc/rpc.h>
 #include "base/clock.h"
 #include "nfsd/internal.h"
@@ -13,7 +14,7 @@
 #define FREE_CALLS_MAX 256
 #define RX_HELD_MIN (64u * 1024)	/* the block behind a small WRITE that waits */
 
-static const struct rpc_program *const programs[] = { &nfs3_program, &mount3_program };
+const struct rpc_program *const rpc_programs[RPC_PROGRAMS] = { &nfs3_program, &mount3_program };
 
 /* ---- calls ---- */
 
@@ -39,6 +40,7 @@ static struct rpc_call *call_new(struct nfsd *nfsd, struct conn *conn)
 	call->bulk_len = 0;
 	call->is_deferred = false;
 	call->remembered = NULL;
+	call->ino = 0;
 	conn_get(conn);
 	conn->calls++;
 	nfsd->n_calls++;
@@ -163,24 +165,26 @@ int rpc_bulk(struct rpc_call *call, size_t len)
 	return 0;
 }
 
-/* Put the head before the data that lies at RPC_BULK_HEAD already, and send it all. */
-static bool send_bulk(struct rpc_call *call)
+/* Put the head before the data that lies at RPC_BULK_HEAD already, and send it all; gives its length. */
+static size_t send_bulk(struct rpc_call *call, bool *ret_ok)
 {
 	struct block *block = call->bulk;
 	unsigned char head[RPC_BULK_HEAD];
 	struct xdr_out results = xdr_out_of(head + RPC_REPLY_HEAD, sizeof(head) - RPC_REPLY_HEAD),
 		       out;
-	bool is_ok = call->proc->reply(call, 0, &results);
-	size_t len = (size_t)(results.p - head);
+	size_t len;
 
+	*ret_ok = call->proc->reply(call, 0, &results);
+	len = (size_t)(results.p - head);
 	out = xdr_out_of(head, RPC_REPLY_HEAD);
 	put_head(&out, call->xid, SUCCESS, len - RPC_REPLY_HEAD + call->bulk_len);
 	block->start = (uint32_t)(RPC_BULK_HEAD - len);
 	block->end = RPC_BULK_HEAD + call->bulk_len;
 	memcpy(block->data + block->start, head, len);
 	call->bulk = NULL;
+	len = block->end - block->start;
 	conn_reply_block(call->conn, block);
-	return is_ok;
+	return len;
 }
 
 /* Write the reply at p, where there is room; gives its length. */
@@ -194,15 +198,43 @@ static size_t write_reply(struct rpc_call *call, int err, void *p, bool *ret_ok)
 	return (size_t)(out.p - (unsigned char *)p);
 }
 
+/* Its reply is ready, len bytes: what there is to be counted. */
+static void account(struct rpc_call *call, int err, bool is_ok, size_t len)
+{
+	struct nfsd *nfsd = call->nfsd;
+	const struct cache_waited *waited = &call->op.waited;
+	uint64_t now_us = clock_us(), queue_us = call->queue_us + waited->loop_us;
+	uint64_t us = now_us - call->start_us, waited_us = queue_us + waited->commit_us + waited->fetch_us;
+	struct call_figures figures = {
+		.ready_us = now_us,
+		.ino = call->ino,
+		.where_us = { [NFSD_RECEIVE] = call->receive_us, [NFSD_QUEUE] = queue_us,
+			      [NFSD_RUN] = us - MIN(us, waited_us),
+			      [NFSD_COMMIT] = waited->commit_us, [NFSD_FETCH] = waited->fetch_us },
+		.xid = call->xid,
+		.row = call->program->first_stats + (unsigned)(call->proc - call->program->procs),
+		.err = err,
+	};
+
+	nfsd->now_us = now_us;
+	stats_call(nfsd, &figures, call->bytes_in, (uint32_t)len, is_ok);
+	log_debug(LOG_RPC, "rpc: reply: xid=%08x %s %s bytes=%zu us=%" PRIu64 " peer=%s", call->xid,
+		  call->program->name, call->proc->name, len, us, call->conn->peer);
+	log_debug(LOG_NFS, "nfs: %s: export=%s ino=%" PRIu64 " err=%d us=%" PRIu64 " queue=%" PRIu64 " commit=%" PRIu64
+		  " fetch=%" PRIu64 " uid=%u xid=%08x", call->proc->name, call->tree ? call->tree->path : "",
+		  call->ino, err, us, queue_us, waited->commit_us, waited->fetch_us, call->op.cred.uid, call->xid);
+	conn_reply_of(call->conn, &figures);
+}
+
 void rpc_finish(struct rpc_call *call, int err)
 {
 	struct nfsd *nfsd = call->nfsd;
-	size_t need = RPC_REPLY_HEAD + call->proc->reply_max, len;
+	size_t need = RPC_REPLY_HEAD + call->proc->reply_max, len = 0;
 	bool is_ok = !err;
 	void *p;
 
 	if (call->bulk && !err) {
-		is_ok = send_bulk(call);
+		len = send_bulk(call, &is_ok);
 	} else if (call->remembered) {
 		unsigned char record[DRC_REPLY_MAX];
 
@@ -216,14 +248,12 @@ void rpc_finish(struct rpc_call *call, int err)
 		}
 	} else {
 		p = conn_reply_begin(call->conn, need);
-		if (p)
-			conn_reply_end(call->conn, write_reply(call, err, p, &is_ok));
+		if (p) {
+			len = write_reply(call, err, p, &is_ok);
+			conn_reply_end(call->conn, len);
+		}
 	}
-	stats_call(
-		&nfsd->stats.proc[call->program->first_stats + (call->proc - call->program->procs)],
-		clock_us() - call->start_us, is_ok);
-	log_debug(LOG_RPC, "rpc: %s: err=%d xid=%08x peer=%s", call->proc->name, err, call->xid,
-		  call->conn->peer);
+	account(call, err, is_ok, len);
 	call_free(call);
 }
 
@@ -276,10 +306,13 @@ void rpc_run_deferred(struct nfsd *nfsd)
 {
 	struct rpc_call *call, *next;
 
+	nfsd->now_us = clock_us();
 	list_each_safe(call, next, &nfsd->deferred, node) {
 		if (call->conn->read_memory && nfsd->read_memory >= nfsd->max_read_memory)
 			continue;
 		list_del(&call->node);
+		call->queue_us += nfsd->now_us - call->put_off_us;
+		call->put_off_us = nfsd->now_us;
 		if (call_run(call, NULL) == RPC_LATER)
 			list_insert_before(&next->node, &call->node);	/* it keeps its turn */
 	}
@@ -295,6 +328,8 @@ static bool find_duplicate(struct conn *conn, const uint8_t *key)
 	if (!entry)
 		return false;
 	stat_add(&conn->nfsd->stats.duplicates, 1);
+	log_debug(LOG_RPC, "rpc: retransmission of a call that %s: peer=%s",
+		  entry->call ? "runs" : "has been answered", conn->peer);
 	call = entry->call;
 	if (call) {
 		/* It runs.  Whoever asked last is the one who listens. */
@@ -347,20 +382,20 @@ static const struct rpc_proc *find_proc(struct conn *conn, uint32_t xid, uint32_
 					uint32_t version, uint32_t proc,
 					const struct rpc_program **ret_program)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
-		if (programs[i]->number != number)
+	for (size_t i = 0; i < RPC_PROGRAMS; i++) {
+		if (rpc_programs[i]->number != number)
 			continue;
-		if (programs[i]->version != version) {
+		if (rpc_programs[i]->version != version) {
 			/* So that mount(8), which tries v4 first, comes down to v3. */
-			reply_accepted(conn, xid, PROG_MISMATCH, programs[i]->version);
+			reply_accepted(conn, xid, PROG_MISMATCH, rpc_programs[i]->version);
 			return NULL;
 		}
-		if (proc >= programs[i]->n_procs) {
+		if (proc >= rpc_programs[i]->n_procs) {
 			reply_accepted(conn, xid, PROC_UNAVAIL, 0);
 			return NULL;
 		}
-		*ret_program = programs[i];
-		return &programs[i]->procs[proc];
+		*ret_program = rpc_programs[i];
+		return &rpc_programs[i]->procs[proc];
 	}
 	reply_accepted(conn, xid, PROG_UNAVAIL, 0);
 	return NULL;
@@ -440,7 +475,10 @@ int rpc_dispatch(struct conn *conn, struct block *block, const unsigned char *da
 	call->proc = proc;
 	call->xid = xid;
 	call->op.cred = cred;
+	call->bytes_in = (uint32_t)len + 4;
 	call->start_us = conn->recv_us;
+	call->receive_us = conn->recv_us - conn->rec_us;
+	call->queue_us = nfsd->now_us - conn->recv_us;
 	call->op.deadline_us = conn->recv_us + nfsd->lookup_wait_us;
 	call->args = in;
 	if (xdr_in_left(&in) <= sizeof(call->small)) {
@@ -448,8 +486,12 @@ int rpc_dispatch(struct conn *conn, struct block *block, const unsigned char *da
 		memcpy(call->small, in.p, xdr_in_left(&in));
 		block = NULL;
 	}
+	log_debug(LOG_RPC, "rpc: call: xid=%08x %s %s bytes=%zu uid=%u peer=%s", xid, program->name, proc->name,
+		  len + 4, cred.uid, conn->peer);
 	if (call_run(call, block) == RPC_LATER) {
 		call->is_deferred = true;
+		call->put_off_us = nfsd->now_us;
+		stat_add(&nfsd->stats.put_off, 1);
 		list_append(&nfsd->deferred, &call->node);
 	}
 	return 0;

@@ -54,6 +54,10 @@ struct rpc_program {
 	unsigned first_stats;		/* its first row in nfsd_stats.proc */
 };
 
+/* The programs served. */
+#define RPC_PROGRAMS 2
+extern const struct rpc_program *const rpc_programs[RPC_PROGRAMS];
+
 /* The record mark and the header of an accepted reply. */
 #define RPC_REPLY_HEAD 28
 /*
@@ -81,7 +85,11 @@ struct rpc_call {
 	struct list node;		/* in nfsd->deferred, or the free calls */
 	bool is_deferred;		/* was in nfsd->deferred: it is its turn when it is run again */
 	uint32_t xid;
-	uint64_t start_us;		/* when it arrived */
+	uint32_t bytes_in;		/* the record, with its mark */
+	uint64_t ino;			/* of its first handle that was good; 0: none yet */
+	uint64_t start_us;		/* when it arrived: its last byte */
+	uint64_t receive_us, queue_us;	/* stats.h; so far */
+	uint64_t put_off_us;		/* when it was put off last */
 	/* What the procedure keeps while it waits.  What it passes to the cache by pointer must lie here or in args. */
 	union {
 		struct {

@@ -264,6 +264,7 @@ static int nfsd_init(struct nfsd *nfsd, struct loop *loop, const struct nfsd_con
 	nfsd->max_calls = config->max_calls ? config->max_calls : 4096;
 	nfsd->max_read_memory = config->max_read_memory ? config->max_read_memory :
 							  64u * 1024 * 1024;
+	nfsd->slow_call_us = config->slow_call_us;
 	nfsd->listener = (struct loop_fd){ .fd = -1, .ready = accept_ready };
 	nfsd->accept_again.fire = accept_resume;
 	nfsd->stop_timer.fire = stop_timeout;

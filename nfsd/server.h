@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "nfsd/stats.h"
 
 struct cache;
 struct loop;
@@ -41,6 +42,7 @@ struct nfsd_config {
 	unsigned max_connections;	/* 256 */
 	unsigned max_calls;		/* 4096: under way per connection; above it the socket is not read */
 	size_t max_read_memory;		/* 64 MiB: of replies to READ; calls beyond wait their turn */
+	uint64_t slow_call_us;		/* a call that takes so long gets a line in the log; here 0 means never */
 };
 
 /*
@@ -63,30 +65,7 @@ void nfsd_stop(struct nfsd *nfsd, void (*stopped)(void *arg), void *arg);
 /* Either after stopped(), or when loop_run() was never entered. */
 void nfsd_free(struct nfsd *nfsd);
 
-/* ---- figures, for --status ---- */
-
-#define NFSD_LATENCY_BUCKETS 24
-
-struct nfsd_proc_stats {
-	const char *program, *name;	/* "NFS", "GETATTR" */
-	uint64_t calls, errors;		/* errors: answered with another status than OK */
-	uint64_t total_us, max_us;	/* from the call's arrival to its reply being ready */
-	/* [0]: below 2 us; [i]: from 2^i up to 2^(i+1) us; the last one also what is above */
-	uint64_t latency[NFSD_LATENCY_BUCKETS];
-};
-
-#define NFSD_PROCS (22 + 6)
-
-struct nfsd_stats {
-	uint64_t connections;		/* now */
-	uint64_t calls_under_way;	/* now */
-	uint64_t accepted, refused;	/* connections; refused: unprivileged port, or too many */
-	uint64_t dropped;		/* connections ended because of malformed records */
-	uint64_t bytes_in, bytes_out;
-	uint64_t duplicates;		/* calls found in the duplicate request cache */
-	uint64_t bad_calls;		/* refused by the RPC layer: unknown program, garbage, ... */
-	struct nfsd_proc_stats proc[NFSD_PROCS];
-};
+/* Figures, for --status (stats.h). */
 void nfsd_get_stats(const struct nfsd *nfsd, struct nfsd_stats *ret);
 
 #endif

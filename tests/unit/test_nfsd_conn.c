@@ -389,11 +389,15 @@ static void a_peer_that_takes_no_replies(void **state)
 	expect_read(other, 5, 0, IO_MAX);
 	calls = n_stats(n).proc[NFSPROC3_READ].calls;
 	assert_in_range(calls, 2, 32);	/* what the kernel takes and 2 MiB */
+	assert_in_range(n_stats(n).pauses, 1, 1000);
+	clock_advance(9 * US_PER_S);
 
 	/* As soon as they are taken it goes on. */
 	for (uint32_t xid = 0; xid < READS; xid++)
 		expect_read(fd, xid, 0, IO_MAX);
 	assert_served(fd);
+	/* How long it took him is told apart from what we needed. */
+	assert_true(n_stats(n).proc[NFSPROC3_READ].where_us[NFSD_SEND] >= 9 * US_PER_S);
 	close(fd);
 	close(other);
 }
@@ -431,6 +435,8 @@ static void replies_wait_for_memory(void **state)
 		}
 		close(fds[i]);
 	}
+	assert_in_range(n_stats(n).put_off, 1, 160);
+	assert_true(n_stats(n).proc[NFSPROC3_READ].where_us[NFSD_QUEUE] > 0);
 }
 
 /* ---- who may connect ---- */
