@@ -29,19 +29,30 @@ static json_t *refuse(const char *format, ...)
 	return text ? json_pack("{s:b, s:s}", "ok", 0, "error", text) : NULL;
 }
 
-static json_t *answer_status(struct daemon *daemon, const struct daemon_tree *only)
+static json_t *answer_status(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
 {
 	json_t *status;
 
+	(void)request;
 	daemon_look_at_mounts(daemon);
 	status = status_json(daemon, only);
 	return status ? json_pack("{s:b, s:o}", "ok", 1, "status", status) : NULL;
 }
 
-static json_t *answer_conflicts(struct daemon *daemon, const struct daemon_tree *only)
+/* The same, by who asks for it again and again: mounts are not looked for each time. */
+static json_t *answer_top(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
+{
+	json_t *status = status_json(daemon, only);
+
+	(void)request;
+	return status ? json_pack("{s:b, s:o}", "ok", 1, "status", status) : NULL;
+}
+
+static json_t *answer_conflicts(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
 {
 	json_t *conflicts = status_conflicts_json(daemon, only);
 
+	(void)request;
 	if (!conflicts)
 		return refuse("the list of conflicts cannot be read from the cache");
 	return json_pack("{s:b, s:o}", "ok", 1, "conflicts", conflicts);
@@ -109,30 +120,72 @@ static json_t *tell_trees(struct daemon *daemon, const struct daemon_tree *only,
 	return json_pack("{s:b, s:I}", "ok", 1, "trees", (json_int_t)told);
 }
 
-json_t *answer_request(void *arg, const json_t *request)
+static json_t *answer_offline(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
+{
+	(void)request;
+	return tell_trees(daemon, only, "offline", tree_offline);
+}
+
+static json_t *answer_online(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
+{
+	(void)request;
+	return tell_trees(daemon, only, "online", tree_online);
+}
+
+static json_t *answer_sync(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
+{
+	(void)request;
+	return tell_trees(daemon, only, "sync", tree_sync);
+}
+
+static json_t *answer_debug(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
+{
+	const char *names = json_string_value(json_object_get(request, "names"));
+	char text[LOG_TRACE_TEXT];
+
+	(void)daemon, (void)only;
+	if (!names || log_trace(names))
+		return refuse("\"%s\" names no component of the daemon (version %s)", names ? names : "", IZO_VERSION);
+	log_info("control: --debug: debugged from now on: %s", log_trace_text(text));
+	return json_pack("{s:b, s:s}", "ok", 1, "debug", text);
+}
+
+static const struct command {
+	const char *name;
+	enum control_right right;
+	json_t *(*answer)(struct daemon *daemon, const struct daemon_tree *only, const json_t *request);
+} commands[] = {
+	{ "status",	CONTROL_LOOK,	answer_status },
+	{ "conflicts",	CONTROL_LIST,	answer_conflicts },
+	{ "top",	CONTROL_LIST,	answer_top },
+	{ "offline",	CONTROL_ALL,	answer_offline },
+	{ "online",	CONTROL_ALL,	answer_online },
+	{ "sync",	CONTROL_ALL,	answer_sync },
+	{ "debug",	CONTROL_ALL,	answer_debug },
+};
+
+json_t *answer_request(void *arg, enum control_right right, const json_t *request)
 {
 	struct daemon *daemon = arg;
-	const char *command = json_string_value(json_object_get(request, "command"));
-	const char *name = json_string_value(json_object_get(request, "tree"));
+	const char *name = json_string_value(json_object_get(request, "command"));
+	const char *tree = json_string_value(json_object_get(request, "tree"));
+	const struct command *command = NULL;
 	const struct daemon_tree *only = NULL;
 
-	for (size_t i = 0; name && i < daemon->config->n_trees; i++)
-		if (!strcmp(daemon->config->trees[i].name, name))
-			only = &daemon->trees[i];
-	if (name && !only)
-		return refuse("the daemon has no tree \"%s\"", name);
-	if (!command)
+	if (!name)
 		return refuse("the request names no command");
-	if (!strcmp(command, "status"))
-		return answer_status(daemon, only);
-	if (!strcmp(command, "conflicts"))
-		return answer_conflicts(daemon, only);
-	if (!strcmp(command, "offline"))
-		return tell_trees(daemon, only, command, tree_offline);
-	if (!strcmp(command, "online"))
-		return tell_trees(daemon, only, command, tree_online);
-	if (!strcmp(command, "sync"))
-		return tell_trees(daemon, only, command, tree_sync);
-	return refuse("the daemon (version %s) does not know the command \"%s\"", IZO_VERSION,
-		      command);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(commands[i].name, name))
+			command = &commands[i];
+	if (!command)
+		return refuse("the daemon (version %s) does not know the command \"%s\"", IZO_VERSION, name);
+	if (right < command->right)
+		return refuse("--%s is for root%s only", name,
+			      command->right == CONTROL_LIST ? " and the group that control_group names" : "");
+	for (size_t i = 0; tree && i < daemon->config->n_trees; i++)
+		if (!strcmp(daemon->config->trees[i].name, tree))
+			only = &daemon->trees[i];
+	if (tree && !only)
+		return refuse("the daemon has no tree \"%s\"", tree);
+	return command->answer(daemon, only, request);
 }

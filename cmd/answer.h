@@ -2,11 +2,13 @@
 /*
  * answer: what the running daemon does when it is asked over the control socket.
  *
- *	command		more members		in the answer
- *	status		tree			status: see status.h
- *	conflicts	tree			conflicts: an array
- *	offline, online	tree			trees: how many were told
- *	sync		tree			trees: how many were told
+ *	command		for whom	more members	in the answer
+ *	status		anybody		tree		status: see status.h
+ *	top		the group	tree		status: likewise
+ *	conflicts	the group	tree		conflicts: an array
+ *	offline, online	root		tree		trees: how many were told
+ *	sync		root		tree		trees: how many were told
+ *	debug		root		names		debug: what is debugged now
  *
  * tree: the name of one; without it all are meant.
  */
@@ -14,8 +16,9 @@
 #define CMD_ANSWER_H
 
 #include <jansson.h>
+#include "cmd/control.h"
 
 /* A control_answer_fn; arg is the struct daemon. */
-json_t *answer_request(void *arg, const json_t *request);
+json_t *answer_request(void *arg, enum control_right right, const json_t *request);
 
 #endif

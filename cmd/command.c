@@ -105,25 +105,30 @@ static int show_conflicts(const json_t *answer, bool is_json)
 
 static const char *const names[] = {
 	[COMMAND_OFFLINE] = "offline", [COMMAND_ONLINE] = "online", [COMMAND_STATUS] = "status",
-	[COMMAND_SYNC] = "sync", [COMMAND_CONFLICTS] = "conflicts",
+	[COMMAND_SYNC] = "sync", [COMMAND_CONFLICTS] = "conflicts", [COMMAND_TOP] = "top",
+	[COMMAND_DEBUG] = "debug",
 };
 
 static int with_daemon(struct ctl *ctl, const struct command_args *args)
 {
 	AUTO_FREE char *why = NULL;
-	json_t *answer;
+	json_t *request, *answer;
 	int err, status = EXIT_SUCCESS;
 
 	if (args->command == COMMAND_SYNC)
 		return command_sync(ctl, args->tree);
-	err = ctl_ask(ctl, command_request(names[args->command], args->tree), COMMAND_WAIT_S,
-		      &answer, &why);
+	request = args->command == COMMAND_DEBUG ?
+		json_pack("{s:s, s:s}", "command", "debug", "names", args->debug) :
+		command_request(names[args->command], args->tree);
+	err = ctl_ask(ctl, request, COMMAND_WAIT_S, &answer, &why);
 	if (err)
 		return fail(why, err);
 	if (args->command == COMMAND_STATUS)
 		status = show_status(answer, args->is_json);
 	else if (args->command == COMMAND_CONFLICTS)
 		status = show_conflicts(answer, args->is_json);
+	else if (args->command == COMMAND_DEBUG)
+		printf("debugged from now on: %s\n", report_text(answer, "debug"));
 	json_decref(answer);
 	return status;
 }
@@ -147,7 +152,7 @@ int command_run(const struct config *config, const struct command_args *args)
 		return without_daemon(config, args, why);
 	if (err)
 		return fail(why, err);
-	status = with_daemon(ctl, args);
+	status = args->command == COMMAND_TOP ? command_top(config->control, args) : with_daemon(ctl, args);
 	ctl_close(ctl);
 	if (fflush(stdout) == EOF)
 		return EXIT_FAILURE;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * command: izo-nfsd called to talk to the daemon that runs: --offline, --online, --status, --sync, --conflicts.
+ * command: izo-nfsd called to talk to the daemon that runs: --offline, --online, --status, --sync, --conflicts, --top,
+ * --debug.
  */
 #ifndef CMD_COMMAND_H
 #define CMD_COMMAND_H
@@ -16,13 +17,17 @@ enum command {
 	COMMAND_ONLINE,
 	COMMAND_STATUS,
 	COMMAND_SYNC,
-	COMMAND_CONFLICTS
+	COMMAND_CONFLICTS,
+	COMMAND_TOP,
+	COMMAND_DEBUG
 };
 
 struct command_args {
 	enum command command;
 	const char *tree;		/* NULL: all */
 	bool is_json;
+	const char *debug;		/* of --debug: names */
+	unsigned interval_s;		/* of --top */
 };
 
 #define COMMAND_WAIT_S 60		/* for one answer: a slow disk is not a hung daemon */
@@ -34,5 +39,7 @@ int command_run(const struct config *config, const struct command_args *args);
 json_t *command_request(const char *name, const char *tree);
 /* sync.c: replay now, and wait for it.  Gives the program's exit status. */
 int command_sync(struct ctl *ctl, const char *tree);
+/* live.c: show what goes on until told to end; once, where there is no terminal.  Likewise. */
+int command_top(const char *control, const struct command_args *args);
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/mem.h"
+#include "cmd/control.h"
 #include "cmd/key.h"
 
 #define SECTION_MAX 48		/* libinih cuts what is longer */
@@ -422,7 +423,8 @@ const struct config_tree *config_tree(const struct config *config, const char *n
 
 int config_init(struct config *config)
 {
-	*config = (struct config){ .port = 2049, .rpcbind = true, .durability = DURABILITY_SYNC };
+	*config = (struct config){ .port = 2049, .rpcbind = true, .durability = DURABILITY_SYNC,
+				   .control_group = CONTROL_NO_GROUP, .slow_call_ms = 1000 };
 	config->listen_addr = strdup("127.0.0.1");
 	config->control = strdup(CONFIG_CONTROL);
 	if (!config->listen_addr || !config->control) {
@@ -447,7 +449,7 @@ void config_release(struct config *config)
 	free(config->listen_addr);
 	free(config->control);
 	free(config->pid_file);
-	free(config->trace);
+	free(config->debug);
 	free(config->path);
 	*config = (struct config){ 0 };
 }

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "base/buf.h"
 #include "cache/types.h"
 
@@ -43,7 +44,9 @@ struct config {
 	enum durability durability;
 	char *control;			/* the control socket */
 	char *pid_file;			/* NULL: none but what the service asks for */
-	char *trace;			/* NULL: nothing */
+	gid_t control_group;		/* whose members may list all; CONTROL_NO_GROUP: nobody's */
+	char *debug;			/* log_trace()'s names; NULL: nothing */
+	unsigned slow_call_ms;		/* 0: no call is slow */
 	unsigned lookup_wait_s, read_wait_s;	/* 0: nfsd's own default */
 	unsigned max_connections;		/* 0: nfsd's own default */
 

@@ -17,12 +17,14 @@
 #include "base/thread.h"
 
 #define CLIENTS_MAX 32
+#define GROUPS_MAX 1024			/* of a peer; who is in more is in the first of them only */
 #define BACKLOG 16
 #define READ_SIZE 4096
 
 struct control {
 	/* constant after control_start() */
 	char *path;
+	gid_t group;			/* or CONTROL_NO_GROUP */
 	dev_t dev;			/* which file the socket is, so that only our own is removed */
 	ino_t ino;
 	control_answer_fn *answer;
@@ -34,11 +36,12 @@ struct control {
 	/* control thread */
 	struct loop_fd listener;
 	struct list clients;
-	size_t n_clients;
+	size_t n_clients, n_others;	/* others: without CONTROL_ALL */
 };
 
 struct client {
 	struct control *control;
+	enum control_right right;	/* as of when it connected */
 	struct list node;
 	struct loop_fd lfd;
 	struct loop_timer idle;
@@ -67,6 +70,7 @@ static void client_free(struct client *client)
 	(void)close(client->lfd.fd);
 	list_del(&client->node);
 	control->n_clients--;
+	control->n_others -= client->right != CONTROL_ALL;
 	buf_release(&client->in);
 	buf_release(&client->out);
 	free(client);
@@ -77,8 +81,9 @@ static void client_idle(struct loop_timer *timer)
 	client_free(container_of(timer, struct client, idle));
 }
 
-static json_t *answer_line(struct control *control, const char *line, size_t len)
+static json_t *answer_line(const struct client *client, const char *line, size_t len)
 {
+	struct control *control = client->control;
 	json_error_t wrong;
 	json_t *request = json_loadb(line, len, 0, &wrong), *answer;
 
@@ -87,7 +92,7 @@ static json_t *answer_line(struct control *control, const char *line, size_t len
 		return json_pack("{s:b, s:s}", "ok", 0, "error",
 				 "the request is not a line of JSON");
 	}
-	answer = control->answer(control->arg, request);
+	answer = control->answer(control->arg, client->right, request);
 	json_decref(request);
 	return answer;
 }
@@ -99,7 +104,7 @@ static int client_answer(struct client *client)
 
 	while (client->in.len && (end = memchr(client->in.data, '\n', client->in.len))) {
 		size_t len = (size_t)(end - (const char *)client->in.data);
-		json_t *answer = answer_line(client->control, (const char *)client->in.data, len);
+		json_t *answer = answer_line(client, (const char *)client->in.data, len);
 		char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
 
 		json_decref(answer);
@@ -175,17 +180,52 @@ static void client_ready(struct loop_fd *lfd, uint32_t events)
 
 /* ---- the listener ---- */
 
-static bool may_ask(int fd)
+static bool is_in_group(int fd, const struct ucred *peer, gid_t group)
+{
+	gid_t groups[GROUPS_MAX];
+	socklen_t len = sizeof(groups);
+
+	if (group == CONTROL_NO_GROUP)
+		return false;
+	if (peer->gid == group)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) < 0)
+		return false;	/* before Linux 4.13, or there are too many: then the first one decides */
+	for (size_t i = 0; i < len / sizeof(groups[0]); i++)
+		if (groups[i] == group)
+			return true;
+	return false;
+}
+
+static enum control_right right_of(const struct control *control, int fd)
 {
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
-		return false;
-	return peer.uid == 0 || peer.uid == geteuid();
+		return CONTROL_LOOK;
+	if (peer.uid == 0 || peer.uid == geteuid())
+		return CONTROL_ALL;
+	return is_in_group(fd, &peer, control->group) ? CONTROL_LIST : CONTROL_LOOK;
 }
 
-static int client_new(struct control *control, int fd)
+/* The oldest one makes room: for others one of theirs, for root rather one of theirs than of his own. */
+static void make_room(struct control *control, enum control_right right)
+{
+	struct client *client;
+
+	if (control->n_clients < CLIENTS_MAX &&
+	    (right == CONTROL_ALL || control->n_others < CONTROL_OTHERS_MAX))
+		return;
+	list_each(client, &control->clients, node) {
+		if (client->right != CONTROL_ALL || !control->n_others) {
+			client_free(client);
+			return;
+		}
+	}
+}
+
+static int client_new(struct control *control, int fd, enum control_right right)
 {
 	struct client *client = calloc(1, sizeof(*client));
 	int err;
@@ -193,6 +233,7 @@ static int client_new(struct control *control, int fd)
 	if (!client)
 		return -ENOMEM;
 	client->control = control;
+	client->right = right;
 	client->lfd = (struct loop_fd){ .fd = fd, .ready = client_ready };
 	client->idle.fire = client_idle;
 	buf_init(&client->in, CONTROL_REQUEST_MAX);
@@ -205,6 +246,7 @@ static int client_new(struct control *control, int fd)
 	loop_timer_set(control->loop, &client->idle, clock_us() + CONTROL_IDLE_S * US_PER_S);
 	list_append(&control->clients, &client->node);
 	control->n_clients++;
+	control->n_others += right != CONTROL_ALL;
 	return 0;
 }
 
@@ -213,15 +255,15 @@ static void accept_ready(struct loop_fd *lfd, uint32_t events)
 	static struct log_gate gate;
 	struct control *control = container_of(lfd, struct control, listener);
 	int fd = accept4(lfd->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	enum control_right right;
 	unsigned held;
 
 	(void)events;
 	if (fd < 0)
 		return;		/* it went away again */
-	/* The one that has been silent for longest makes room. */
-	if (control->n_clients == CLIENTS_MAX)
-		client_free(list_first(&control->clients, struct client, node));
-	if (!may_ask(fd) || client_new(control, fd) < 0) {
+	right = right_of(control, fd);
+	make_room(control, right);
+	if (control->n_clients == CLIENTS_MAX || client_new(control, fd, right) < 0) {
 		(void)close(fd);
 		if (log_gate_open(&gate, 10, &held))
 			log_warn("control: a connection was refused: held_back=%u", held);
@@ -300,8 +342,8 @@ static int control_listen(struct control *control, char **ret_why)
 	control->listener.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (control->listener.fd < 0)
 		return -errno;
-	/* Not chmod() afterwards: between the two anybody could connect.  There are no other threads yet. */
-	before = umask(0177);
+	/* Everybody may connect: right_of() looks at who it is.  There are no other threads yet. */
+	before = umask(0111);
 	err = bind(control->listener.fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
 	(void)umask(before);
 	if (err)
@@ -313,7 +355,7 @@ static int control_listen(struct control *control, char **ret_why)
 	return 0;
 }
 
-int control_new(const char *path, struct control **ret_control, char **ret_why)
+int control_new(const char *path, gid_t group, struct control **ret_control, char **ret_why)
 {
 	struct control *control = calloc(1, sizeof(*control));
 	int err = -ENOMEM;
@@ -323,6 +365,7 @@ int control_new(const char *path, struct control **ret_control, char **ret_why)
 		return -ENOMEM;
 	list_init(&control->clients);
 	control->listener = (struct loop_fd){ .fd = -1, .ready = accept_ready };
+	control->group = group;
 	control->path = strdup(path);
 	if (control->path)
 		err = loop_new(&control->loop);

@@ -49,8 +49,8 @@ int ctl_open(const char *path, struct ctl **ret_ctl, char **ret_why)
 		if (err == -ECONNREFUSED)
 			explain(ret_why, "no daemon is running: nothing answers at %s", path);
 		else if (err == -EACCES || err == -EPERM)
-			explain(ret_why, "only root may talk to the daemon: %s: %s", path,
-				strerror(-err));
+			explain(ret_why, "the daemon's control socket cannot be reached by this user: %s: %s",
+				path, strerror(-err));
 		else
 			explain(ret_why, "%s: %s", path, strerror(-err));
 		return err;
@@ -191,6 +191,6 @@ int ctl_ask(struct ctl *ctl, json_t *request, unsigned wait_s, json_t **ret_answ
 			"the daemon has not answered for %u s; it is starting, or its disk is slow",
 			wait_s);
 	else if (err == -EPIPE)
-		explain(ret_why, "the daemon went away, or lets only root ask");
+		explain(ret_why, "the daemon went away, or too many others are asking it");
 	return err;
 }

@@ -239,6 +239,7 @@ static int serve_exports(struct daemon *daemon)
 		.lookup_wait_us = config->lookup_wait_s * US_PER_S,
 		.read_wait_us = config->read_wait_s * US_PER_S,
 		.max_connections = config->max_connections,
+		.slow_call_us = config->slow_call_ms * US_PER_MS,
 	};
 	AUTO_FREE char *why = NULL;
 	int err;
@@ -282,8 +283,8 @@ static void stopped(void *arg)
 	loop_stop(daemon->loop);
 }
 
-/* SIGHUP: what is traced, anew from the file; everything else needs a restart. */
-static void reload_trace(struct daemon *daemon)
+/* SIGHUP: what is debugged, anew from the file; everything else needs a restart. */
+static void reload_debug(struct daemon *daemon)
 {
 	struct config config;
 	struct buf errors;
@@ -295,9 +296,9 @@ static void reload_trace(struct daemon *daemon)
 	buf_init(&errors, 0);
 	if (config_init(&config) == 0) {
 		if (config_load(&config, daemon->config->path, true, &errors) == 0) {
-			(void)log_trace(config.trace ? config.trace : "none");	/* was checked when it was read */
-			log_info("SIGHUP: traced from now on: %s",
-				 config.trace ? config.trace : "none");
+			(void)log_trace(config.debug ? config.debug : "none");	/* was checked when it was read */
+			log_info("SIGHUP: debugged from now on: %s",
+				 config.debug ? config.debug : "none");
 		} else {
 			log_warn("SIGHUP: nothing is changed: %.*s", (int)errors.len,
 				 (const char *)errors.data);
@@ -314,7 +315,7 @@ static void signal_ready(struct loop_fd *lfd, uint32_t events)
 
 	(void)events;
 	if (signal == SIGHUP) {
-		reload_trace(daemon);
+		reload_debug(daemon);
 	} else if ((signal == SIGTERM || signal == SIGINT) && !daemon->is_stopping) {
 		daemon->is_stopping = true;
 		log_info("stopping on %s", signal == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -330,7 +331,7 @@ static int daemon_open(struct daemon *daemon)
 	AUTO_FREE char *why = NULL;
 	int err;
 
-	err = control_new(daemon->config->control, &daemon->control, &why);
+	err = control_new(daemon->config->control, daemon->config->control_group, &daemon->control, &why);
 	if (err) {
 		log_error("%s", why ? why : strerror(-err));
 		return err;

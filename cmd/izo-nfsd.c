@@ -10,6 +10,9 @@
 #include "cmd/daemon.h"
 #include "cmd/options.h"
 
+#define COMPONENTS "rpc,nfs,cache,cml,link,replay,pull,fetch,http"
+#define TOP_MAX_S 3600
+
 /* What was given; strings are argv's.  It overrides the file, so it is applied when that has been read. */
 struct given {
 	const char *config, *upstream, *cache, *export, *listen, *durability, *pid_file, *control,
@@ -53,7 +56,20 @@ FLAG(no_rpcbind) FLAG(allow_unprivileged_ports) FLAG(is_foreground)
 		return NULL; \
 	}
 COMMAND(offline, COMMAND_OFFLINE) COMMAND(online, COMMAND_ONLINE) COMMAND(status, COMMAND_STATUS)
-COMMAND(sync, COMMAND_SYNC) COMMAND(conflicts, COMMAND_CONFLICTS)
+COMMAND(sync, COMMAND_SYNC) COMMAND(conflicts, COMMAND_CONFLICTS) COMMAND(top, COMMAND_TOP)
+
+static const char *take_debug(void *target, const char *value)
+{
+	struct given *given = target;
+
+	if (given->command.command && given->command.command != COMMAND_DEBUG)
+		return "cannot stand beside another command";
+	if (!*value || log_trace_check(value))
+		return "is not all, none, or a list of " COMPONENTS;
+	given->command.command = COMMAND_DEBUG;
+	given->command.debug = value;
+	return NULL;
+}
 
 static const char *take_json(void *target, const char *value)
 {
@@ -82,13 +98,17 @@ static const struct option_row rows[] = {
 	  "the default), or only the daemon's end (async)", take_durability },
 	{ "pid-file", 0, "FILE", "write the process id there", take_pid_file },
 	{ "control", 0, "SOCKET", "the control socket (default " CONFIG_CONTROL ")", take_control },
-	{ "trace", 0, "NAMES", "trace subsystems: rpc,nfs,cache,cml,link,replay,pull,\n"
-	  "fetch, or all", take_trace },
+	{ "trace", 0, "NAMES", "write debugging messages of components from the start:\n" COMPONENTS ",\n"
+	  "or all", take_trace },
 	{ "offline", 0, NULL, "tell the daemon to work without the server until --online", take_offline },
 	{ "online", 0, NULL, "tell the daemon to use the server again", take_online },
 	{ "status", 0, NULL, "show the link, what waits, the cache, conflicts", take_status },
 	{ "sync", 0, NULL, "replay what waits now; ends when nothing waits", take_sync },
 	{ "conflicts", 0, NULL, "list what was changed on both sides", take_conflicts },
+	{ "top", 0, NULL, "show calls and their latencies as they come; --top SECONDS:\n"
+	  "every so many, not every second", take_top },
+	{ "debug", 0, "NAMES", "let the daemon write debugging messages of components, as\n"
+	  "--trace names them, or of none", take_debug },
 	{ "json", 0, NULL, "with --status or --conflicts: as JSON", take_json },
 	{ "tree", 0, "NAME", "with a command: of that tree only", take_tree },
 };
@@ -100,6 +120,7 @@ static const struct options options = {
 		"Serve a cached tree over NFS on this machine, connected or not; or talk to the daemon that does.",
 	.rows = rows,
 	.n = ARRAY_SIZE(rows),
+	.max_args = 1,		/* of --top */
 };
 
 static int check_given(const struct given *given)
@@ -109,11 +130,33 @@ static int check_given(const struct given *given)
 		fprintf(stderr, "izo-nfsd: --json goes with --status or --conflicts\n");
 		return -EINVAL;
 	}
-	if (given->command.tree && !given->command.command) {
+	if (given->command.tree && (!given->command.command || given->command.command == COMMAND_DEBUG)) {
 		fprintf(stderr,
-			"izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --conflicts\n");
+			"izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --conflicts, --top\n");
 		return -EINVAL;
 	}
+	return 0;
+}
+
+/* The one argument that is no option: --top's. */
+static int take_argument(struct given *given, const char *text)
+{
+	unsigned long n;
+	char *end;
+
+	given->command.interval_s = 1;
+	if (!text)
+		return 0;
+	if (given->command.command != COMMAND_TOP) {
+		fprintf(stderr, "izo-nfsd: too many arguments: %s\n", text);
+		return -EINVAL;
+	}
+	n = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || !n || n > TOP_MAX_S) {
+		fprintf(stderr, "izo-nfsd: --top %s: is not a number of seconds from 1 to %d\n", text, TOP_MAX_S);
+		return -EINVAL;
+	}
+	given->command.interval_s = (unsigned)n;
 	return 0;
 }
 
@@ -127,7 +170,7 @@ static int apply_options(struct config *config, const struct given *given, struc
 		{ given->durability, "durability", "--durability", false },
 		{ given->pid_file, "pid_file", "--pid-file", false },
 		{ given->control, "control", "--control", false },
-		{ given->trace, "trace", "--trace", false },
+		{ given->trace, "debug", "--trace", false },
 		{ given->no_rpcbind ? "no" : NULL, "rpcbind", "--no-rpcbind", false },
 		{ given->allow_unprivileged_ports ? "yes" : NULL, "allow_unprivileged_ports",
 		  "--allow-unprivileged-ports", false },
@@ -197,15 +240,15 @@ int main(int argc, char **argv)
 	err = options_parse(&options, argc, argv, &given, &first);
 	if (err == OPTIONS_DONE)
 		return EXIT_SUCCESS;
-	if (err || check_given(&given))
+	if (err || check_given(&given) || take_argument(&given, argv[first]))
 		return OPTIONS_EXIT_USAGE;
 	err = configure(&config, &given);
 	if (err) {
 		config_release(&config);
 		return EXIT_FAILURE;
 	}
-	if (config.trace)
-		(void)log_trace(config.trace);	/* was checked when it was set */
+	if (config.debug)
+		(void)log_trace(config.debug);	/* was checked when it was set */
 	status = given.command.command ? command_run(&config, &given.command) :
 		 daemon_run(&config, given.is_foreground);
 	config_release(&config);

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
+#include <grp.h>
 #include <limits.h>
 #include <string.h>
 #include "base/log.h"
@@ -19,8 +20,10 @@ const struct key key_daemon[KEY_DAEMON_N] = {
 	{ "allow_remote",		KIND_BOOL,	 D(allow_remote) },
 	{ "durability",			KIND_DURABILITY, D(durability) },
 	{ "control",			KIND_PATH,	 D(control) },
+	{ "control_group",		KIND_GROUP,	 D(control_group) },
 	{ "pid_file",			KIND_PATH,	 D(pid_file) },
-	{ "trace",			KIND_TRACE,	 D(trace) },
+	{ "debug",			KIND_TRACE,	 D(debug) },
+	{ "slow_call_ms",		KIND_COUNT,	 D(slow_call_ms), 0, 3600000 },
 	{ "lookup_wait_s",		KIND_COUNT,	 D(lookup_wait_s), 1, 60 },
 	{ "read_wait_s",		KIND_COUNT,	 D(read_wait_s), 1, 600 },
 	{ "max_connections",		KIND_COUNT,	 D(max_connections), 1, 65535 },
@@ -143,10 +146,8 @@ static int parse_url(const char *value, char **ret)
 
 static int parse_trace(const char *value, char **ret)
 {
-	uint32_t before = __atomic_load_n(&log_traced, __ATOMIC_RELAXED);
-	int err = log_trace(value);
+	int err = log_trace_check(value);
 
-	__atomic_store_n(&log_traced, before, __ATOMIC_RELAXED);	/* only to see whether it is allowed */
 	return err ? err : replace(ret, value, strlen(value));
 }
 
@@ -165,6 +166,16 @@ static int parse_host(const char *value, char **ret)
 	if (!len || len > 63 || value[0] == '.' || strspn(value, KEY_NAME_CHARS) != len)
 		return -EINVAL;
 	return replace(ret, value, len);
+}
+
+static int parse_group(const char *value, gid_t *ret)
+{
+	const struct group *group = getgrnam(value);	/* there are no other threads yet */
+
+	if (!group)
+		return -EINVAL;
+	*ret = group->gr_gid;
+	return 0;
 }
 
 int key_put(const struct key *key, void *base, const char *value)
@@ -188,6 +199,8 @@ int key_put(const struct key *key, void *base, const char *value)
 		return parse_trace(value, field);
 	case KIND_HOST:
 		return parse_host(value, field);
+	case KIND_GROUP:
+		return parse_group(value, field);
 	}
 	return -EINVAL;
 }
@@ -202,7 +215,8 @@ void key_say_allowed(struct buf *out, const struct key *key)
 			"ADDRESS[:PORT], the address in numbers, as 127.0.0.1:2049 or [::1]:2049",
 		[KIND_DURABILITY] = "sync or async",
 		[KIND_TRACE] =
-			"all, none, or names separated by commas of rpc nfs cache cml link replay pull fetch",
+			"all, none, or names separated by commas of rpc nfs cache cml link replay pull fetch http",
+		[KIND_GROUP] = "the name of a group of this machine",
 		[KIND_HOST] = "1 to 63 letters, digits, - _ and ., not a . first",
 	};
 

@@ -18,6 +18,7 @@ enum key_kind {
 	KIND_DURABILITY,
 	KIND_TRACE,
 	KIND_HOST,
+	KIND_GROUP,
 };
 
 struct key {
@@ -27,7 +28,7 @@ struct key {
 	unsigned min, max;	/* of a count */
 };
 
-#define KEY_DAEMON_N 11
+#define KEY_DAEMON_N 13
 #define KEY_TREE_N 6
 #define KEYS_MAX 32		/* of either section: bits of a mask */
 extern const struct key key_daemon[KEY_DAEMON_N];

@@ -35,6 +35,17 @@ const char *report_age(char text[REPORT_TEXT], uint64_t s)
 	return text;
 }
 
+const char *report_us(char text[REPORT_TEXT], uint64_t us)
+{
+	if (us < 1000)
+		(void)snprintf(text, REPORT_TEXT, "%" PRIu64 " us", us);
+	else if (us < 1000000)
+		(void)snprintf(text, REPORT_TEXT, "%.1f ms", (double)us / 1000);
+	else
+		(void)snprintf(text, REPORT_TEXT, "%.2f s", (double)us / 1000000);
+	return text;
+}
+
 uint64_t report_number(const json_t *object, const char *name)
 {
 	return (uint64_t)json_integer_value(json_object_get(object, name));
@@ -127,6 +138,26 @@ static void print_tree(FILE *out, const json_t *tree)
 		fprintf(out, "  conflicts  none\n");
 }
 
+static void print_calls(FILE *out, const json_t *calls)
+{
+	const json_t *slowest = json_object_get(calls, "slowest");
+	uint64_t slow = report_number(calls, "slow");
+	char took[REPORT_TEXT], age[REPORT_TEXT];
+
+	if (!calls)
+		return;		/* a daemon that was not restarted after an update */
+	fprintf(out, "calls: %.1f/s, %" PRIu64 " under way", json_real_value(json_object_get(calls, "per_s")),
+		report_number(calls, "under_way"));
+	if (json_is_object(slowest))
+		fprintf(out, "; slowest: %s %s, %s, %s ago", report_text(slowest, "program"),
+			report_text(slowest, "name"), report_us(took, report_number(slowest, "us")),
+			report_age(age, report_number(slowest, "ago_s")));
+	if (slow)
+		fprintf(out, "; %" PRIu64 " took longer than %" PRIu64 " ms", slow,
+			report_number(calls, "slow_call_ms"));
+	fprintf(out, "\n");
+}
+
 void report_status(FILE *out, const json_t *status)
 {
 	char age[REPORT_TEXT];
@@ -136,6 +167,7 @@ void report_status(FILE *out, const json_t *status)
 	fprintf(out, "izo-nfsd %s, pid %" PRIu64 ", serving on %s for %s\n",
 		report_text(status, "version"), report_number(status, "pid"),
 		report_text(status, "listen"), report_age(age, report_number(status, "uptime_s")));
+	print_calls(out, json_object_get(status, "calls"));
 	json_array_foreach(json_object_get(status, "trees"), i, one)
 		print_tree(out, one);
 	json_array_foreach(json_object_get(status, "mounts"), i, one) {

@@ -11,9 +11,11 @@
 
 #define REPORT_TEXT 32
 
-/* "12.3 MiB"; "5 min"; both into text, which they return. */
+/* "12.3 MiB"; "5 min"; into text, which they give. */
 const char *report_bytes(char text[REPORT_TEXT], uint64_t bytes);
 const char *report_age(char text[REPORT_TEXT], uint64_t seconds);
+/* "12 us", "3.4 ms", "5.67 s"; likewise. */
+const char *report_us(char text[REPORT_TEXT], uint64_t us);
 
 /* The number NAME of an object; 0 when there is none. */
 uint64_t report_number(const json_t *object, const char *name);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/histogram.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "cache/cml.h"
 #include "cmd/daemon.h"
@@ -46,6 +48,20 @@ static json_t *text(const char *s)
 	return mended;
 }
 
+/* Without a name and password in it: the status is for everybody's eyes. */
+static json_t *url(const char *from)
+{
+	const char *host = strstr(from, "://"), *at;
+	AUTO_FREE char *shown = NULL;
+
+	at = host ? memchr(host + 3, '@', strcspn(host + 3, "/")) : NULL;
+	if (!at)
+		return text(from);
+	if (asprintf(&shown, "%.*s%s", (int)(host + 3 - from), from, at + 1) < 0)
+		shown = NULL;
+	return shown ? text(shown) : NULL;
+}
+
 static json_t *tree_json(const struct daemon_tree *tree)
 {
 	const struct config_tree *config = tree->config;
@@ -56,8 +72,8 @@ static json_t *tree_json(const struct daemon_tree *tree)
 	/* The link first: what it has replayed by then is not counted as waiting. */
 	replicate_get_status(tree->replicate, &link);
 	cache_status(tree->cache, &cache);
-	json = json_pack("{s:s, s:s, s:s, s:s, s:b, s:s}",
-			 "name", config->name, "export", config->export, "upstream", config->upstream,
+	json = json_pack("{s:s, s:s, s:o, s:s, s:b, s:s}",
+			 "name", config->name, "export", config->export, "upstream", url(config->upstream),
 			 "cache", config->cache, "read_only", config->is_read_only,
 			 "durability", config->durability == DURABILITY_SYNC ? "sync" : "async");
 	if (!json)
@@ -100,18 +116,85 @@ static json_t *procedures_json(const struct nfsd_stats *stats)
 	return array;
 }
 
-static json_t *nfs_json(const struct nfsd *nfsd)
+/* [the largest latency of the bucket, how many], for those that are not empty. */
+static json_t *latency_json(const uint64_t *buckets)
 {
-	struct nfsd_stats stats;
+	json_t *array = json_array();
 
-	nfsd_get_stats(nfsd, &stats);
+	for (unsigned i = 0; array && i < HISTOGRAM_BUCKETS; i++)
+		if (buckets[i])
+			(void)json_array_append_new(array, json_pack("[I, I]",	/* or it is missing */
+					number(histogram_top(i)), number(buckets[i])));
+	return array;
+}
+
+static json_t *figures_json(const uint64_t *figures, size_t n, const char *(*name)(size_t i))
+{
+	json_t *object = json_object();
+
+	for (size_t i = 0; object && i < n; i++)
+		(void)json_object_set_new(object, name(i), json_integer(number(figures[i])));	/* or it is missing */
+	return object;
+}
+
+static const char *where_name(size_t i)
+{
+	return nfsd_where_name((enum nfsd_where)i);
+}
+
+static const char *error_name(size_t i)
+{
+	return nfsd_error_name((enum nfsd_error)i);
+}
+
+static json_t *call_json(const struct nfsd_proc_stats *proc)
+{
+	return json_pack("{s:s, s:s, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
+			 "program", proc->program, "name", proc->name, "calls", number(proc->calls),
+			 "errors", number(proc->errors),
+			 "error_kinds", figures_json(proc->error, NFSD_ERRORS, error_name),
+			 "bytes_in", number(proc->bytes_in), "bytes_out", number(proc->bytes_out),
+			 "total_us", number(proc->total_us),
+			 "p50_us", number(histogram_percentile(proc->latency, 500, proc->max_us)),
+			 "p90_us", number(histogram_percentile(proc->latency, 900, proc->max_us)),
+			 "p99_us", number(histogram_percentile(proc->latency, 990, proc->max_us)),
+			 "max_us", number(proc->max_us),
+			 "where_us", figures_json(proc->where_us, NFSD_WHERES, where_name),
+			 "latency", latency_json(proc->latency));
+}
+
+static json_t *calls_json(const struct nfsd_stats *stats, unsigned slow_call_ms)
+{
+	uint64_t now_us = clock_us();
+	json_t *array = json_array(), *slowest = NULL;
+
+	for (size_t i = 0; array && i < NFSD_PROCS; i++)
+		if (stats->proc[i].calls)
+			(void)json_array_append_new(array, call_json(&stats->proc[i]));	/* or it is missing */
+	if (stats->slowest_us)
+		slowest = json_pack("{s:s, s:s, s:I, s:I}",
+				    "program", stats->proc[stats->slowest_row].program,
+				    "name", stats->proc[stats->slowest_row].name,
+				    "us", number(stats->slowest_us),
+				    "ago_s", number((now_us - MIN(stats->slowest_at_us, now_us)) / US_PER_S));
+	return json_pack("{s:I, s:f, s:I, s:i, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
+			 "at_us", number(now_us), "per_s", (double)stats->recent / NFSD_RECENT_S,
+			 "slow", number(stats->slow), "slow_call_ms", (int)slow_call_ms,
+			 "under_way", number(stats->calls_under_way), "pauses", number(stats->pauses),
+			 "put_off", number(stats->put_off), "duplicates", number(stats->duplicates),
+			 "bad", number(stats->bad_calls), "slowest", slowest ? slowest : json_null(),
+			 "procedures", array);
+}
+
+static json_t *nfs_json(const struct nfsd_stats *stats)
+{
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
-			 "connections", number(stats.connections),
-			 "calls_under_way", number(stats.calls_under_way),
-			 "accepted", number(stats.accepted), "refused", number(stats.refused),
-			 "dropped", number(stats.dropped), "bytes_in", number(stats.bytes_in),
-			 "bytes_out", number(stats.bytes_out), "duplicates", number(stats.duplicates),
-			 "bad_calls", number(stats.bad_calls), "procedures", procedures_json(&stats));
+			 "connections", number(stats->connections),
+			 "calls_under_way", number(stats->calls_under_way),
+			 "accepted", number(stats->accepted), "refused", number(stats->refused),
+			 "dropped", number(stats->dropped), "bytes_in", number(stats->bytes_in),
+			 "bytes_out", number(stats->bytes_out), "duplicates", number(stats->duplicates),
+			 "bad_calls", number(stats->bad_calls), "procedures", procedures_json(stats));
 }
 
 static void warn(json_t *warnings, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -151,7 +234,8 @@ json_t *status_json(struct daemon *daemon, const struct daemon_tree *only)
 {
 	const struct config *config = daemon->config;
 	json_t *trees = json_array(), *warnings = json_array(), *mounts;
-	char listen[64];
+	char listen[64], debug[LOG_TRACE_TEXT];
+	struct nfsd_stats stats;
 
 	(void)snprintf(listen, sizeof(listen), strchr(config->listen_addr, ':') ? "[%s]:%u" : "%s:%u",
 		       config->listen_addr, nfsd_port(daemon->nfsd));
@@ -171,11 +255,13 @@ json_t *status_json(struct daemon *daemon, const struct daemon_tree *only)
 	if (!daemon->is_locked)
 		warn(warnings, "the daemon's memory may be swapped out (mlockall, needs CAP_IPC_LOCK and "
 		     "RLIMIT_MEMLOCK): with little memory the mount may hang");
-	return json_pack("{s:i, s:s, s:I, s:I, s:s, s:b, s:b, s:o, s:o, s:o, s:o}",
+	nfsd_get_stats(daemon->nfsd, &stats);
+	return json_pack("{s:i, s:s, s:I, s:I, s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o, s:o}",
 			 "format", STATUS_FORMAT, "version", IZO_VERSION, "pid", (json_int_t)getpid(),
 			 "uptime_s", number((clock_us() - daemon->started_us) / US_PER_S), "listen", listen,
 			 "io_flusher", daemon->is_io_flusher, "memory_locked", daemon->is_locked,
-			 "trees", trees, "mounts", mounts, "nfs", nfs_json(daemon->nfsd), "warnings", warnings);
+			 "debug", log_trace_text(debug), "trees", trees, "mounts", mounts, "nfs", nfs_json(&stats),
+			 "calls", calls_json(&stats, config->slow_call_ms), "warnings", warnings);
 }
 
 /* ---- conflicts ---- */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Both ends of the control socket, with answers made up here. */
 #include <errno.h>
+#include <grp.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,8 +24,8 @@
 static char dir[] = "/tmp/izo-test_cmd_control-XXXXXX";
 static char path[64];
 
-/* {"command": "echo", "text": T} gives T; "long" gives a MiB; anything else is refused. */
-static json_t *answer(void *arg, const json_t *request)
+/* {"command": "echo", "text": T} gives T; "right" what the peer may; "long" a MiB; anything else is refused. */
+static json_t *answer(void *arg, enum control_right right, const json_t *request)
 {
 	const char *command = json_string_value(json_object_get(request, "command"));
 	AUTO_FREE char *text = NULL;
@@ -31,6 +33,8 @@ static json_t *answer(void *arg, const json_t *request)
 	(*(int *)arg)++;
 	if (command && !strcmp(command, "echo"))
 		return json_pack("{s:b, s:O}", "ok", 1, "text", json_object_get(request, "text"));
+	if (command && !strcmp(command, "right"))
+		return json_pack("{s:b, s:i}", "ok", 1, "right", (int)right);
 	if (command && !strcmp(command, "long")) {
 		text = malloc((1 << 20) + 1);
 		if (!text)
@@ -42,6 +46,9 @@ static json_t *answer(void *arg, const json_t *request)
 	return json_pack("{s:b, s:s}", "ok", 0, "error", "no such command");
 }
 
+#define NOBODY 65534
+#define GROUP 54321			/* that the control socket knows */
+
 static int asked;
 static struct control *control;
 
@@ -51,7 +58,7 @@ static int set_up(void **state)
 
 	(void)state;
 	asked = 0;
-	assert_int_equal(control_new(path, &control, &why), 0);
+	assert_int_equal(control_new(path, GROUP, &control, &why), 0);
 	return control_start(control, answer, &asked);
 }
 
@@ -189,7 +196,7 @@ static void a_second_daemon_is_refused(void **state)
 	char *why;
 
 	(void)state;
-	assert_int_equal(control_new(path, &second, &why), -EADDRINUSE);
+	assert_int_equal(control_new(path, GROUP, &second, &why), -EADDRINUSE);
 	assert_non_null(strstr(why, "running already"));
 	free(why);
 	assert_int_equal(ctl_open(path, &ctl, &why), 0);
@@ -197,45 +204,102 @@ static void a_second_daemon_is_refused(void **state)
 	ctl_close(ctl);
 }
 
-static void is_private(void **state)
+static void can_be_reached_by_all(void **state)
 {
 	struct stat st;
 
 	(void)state;
 	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(st.st_mode & 07777, 0666);
 }
 
-/* Another user who can reach the socket's file (its mode is changed for that) is turned away. */
-static void other_users_are_refused(void **state)
+static const struct peer_case {
+	const char *name;
+	uid_t uid;
+	gid_t gid, other;		/* other: a supplementary group; 0: none */
+	enum control_right want;
+} peer_cases[] = {
+	{ "root may everything", 0, 0, 0, CONTROL_ALL },
+	{ "root of whatever group too", 0, NOBODY, 0, CONTROL_ALL },
+	{ "another user may look", NOBODY, NOBODY, 0, CONTROL_LOOK },
+	{ "root's group does not help him", NOBODY, 0, 0, CONTROL_LOOK },
+	{ "nor does any other", NOBODY, NOBODY, GROUP + 1, CONTROL_LOOK },
+	{ "the group's members may list", NOBODY, GROUP, 0, CONTROL_LIST },
+	{ "also when it is not their first one", NOBODY, NOBODY, GROUP, CONTROL_LIST },
+};
+
+/* The child: becomes him and asks what he may; ends with that, or above 9 when it fails. */
+static void ask_as(const struct peer_case *c)
 {
+	struct ctl *ctl;
+	json_t *got;
+	char *why;
+
+	if (setgroups(c->other ? 1 : 0, &c->other) < 0 || setgid(c->gid) < 0 || setuid(c->uid) < 0)
+		_exit(10);
+	if (ctl_open(path, &ctl, &why))
+		_exit(11);
+	if (ctl_ask(ctl, json_pack("{s:s}", "command", "right"), 30, &got, &why))
+		_exit(12);
+	_exit((int)json_integer_value(json_object_get(got, "right")));
+}
+
+static void peer(void **state)
+{
+	const struct peer_case *c = *state;
 	int status;
+	pid_t pid;
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(set_up(NULL), 0);
+	assert_int_equal(chmod(dir, 0755), 0);
+	pid = fork();
+	if (pid == 0)
+		ask_as(c);
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), c->want);
+	assert_int_equal(tear_down(NULL), 0);
+}
+
+/* As many connections of another user as he can have: root's stay, and new ones of root are taken. */
+static void others_do_not_crowd_out_root(void **state)
+{
+	struct ctl *ctl;
+	int ready[2], status;
+	char *why, byte;
 	pid_t pid;
 
 	(void)state;
 	if (geteuid() != 0)
 		skip();
-	assert_int_equal(chmod(path, 0666), 0);
 	assert_int_equal(chmod(dir, 0755), 0);
+	assert_int_equal(ctl_open(path, &ctl, &why), 0);
+	echo(ctl, "before");
+	assert_int_equal(pipe(ready), 0);
 	pid = fork();
 	if (pid == 0) {
-		struct sockaddr_un addr = { .sun_family = AF_UNIX };
-		char byte;
-		int fd;
-
-		(void)strcpy(addr.sun_path, path);
-		if (setgid(65534) < 0 || setuid(65534) < 0)
+		if (setgid(NOBODY) < 0 || setuid(NOBODY) < 0)
 			_exit(2);
-		fd = socket(AF_UNIX, SOCK_STREAM, 0);
-		if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-			_exit(3);
-		(void)!send(fd, "{\"command\":\"echo\",\"text\":\"x\"}\n", 30, MSG_NOSIGNAL);
-		_exit(recv(fd, &byte, 1, 0) > 0 ? 1 : 0);
+		for (int i = 0; i < 100; i++)
+			(void)connect_to(path);
+		(void)!write(ready[1], "x", 1);
+		pause();
+		_exit(0);
 	}
 	assert_true(pid > 0);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	echo(ctl, "the old one");
+	ctl_close(ctl);
+	assert_int_equal(ctl_open(path, &ctl, &why), 0);
+	echo(ctl, "a new one");
+	ctl_close(ctl);
+	assert_int_equal(kill(pid, SIGKILL), 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-	assert_int_equal(asked, 0);
+	close(ready[0]);
+	close(ready[1]);
 }
 
 static void no_daemon(void **state)
@@ -264,7 +328,7 @@ static void a_stale_socket_is_replaced(void **state)
 	close(fd);
 	assert_int_equal(ctl_open(path, &ctl, &why), -ECONNREFUSED);
 	free(why);
-	assert_int_equal(control_new(path, &fresh, &why), 0);
+	assert_int_equal(control_new(path, GROUP, &fresh, &why), 0);
 	control_free(fresh);
 	assert_int_not_equal(access(path, F_OK), 0);
 }
@@ -278,7 +342,7 @@ static void a_file_in_the_way_stays(void **state)
 	(void)state;
 	assert_non_null(file);
 	fclose(file);
-	assert_int_equal(control_new(path, &fresh, &why), -ENOTSOCK);
+	assert_int_equal(control_new(path, GROUP, &fresh, &why), -ENOTSOCK);
 	free(why);
 	assert_int_equal(access(path, F_OK), 0);
 	assert_int_equal(unlink(path), 0);
@@ -302,19 +366,22 @@ static int remove_dir(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
+	struct CMUnitTest tests[32] = {
 		WITH(answers),
 		WITH(refuses),
 		WITH(takes_lines_as_they_come),
 		WITH(hung_clients_cost_nothing),
 		WITH(too_much_is_dropped),
 		WITH(a_second_daemon_is_refused),
-		WITH(is_private),
-		WITH(other_users_are_refused),
+		WITH(can_be_reached_by_all),
+		WITH(others_do_not_crowd_out_root),
 		cmocka_unit_test(no_daemon),
 		cmocka_unit_test(a_stale_socket_is_replaced),
 		cmocka_unit_test(a_file_in_the_way_stays),
 	};
+	size_t n = 11;
 
-	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+	for (size_t i = 0; i < ARRAY_SIZE(peer_cases); i++)
+		tests[n++] = (struct CMUnitTest){ peer_cases[i].name, peer, NULL, NULL, (void *)&peer_cases[i] };
+	return _cmocka_run_group_tests("control", tests, n, make_dir, remove_dir);
 }
