@@ -2,9 +2,10 @@
 /*
  * control: the daemon's end of the control socket (ctl.h is the other).
  *
- * A unix stream socket that every user of the machine can connect to; what he may ask depends on who he is, which the kernel
- * says (enum control_right).  A request is one line of JSON, {"command": "status", ...}; its answer is one line, {"ok": true, ...} or {"ok": false, "error":
- * "one sentence"}.  A connection may carry several, one after another.
+ * A unix stream socket that every user of the machine can connect to; what he may ask depends on who he is, which
+ * the kernel says (enum control_right).  A request is one line of JSON, {"command": "status", ...}; its answer is one
+ * line, {"ok": true, ...} or {"ok": false, "error": "one sentence"}.  A connection may carry several, one after
+ * another.
  *
  * Nobody's connections crowd out root's: all others together have CONTROL_OTHERS_MAX.
  *

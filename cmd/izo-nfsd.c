@@ -132,7 +132,8 @@ static int check_given(const struct given *given)
 	}
 	if (given->command.tree && (!given->command.command || given->command.command == COMMAND_DEBUG)) {
 		fprintf(stderr,
-			"izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --conflicts, --top\n");
+			"izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --conflicts, "
+			"--top\n");
 		return -EINVAL;
 	}
 	return 0;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * --top: looks at the daemon again and again and shows what went on in between; on a terminal until q or a signal, else once.
+ * --top: looks at the daemon again and again and shows what went on in between; on a terminal until q or a signal,
+ * else once.
  *
- * The terminal is as before afterwards, whatever ends this but SIGKILL: its own screen, keys read one by one and not
- * echoed, no cursor, all undone in end_screen().
+ * What is done to the terminal (a screen of its own, keys read one by one and not echoed, no cursor) is undone in
+ * end_screen(), whatever the reason to end.
  */
 #include <errno.h>
 #include <poll.h>

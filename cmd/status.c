@@ -133,7 +133,8 @@ static json_t *figures_json(const uint64_t *figures, size_t n, const char *(*nam
 	json_t *object = json_object();
 
 	for (size_t i = 0; object && i < n; i++)
-		(void)json_object_set_new(object, name(i), json_integer(number(figures[i])));	/* or it is missing */
+		/* or it is missing */
+		(void)json_object_set_new(object, name(i), json_integer(number(figures[i])));
 	return object;
 }
 

@@ -171,8 +171,8 @@ static void print_totals(struct sheet *sheet, const json_t *before, const json_t
 		     *nfs = json_object_get(now, "nfs"), *nfs_before = json_object_get(before, "nfs");
 	char in[REPORT_TEXT], out[REPORT_TEXT];
 
-	line(sheet, "under way %" PRIu64 "  connections %" PRIu64 "  in %s/s  out %s/s  slow %" PRIu64 "  resent %" PRIu64
-	     "  paused %" PRIu64 "  put off %" PRIu64, report_number(calls, "under_way"),
+	line(sheet, "under way %" PRIu64 "  connections %" PRIu64 "  in %s/s  out %s/s  slow %" PRIu64
+	     "  resent %" PRIu64 "  paused %" PRIu64 "  put off %" PRIu64, report_number(calls, "under_way"),
 	     report_number(nfs, "connections"),
 	     report_bytes(in, (uint64_t)((double)more(nfs_before, nfs, "bytes_in") / s)),
 	     report_bytes(out, (uint64_t)((double)more(nfs_before, nfs, "bytes_out") / s)),

@@ -15,8 +15,8 @@ struct top_screen {
 };
 
 /*
- * before, now: two statuses of one daemon, the older first.  Of each procedure that was called between them: its rate, errors, and
- * the percentiles of these calls alone, those called most first.
+ * before, now: two statuses of one daemon, the older first.  Of each procedure that was called between them: its rate,
+ * errors, and the percentiles of these calls alone, those called most first.
  */
 void top_print(const struct top_screen *screen, const json_t *before, const json_t *now);
 

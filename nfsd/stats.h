@@ -8,12 +8,12 @@
  *
  * The way of a call in time:
  *
- *	first byte --RECEIVE--> last byte --QUEUE--> run() --RUN, COMMIT, FETCH--> reply ready --SEND--> last byte with the kernel
+ *	first byte --RECEIVE--> last byte --QUEUE--> run() --RUN, COMMIT, FETCH--> reply ready --SEND--> the kernel has it
  *
- * QUEUE: until its turn among those received with it; until there is memory for its reply; and, when what it waited for
- * was there, until the loop came round to it.  COMMIT, FETCH: see struct cache_waited.  RUN: the rest.
- * The latencies counted are QUEUE + RUN + COMMIT + FETCH, since the others are the peer's affair; a call is slow when all
- * six together are as long as slow_call_us.
+ * QUEUE: until its turn among those received with it; until there is memory for its reply; and, when what it waited
+ * for was there, until the loop came round to it.  COMMIT, FETCH: see struct cache_waited.  RUN: the rest.
+ * The latencies counted are QUEUE + RUN + COMMIT + FETCH, since the others are the peer's affair; a call is slow when
+ * all six together are as long as slow_call_us.
  */
 #ifndef NFSD_STATS_H
 #define NFSD_STATS_H
@@ -69,7 +69,8 @@ struct nfsd_stats {
 	uint64_t put_off;		/* calls that had to wait for memory for their reply */
 	uint64_t slow;			/* calls that took slow_call_us or longer */
 	uint64_t recent;		/* calls that ended in the NFSD_RECENT_S seconds before this one */
-	uint64_t slowest_us, slowest_at_us;	/* the slowest call, without receiving and sending; clock_us() of its end */
+	uint64_t slowest_us;		/* the slowest call, without receiving and sending */
+	uint64_t slowest_at_us;		/* clock_us() of its end */
 	uint64_t slowest_row;		/* in proc */
 	struct nfsd_proc_stats proc[NFSD_PROCS];
 };

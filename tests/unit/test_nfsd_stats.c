@@ -265,9 +265,9 @@ static void slow_calls_have_lines_but_not_too_many(void **state)
 	int fd;
 
 	n->config.slow_call_us = 1;
+	log_set_level(LOG_LEVEL_WARN);
 	n_start(n);
 	fd = n_connect(n);
-	log_set_level(LOG_LEVEL_WARN);
 	err = capture();
 	for (uint32_t xid = 1; xid <= 15; xid++) {
 		snprintf(name, sizeof(name), "file%u", xid);
@@ -282,9 +282,10 @@ static void slow_calls_have_lines_but_not_too_many(void **state)
 	n_assert_stat(n, slow, 16);
 	assert_int_equal(captured_lines(&err, "slow call: NFS CREATE took "), 11);
 	assert_int_equal(captured_lines(&err, "held_back=5"), 1);
+	close(fd);
+	n_stop(n);
 	capture_end(&err);
 	log_set_level(LOG_LEVEL_ERROR);
-	close(fd);
 }
 
 static void the_slow_line_says_where_the_time_went(void **state)
@@ -296,9 +297,9 @@ static void the_slow_line_says_where_the_time_went(void **state)
 	int fd;
 
 	n->config.slow_call_us = LONG_US;
+	log_set_level(LOG_LEVEL_WARN);
 	n_start(n);
 	fd = n_connect(n);
-	log_set_level(LOG_LEVEL_WARN);
 	err = capture();
 	assert_served(fd);
 	n_send(fd, c.record, 10);
@@ -311,9 +312,10 @@ static void the_slow_line_says_where_the_time_went(void **state)
 	assert_int_equal(captured_lines(&err, "slow call: NFS NULL took 7"), 1);
 	assert_int_equal(captured_lines(&err, ": receive=7"), 1);
 	assert_int_equal(captured_lines(&err, "xid=0000abcd"), 1);
+	close(fd);
+	n_stop(n);
 	capture_end(&err);
 	log_set_level(LOG_LEVEL_ERROR);
-	close(fd);
 	free(c.record);
 }
 
