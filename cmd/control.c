@@ -16,7 +16,6 @@
 #include "base/loop.h"
 #include "base/thread.h"
 
-#define CLIENTS_MAX 32
 #define GROUPS_MAX 1024			/* of a peer; who is in more is in the first of them only */
 #define BACKLOG 16
 #define READ_SIZE 4096
@@ -209,16 +208,15 @@ static enum control_right right_of(const struct control *control, int fd)
 	return is_in_group(fd, &peer, control->group) ? CONTROL_LIST : CONTROL_LOOK;
 }
 
-/* The oldest one makes room: for others one of theirs, for root rather one of theirs than of his own. */
+/* The oldest one makes room, if it may: for root rather another's than one of his own. */
 static void make_room(struct control *control, enum control_right right)
 {
 	struct client *client;
 
-	if (control->n_clients < CLIENTS_MAX &&
-	    (right == CONTROL_ALL || control->n_others < CONTROL_OTHERS_MAX))
+	if (control->n_clients < CONTROL_CLIENTS_MAX)
 		return;
 	list_each(client, &control->clients, node) {
-		if (client->right != CONTROL_ALL || !control->n_others) {
+		if (client->right != CONTROL_ALL || (right == CONTROL_ALL && !control->n_others)) {
 			client_free(client);
 			return;
 		}
@@ -263,7 +261,7 @@ static void accept_ready(struct loop_fd *lfd, uint32_t events)
 		return;		/* it went away again */
 	right = right_of(control, fd);
 	make_room(control, right);
-	if (control->n_clients == CLIENTS_MAX || client_new(control, fd, right) < 0) {
+	if (control->n_clients == CONTROL_CLIENTS_MAX || client_new(control, fd, right) < 0) {
 		(void)close(fd);
 		if (log_gate_open(&gate, 10, &held))
 			log_warn("control: a connection was refused: held_back=%u", held);

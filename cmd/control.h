@@ -7,7 +7,7 @@
  * line, {"ok": true, ...} or {"ok": false, "error": "one sentence"}.  A connection may carry several, one after
  * another.
  *
- * Nobody's connections crowd out root's: all others together have CONTROL_OTHERS_MAX.
+ * There are CONTROL_CLIENTS_MAX at most.  Then the oldest makes room, but one of root's never for somebody else's.
  *
  * Threads: requests are read and answered on a thread of the socket's own.  A client that says nothing or takes
  * nothing is dropped after CONTROL_IDLE_S and keeps nobody waiting.
@@ -20,7 +20,7 @@
 
 #define CONTROL_IDLE_S 30
 #define CONTROL_REQUEST_MAX 65536
-#define CONTROL_OTHERS_MAX 16
+#define CONTROL_CLIENTS_MAX 32
 
 /* What a peer may ask for; each includes those before it. */
 enum control_right {

@@ -302,6 +302,35 @@ static void others_do_not_crowd_out_root(void **state)
 	close(ready[1]);
 }
 
+/* Where root has all there are, another user is turned away. */
+static void root_does_not_make_room(void **state)
+{
+	const struct peer_case nobody = { .uid = NOBODY, .gid = NOBODY };
+	struct ctl *ctls[CONTROL_CLIENTS_MAX];
+	int status;
+	char *why;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chmod(dir, 0755), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(ctls); i++) {
+		assert_int_equal(ctl_open(path, &ctls[i], &why), 0);
+		echo(ctls[i], "taken in");
+	}
+	pid = fork();
+	if (pid == 0)
+		ask_as(&nobody);
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(WEXITSTATUS(status), 12);
+	for (size_t i = 0; i < ARRAY_SIZE(ctls); i++) {
+		echo(ctls[i], "still there");
+		ctl_close(ctls[i]);
+	}
+}
+
 static void no_daemon(void **state)
 {
 	struct ctl *ctl;
@@ -375,11 +404,12 @@ int main(void)
 		WITH(a_second_daemon_is_refused),
 		WITH(can_be_reached_by_all),
 		WITH(others_do_not_crowd_out_root),
+		WITH(root_does_not_make_room),
 		cmocka_unit_test(no_daemon),
 		cmocka_unit_test(a_stale_socket_is_replaced),
 		cmocka_unit_test(a_file_in_the_way_stays),
 	};
-	size_t n = 11;
+	size_t n = 12;
 
 	for (size_t i = 0; i < ARRAY_SIZE(peer_cases); i++)
 		tests[n++] = (struct CMUnitTest){ peer_cases[i].name, peer, NULL, NULL, (void *)&peer_cases[i] };
