@@ -53,6 +53,7 @@ static void sending_settle(struct conn *conn, uint64_t now_us, bool is_over)
 		conn->sending_first++;
 		stats_sent(conn->nfsd, call, now_us, conn->peer);
 	}
+	conn->sending_first = conn->sending_next = 0;	/* the front of the ring is in the processor's cache */
 }
 
 void conn_reply_of(struct conn *conn, struct call_figures *call)

@@ -65,7 +65,7 @@ struct conn {
 	size_t tx_len;			/* bytes in them */
 	uint64_t tx_sent;		/* bytes sent, ever */
 	struct call_figures sending[CONN_SENDING];	/* a ring: calls whose replies are on their way, in order */
-	unsigned sending_first, sending_next;		/* counted up for ever, modulo CONN_SENDING */
+	unsigned sending_first, sending_next;		/* counted up, modulo CONN_SENDING */
 	size_t read_memory;		/* held by replies that carry data, those of running calls too */
 };
 
