@@ -139,7 +139,7 @@ static int do_make(struct step *step, const struct kml_make *make)
 	if (step->record->body.op == KML_SYMLINK)
 		target = kml_target_get(&step->record->body.kml_body_u.symlink.target);
 	err = change_make(segment->tree, &step->by, &object, step->f.parent.id, name_slice(&name),
-			  wanted, target);
+			  wanted, target, (struct slice){ NULL, 0 });
 	if (!err)
 		err = segment_touch(segment, step->f.parent.id, true, false);
 	if (!err)
@@ -275,6 +275,34 @@ static int do_setattr(struct step *step, const struct kml_setattr *s)
 	return err ? err : done(step, NULL);
 }
 
+static int do_setacl(struct step *step, const struct kml_setacl *s)
+{
+	struct segment *segment = step->segment;
+	struct object *object = &step->f.object;
+	struct slice acls;
+	struct buf buf;
+	int err = 0;
+
+	buf_init(&buf, 0);
+	if (s->acls.access.kml_acl_len || s->acls.def.kml_acl_len)
+		err = kml_acls_encode(&buf, &s->acls);
+	acls = (struct slice){ buf.data, buf.len };
+	object->attr.mode = s->mode;
+	if (!err && step->how != HOW_DONE) {
+		err = disk_setacl(segment, object, acls);
+		if (err) {
+			buf_release(&buf);
+			return failed_object(step, err);
+		}
+	}
+	if (!err)
+		err = change_setacl(segment->tree, &step->by, object, acls);
+	buf_release(&buf);
+	if (!err)
+		err = segment_touch(segment, object->id, object->attr.type == KML_DIR, true);
+	return err ? err : done(step, NULL);
+}
+
 static int touch_dirs_of(struct segment *segment, int64_t id)
 {
 	AUTO_FREE struct name_row *rows = NULL;
@@ -358,6 +386,8 @@ static int do_it(struct step *step)
 		return do_setattr(step, &body->kml_body_u.setattr);
 	case KML_STORE:
 		return do_store(step, &body->kml_body_u.store);
+	case KML_SETACL:
+		return do_setacl(step, &body->kml_body_u.setacl);
 	}
 	return -EUCLEAN;
 }

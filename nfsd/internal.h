@@ -21,6 +21,7 @@ struct rpcbind;
 /* Where a procedure's figures start in nfsd_stats.proc. */
 #define NFSD_STATS_NFS 0
 #define NFSD_STATS_MOUNT 22
+#define NFSD_STATS_ACL 28
 
 /* One export. */
 struct tree {

@@ -97,6 +97,10 @@ struct rpc_call {
 			struct slice path;	/* in args */
 			struct slice rest;	/* of it, not walked yet */
 		} mnt;
+		struct {
+			uint32_t mask;		/* GETACL: what was asked for */
+			void *given;		/* SETACL: the lists, owned */
+		} acl;
 	} u;
 	unsigned char small[RPC_SMALL_ARGS];	/* a copy of arguments that fit */
 };

@@ -2,6 +2,7 @@
 #include "nfsd/internal.h"
 #include "nfsd/mount3.h"
 #include "nfsd/nfs3.h"
+#include "nfsd/nfsacl3.h"
 
 static void name_procs(struct nfsd_stats *stats, const struct rpc_program *program)
 {
@@ -17,6 +18,7 @@ void stats_init(struct nfsd_stats *stats)
 {
 	name_procs(stats, &nfs3_program);
 	name_procs(stats, &mount3_program);
+	name_procs(stats, &nfsacl3_program);
 }
 
 static unsigned bucket_of(uint64_t us)

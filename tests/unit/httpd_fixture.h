@@ -299,8 +299,8 @@ static UNUSED void check_name(struct fixture *f, int fd, const struct name_row *
 	if (o.attr.type == KML_LNK) {
 		assert_int_equal(object_to_kml(f->tree->sql, &o, &kml), 0);
 		assert_true(file_readlink(fd, row->name.text, target) >= 0);
-		assert_int_equal(kml.target.kml_target_len, strlen(target));
-		assert_memory_equal(kml.target.kml_target_val, target, strlen(target));
+		assert_int_equal(kml.extra.kml_extra_len, strlen(target));
+		assert_memory_equal(kml.extra.kml_extra_val, target, strlen(target));
 		kml_object_release(&kml);
 	}
 	if (o.attr.type == KML_DIR) {
