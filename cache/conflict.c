@@ -637,11 +637,8 @@ static int settle_refused(struct settle *s)
 	if (op == KML_STORE)
 		return note(s, "the server refuses its new content (%s): that stays here only", why);
 	/* What upstream has is to be taken again, though it is the version that we know. */
-	if (op == KML_SETACL && s->edit && s->answer->error != ESTALE) {
-		if (!s->edit->v.attr_version)	/* the root, that nobody has touched yet */
-			inode_edit_acls(s->edit, NULL);
+	if (op == KML_SETACL && s->edit && s->answer->error != ESTALE)
 		EDIT(s->edit, attr_version, 0);
-	}
 	if (s->answer->error != ESTALE)
 		return drop(s);
 	/* Never made there, so nothing is to be removed, and the rest goes with it. */

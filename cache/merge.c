@@ -165,14 +165,43 @@ static int take_data(struct change *change, struct inode_edit *edit, const struc
 
 /* ---- attributes ---- */
 
+/*
+ * The root has version 0 as long as nobody has changed it, here and there; so has what a SETACL was refused of.  1: it
+ * has just these attributes.
+ */
+static int is_same_unversioned(const struct inode_edit *edit, const struct kml_object *object)
+{
+	const struct kml_attr *attr = &object->attr;
+	struct acls *acls;
+	bool is_same;
+	int err;
+
+	if (edit->v.mode != (attr->mode & 07777) || edit->v.uid != attr->uid || edit->v.gid != attr->gid)
+		return 0;
+	if (attr->type == KML_LNK)
+		return 1;
+	err = acls_decode(kml_extra_get(&object->extra), &acls);
+	if (err)
+		return err;
+	is_same = acls_equal(acls, edit->v.acls);
+	free(acls);
+	return is_same;
+}
+
 /* 1: taken; 0: not. */
 static int take_attrs(struct change *change, struct inode_edit *edit, const struct kml_object *object)
 {
 	const struct kml_attr *attr = &object->attr;
 	int err;
 
-	if (object->attr_version <= edit->v.attr_version)
+	if (object->attr_version < edit->v.attr_version ||
+	    (edit->v.attr_version && object->attr_version == edit->v.attr_version))
 		return 0;
+	if (!object->attr_version) {
+		err = is_same_unversioned(edit, object);
+		if (err)
+			return MIN(err, 0);
+	}
 	if (edit->v.attr_seq)
 		return stale_mark_held(change, edit->inode->ino);
 	EDIT(edit, attr_version, object->attr_version);

@@ -486,7 +486,7 @@ static void leftovers(void **state)
 		&f,
 		"INSERT INTO inode SELECT 77, 5, 5, type, mode, uid, gid, major, minor, 0, 0,"
 		" parent, size, atime,"
-		" mtime, ctime, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL FROM"
+		" mtime, ctime, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL FROM"
 		" inode WHERE ino > 2"
 		" LIMIT 1");
 	f_open(&f);
