@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/log.h"
 #include "httpd/change.h"
 
@@ -405,6 +406,27 @@ static int answer_object(struct step *step, int64_t id)
 	return object_to_kml(step->segment->tree->sql, &object, step->answer->object);
 }
 
+/* Two clients that make the same directory where lists are inherited say the same of it: that is no conflict. */
+static int excuse_same_acls(struct step *step, const struct kml_setacl *s)
+{
+	const struct object *object = &step->f.object;
+	struct buf has, wanted;
+	int err = 0;
+
+	buf_init(&has, 0);
+	buf_init(&wanted, 0);
+	if (s->acls.access.kml_acl_len || s->acls.def.kml_acl_len)
+		err = kml_acls_encode(&wanted, &s->acls);
+	if (!err)
+		err = object_acls(step->segment->tree->sql, object, &has);
+	if (!err && object->attr.mode == s->mode && has.len == wanted.len &&
+	    (!has.len || !memcmp(has.data, wanted.data, has.len)))
+		step->verdict.status = KML_ALREADY;
+	buf_release(&has);
+	buf_release(&wanted);
+	return err;
+}
+
 static int step_decide(struct step *step)
 {
 	struct segment *segment = step->segment;
@@ -418,6 +440,8 @@ static int step_decide(struct step *step)
 	step->verdict = certify(step->record, &c);
 	if (step->verdict.status == KML_OK || step->verdict.status == KML_RENAMED)
 		err = do_it(step);
+	else if (step->verdict.status == KML_CONFLICT && step->record->body.op == KML_SETACL)
+		err = excuse_same_acls(step, &step->record->body.kml_body_u.setacl);
 	if (err)
 		return err;
 	step->answer->status = step->verdict.status;
