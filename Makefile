@@ -51,7 +51,7 @@ programs: $(PROGS:%=$(B)/%)
 
 # ---- rpcgen ----
 
-XDR	:= kml nfs3 mount3
+XDR	:= kml nfs3 mount3 nfsacl3
 XDR_H	:= $(XDR:%=$(B)/rpcgen/%.h)
 .PRECIOUS: $(B)/rpcgen/%.h $(B)/rpcgen/%_xdr.c
 $(B)/rpcgen/%.h: rpcgen/%.x

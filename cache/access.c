@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/stat.h>
+#include "cache/acl.h"
 
 bool access_in_group(const struct cred *cred, uint32_t gid)
 {
@@ -15,28 +16,32 @@ bool access_in_group(const struct cred *cred, uint32_t gid)
 	return false;
 }
 
-/* The three bits that apply to this one. */
-static unsigned bits_of(const struct cred *cred, const struct inode_values *v)
+/* want: of enum access_want, all of them. */
+static bool is_granted(const struct cred *cred, const struct inode_values *v, unsigned want)
 {
+	unsigned bits = v->mode & 7;
+
 	if (cred->uid == 0)
-		return 6 | (v->type == TYPE_DIR || (v->mode & 0111) ? 1 : 0);
-	if (cred->uid == v->uid)
-		return v->mode >> 6 & 7;
-	if (access_in_group(cred, v->gid))
-		return v->mode >> 3 & 7;
-	return v->mode & 7;
+		bits = 6 | (v->type == TYPE_DIR || (v->mode & 0111) ? 1 : 0);
+	else if (cred->uid == v->uid)
+		bits = v->mode >> 6 & 7;
+	else if (v->acls && v->acls->access.n)
+		return acl_grants(cred, v, want);
+	else if (access_in_group(cred, v->gid))
+		bits = v->mode >> 3 & 7;
+	return (bits & want) == want;
 }
 
 int access_check(const struct cred *cred, const struct inode_values *v, unsigned want)
 {
-	return (bits_of(cred, v) & want) == want ? 0 : -EACCES;
+	return is_granted(cred, v, want) ? 0 : -EACCES;
 }
 
 int access_read(const struct cred *cred, const struct inode_values *v)
 {
 	if (cred->uid == v->uid)
 		return 0;
-	return bits_of(cred, v) & (WANT_READ | WANT_EXEC) ? 0 : -EACCES;
+	return is_granted(cred, v, WANT_READ) || is_granted(cred, v, WANT_EXEC) ? 0 : -EACCES;
 }
 
 int access_write(const struct cred *cred, const struct inode_values *v)
@@ -46,20 +51,19 @@ int access_write(const struct cred *cred, const struct inode_values *v)
 
 uint32_t access_bits(const struct cred *cred, const struct inode_values *v, uint32_t want)
 {
-	unsigned bits = bits_of(cred, v);
 	uint32_t granted = 0;
 
-	if (bits & WANT_READ)
+	if (is_granted(cred, v, WANT_READ))
 		granted |= ACCESS_READ;
 	if (v->type == TYPE_DIR) {
-		if (bits & WANT_EXEC)
+		if (is_granted(cred, v, WANT_EXEC))
 			granted |= ACCESS_LOOKUP;
-		if ((bits & (WANT_WRITE | WANT_EXEC)) == (WANT_WRITE | WANT_EXEC))
+		if (is_granted(cred, v, WANT_WRITE | WANT_EXEC))
 			granted |= ACCESS_MODIFY | ACCESS_EXTEND | ACCESS_DELETE;
 	} else {
-		if (bits & WANT_WRITE)
+		if (is_granted(cred, v, WANT_WRITE))
 			granted |= ACCESS_MODIFY | ACCESS_EXTEND;
-		if (bits & WANT_EXEC)
+		if (is_granted(cred, v, WANT_EXEC))
 			granted |= ACCESS_EXECUTE;
 	}
 	return granted & want;

@@ -2,6 +2,7 @@
 /*
  * access: who may do what, as a local file system would have it.  Pure functions.
  *
+ * An access control list (acl.h) is followed where there is one.
  * Root may do everything, but for executing what nobody may execute.  Errors: 0, -EACCES, -EPERM.
  */
 #ifndef CACHE_ACCESS_H

@@ -131,6 +131,30 @@ int apply_upstream(struct cache *cache, const char *upstream_id, uint64_t positi
 	return position_there < position ? -ESTALE : 0;
 }
 
+static int has_acls_run(struct change *change)
+{
+	return meta_set_int(change, "has_acls", *(const bool *)change->arg);
+}
+
+int apply_has_acls(struct cache *cache, bool has_acls)
+{
+	bool is_so;
+	int err;
+
+	pthread_mutex_lock(&cache->lock);
+	is_so = cache->has_acls == has_acls;
+	pthread_mutex_unlock(&cache->lock);
+	if (is_so)
+		return 0;
+	err = writer_call(cache, has_acls_run, &has_acls);
+	if (err)
+		return err;
+	pthread_mutex_lock(&cache->lock);
+	cache->has_acls = has_acls;
+	pthread_mutex_unlock(&cache->lock);
+	return 0;
+}
+
 /* ---- the journal ---- */
 
 struct entries {

@@ -25,6 +25,9 @@ struct cache;
 int apply_upstream(struct cache *cache, const char *upstream_id, uint64_t position_there,
 		   const struct kml_object *root);
 
+/* Does the upstream's file system have access control lists (its hello says it)?  Kept for when there is no link. */
+int apply_has_acls(struct cache *cache, bool has_acls);
+
 /* The journal position up to which everything has been taken in. */
 uint64_t apply_position(struct cache *cache);
 

@@ -190,6 +190,7 @@ static int names_merge(struct work *w)
 		return err ? err : name_went(w, &w->spots[0], oid);
 	case KML_SETATTR:
 	case KML_STORE:
+	case KML_SETACL:
 		break;
 	}
 	return 0;

@@ -235,6 +235,7 @@ static int load_identity(struct cache *cache, bool starts_empty)
 	LOAD("next_cookie", next_cookie);
 	LOAD("position", position);
 	LOAD("is_offline", is_offline);
+	LOAD("has_acls", has_acls);
 #undef LOAD
 	if (!cache->client_id || !cache->next_oid || cache->next_cookie < FIRST_COOKIE)
 		return -EUCLEAN;

@@ -128,6 +128,19 @@ int cache_getattr(struct cache *cache, struct cache_op *op, uint64_t ino);
 /* guard: NULL, or the ctime that the object must have (-ECANCELED). */
 int cache_setattr(struct cache *cache, struct cache_op *op, uint64_t ino,
 		  const struct attr_change *change, const struct timespec *guard);
+/*
+ * Access control lists, as programs see them: where there is none, what the mode stands for.  *ret_acls (on success
+ * only) is the caller's to free(); never waits.  -EOPNOTSUPP: of a symlink.
+ */
+int cache_getacl(struct cache *cache, struct cache_op *op, uint64_t ino, struct acls **ret_acls);
+/*
+ * Set those that 'set' says (enum acl_set).  An empty default list is none; an access list must not be
+ * empty, and sets the mode.  acls is borrowed until the operation is over; only op->attr, no wcc.
+ * -EOPNOTSUPP: the upstream's file system has none, or it is a symlink.  -EINVAL: not a list.  -EACCES: a default
+ * list for what is no directory.
+ */
+int cache_setacl(struct cache *cache, struct cache_op *op, uint64_t ino, unsigned set,
+		 const struct acls *acls);
 /* op->access: which of 'want' are granted. */
 int cache_access(struct cache *cache, struct cache_op *op, uint64_t ino, uint32_t want);
 /* op->count bytes of link text into text (room for CACHE_TARGET_MAX). */

@@ -5,7 +5,8 @@
  * (1) A record gets the next number and goes to the end, in the transaction of the change itself.
  * (2) Only what was never taken (seq above frozen_seq) is folded, moved or dropped.
  * (3) A SETATTR takes an older one of its object into itself; but not that one's mtime when a STORE
- *     came between the two, for a STORE sets mtime too.
+ *     came between the two, for a STORE sets mtime too, and not its mode when a SETACL did.  A SETACL says
+ *     all of the lists and the mode, so an older one goes.
  * (4) A file has one STORE that was not taken, at most.  It carries the file's mtime as it is when taken, so
  *     it must come after a SETATTR of times that was done before the content it is for.
  *
@@ -122,6 +123,8 @@ struct kml_oid cml_oid_of(const struct kml_record *record)
 		return record->body.kml_body_u.setattr.oid;
 	case KML_STORE:
 		return record->body.kml_body_u.store.oid;
+	case KML_SETACL:
+		return record->body.kml_body_u.setacl.oid;
 	default:
 		return cml_make_of(record)->oid;
 	}
@@ -228,8 +231,9 @@ int cml_drop(struct change *change, uint64_t seq)
 	return err ? err : cml_count_records(change, -1);
 }
 
-/* The last SETATTR of the object, if it was not taken: 1 and what it says. */
-static int waiting_setattr(struct change *change, uint64_t ino, struct kml_record *ret_record)
+/* The last record of this op for the object, if it was not taken: 1 and what it says. */
+static int waiting_record(struct change *change, uint64_t ino, enum kml_op op,
+			  struct kml_record *ret_record)
 {
 	struct slice text;
 	sqlite3_stmt *stmt;
@@ -238,7 +242,7 @@ static int waiting_setattr(struct change *change, uint64_t ino, struct kml_recor
 	got = db_query(writer_db(change->cache), &stmt,
 		       "SELECT record FROM cml WHERE ino = ?1 AND op = ?2 AND seq > ?3"
 		       " ORDER BY seq DESC LIMIT 1",
-		       "iii", (int64_t)ino, (int64_t)KML_SETATTR,
+		       "iii", (int64_t)ino, (int64_t)op,
 		       (int64_t)change->cache->cml->frozen_seq);
 	if (got <= 0)
 		return got;
@@ -253,22 +257,26 @@ static int fold_setattr(struct change *change, uint64_t ino, struct kml_setattr 
 {
 	struct kml_record record = { 0 };
 	const struct kml_setattr *old = &record.body.kml_body_u.setattr;
-	uint64_t store = 0, seq;
+	uint64_t store = 0, setacl = 0, seq;
 	unsigned take;
 	int got;
 
-	got = waiting_setattr(change, ino, &record);
+	got = waiting_record(change, ino, KML_SETATTR, &record);
 	if (got <= 0)
 		return got;
 	seq = record.seq;
 	if (!kml_oid_equal(old->oid, setattr->oid))
 		goto out;	/* of what this inode was before it became a new object */
 	got = cml_last_of(change, ino, KML_STORE, &store);
+	if (got >= 0)
+		got = cml_last_of(change, ino, KML_SETACL, &setacl);
 	if (got < 0)
 		goto out;
 	take = old->set & ~setattr->set;
 	if (store > seq)
 		take &= ~(unsigned)KML_SET_MTIME;
+	if (setacl > seq)
+		take &= ~(unsigned)KML_SET_MODE;
 	if (take & KML_SET_MODE)
 		setattr->mode = old->mode;
 	if (take & KML_SET_UID)
@@ -285,6 +293,24 @@ static int fold_setattr(struct change *change, uint64_t ino, struct kml_setattr 
 out:
 	kml_record_release(&record);
 	return MIN(got, 0);
+}
+
+static int fold_setacl(struct change *change, uint64_t ino, struct kml_setacl *setacl)
+{
+	struct kml_record record = { 0 };
+	const struct kml_setacl *old = &record.body.kml_body_u.setacl;
+	int got;
+
+	got = waiting_record(change, ino, KML_SETACL, &record);
+	if (got <= 0)
+		return got;
+	got = 0;
+	if (kml_oid_equal(old->oid, setacl->oid)) {
+		setacl->attr_base = old->attr_base;
+		got = cml_drop(change, record.seq);
+	}
+	kml_record_release(&record);
+	return got;
 }
 
 static int append(struct change *change, uint64_t ino, struct kml_record *record,
@@ -326,6 +352,8 @@ int cml_append(struct change *change, uint64_t ino, const struct kml_record *rec
 	r.uid = change->op ? change->op->cred.uid : 0;
 	if (r.body.op == KML_SETATTR)
 		err = fold_setattr(change, ino, &r.body.kml_body_u.setattr);
+	if (r.body.op == KML_SETACL)
+		err = fold_setacl(change, ino, &r.body.kml_body_u.setacl);
 	return err ? err : append(change, ino, &r, ret_seq);
 }
 
@@ -335,7 +363,7 @@ static int times_set_since(struct change *change, uint64_t ino, uint64_t seq)
 	struct kml_record record;
 	int got;
 
-	got = waiting_setattr(change, ino, &record);
+	got = waiting_record(change, ino, KML_SETATTR, &record);
 	if (got <= 0)
 		return got;
 	got = record.seq > seq &&
@@ -399,9 +427,9 @@ int cml_forget(struct change *change, struct inode_edit *edit)
 	uint64_t seq = 0;
 	int err;
 
-	err = db_run(db, "DELETE FROM cml WHERE ino = ?1 AND op IN (?2, ?3) AND seq > ?4", "iiii",
+	err = db_run(db, "DELETE FROM cml WHERE ino = ?1 AND op IN (?2, ?3, ?4) AND seq > ?5", "iiiii",
 		     (int64_t)edit->inode->ino, (int64_t)KML_SETATTR, (int64_t)KML_STORE,
-		     (int64_t)change->cache->cml->frozen_seq);
+		     (int64_t)KML_SETACL, (int64_t)change->cache->cml->frozen_seq);
 	if (!err)
 		err = cml_count_records(change, -(int64_t)sqlite3_changes(db_handle(db)));
 	if (!err)

@@ -76,13 +76,16 @@ static int learn_version(struct change *change, struct inode_edit *edit,
 {
 	bool is_make = cml_make_of(record) != NULL;
 	bool is_data = is_make || record->body.op == KML_STORE;
-	bool is_attr = is_make || record->body.op == KML_SETATTR;
+	bool is_attr = is_make || record->body.op == KML_SETATTR || record->body.op == KML_SETACL;
 	bool was_done = is_done(answer) || answer->status == KML_RENAMED;
 
 	if (!was_done || (!is_data && !is_attr))
 		return 0;
 	/* Done before, and the version it made is not known any more? */
 	if (!answer->made_version)
+		return stale_ask(change, edit->inode->ino);
+	/* A SETACL was refused (conflict.c): what this record made is not what is here. */
+	if (!is_make && is_attr && !edit->v.attr_version)
 		return stale_ask(change, edit->inode->ino);
 	if (is_data && answer->made_version > edit->v.data_version) {
 		EDIT(edit, data_version, answer->made_version);

@@ -24,11 +24,13 @@
 #include <time.h>
 #include "base/fault.h"
 #include "base/log.h"
+#include "cache/acl.h"
 #include "cache/cml_state.h"
 #include "cache/conflict_merge.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
 #include "cache/internal.h"
+#include "cache/merge.h"
 #include "cache/nameop.h"
 #include "cache/object.h"
 #include "cache/record.h"
@@ -347,6 +349,8 @@ static struct inode_edit *make_heir(const struct settle *s, struct kml_oid oid, 
 		.attr_version = object->attr_version,
 		.is_stale = true,	/* what came between the answer and now was not applied */
 	};
+	struct inode_edit *heir;
+	struct acls *acls = NULL;
 
 	if (ours->attr_seq) {
 		/* A SETATTR is on its way to it. */
@@ -356,7 +360,15 @@ static struct inode_edit *make_heir(const struct settle *s, struct kml_oid oid, 
 		v.gid = ours->gid;
 		v.atime = ours->atime;
 	}
-	return inode_make(s->change, &v, ret_err);
+	heir = inode_make(s->change, &v, ret_err);
+	if (!heir)
+		return NULL;
+	*ret_err = ours->attr_seq ? acls_copy(ours->acls, &acls) : merge_acls(heir, object);
+	if (*ret_err)
+		return NULL;
+	if (acls)
+		inode_edit_acls(heir, acls);
+	return heir;
 }
 
 /* The names that were ours: the heir's, or nothing's. */
@@ -451,6 +463,8 @@ static const char *what_of(const struct kml_record *record)
 		return "a rename of it";
 	case KML_SETATTR:
 		return "a change of its attributes";
+	case KML_SETACL:
+		return "a change of its access control list";
 	default:
 		return "a change of it";
 	}
@@ -622,6 +636,9 @@ static int settle_refused(struct settle *s)
 		return note(s, "the server refuses to make it (%s): it stays here only", why);
 	if (op == KML_STORE)
 		return note(s, "the server refuses its new content (%s): that stays here only", why);
+	/* What upstream has is to be taken again, though it is the version that we know. */
+	if (op == KML_SETACL && s->edit && s->answer->error != ESTALE)
+		EDIT(s->edit, attr_version, 0);
 	if (s->answer->error != ESTALE)
 		return drop(s);
 	/* Never made there, so nothing is to be removed, and the rest goes with it. */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "cache/acl.h"
 #include "cache/db.h"
 #include "cache/internal.h"
 #include "cache/object.h"
@@ -20,6 +21,7 @@ static void inode_free(struct inode *inode)
 	extent_release(&inode->dirty);
 	extent_release(&inode->dirty_next);
 	free(inode->target);
+	free((void *)inode->v.acls);
 	free(inode);
 }
 
@@ -95,7 +97,7 @@ static const char load_sql[] =
 	"SELECT oid_origin, oid_number, type, mode, uid, gid, major, minor, nlink, links_up,"
 	" parent, size, atime, mtime, ctime, data_version, attr_version, data_seq, attr_seq,"
 	" is_stale, is_listed, listed_at, is_dirty, gen, keep_size,"
-	" present, dirty, dirty_next, target, verifier FROM inode WHERE ino = ?1";
+	" present, dirty, dirty_next, target, verifier, acl FROM inode WHERE ino = ?1";
 
 static void load_values(sqlite3_stmt *stmt, struct inode_values *v)
 {
@@ -132,6 +134,7 @@ static void load_values(sqlite3_stmt *stmt, struct inode_values *v)
 static int load_rest(sqlite3_stmt *stmt, struct inode *inode)
 {
 	struct slice target = db_column(stmt, 28), verifier = db_column(stmt, 29);
+	struct acls *acls = NULL;
 	char *text = NULL;
 	int err;
 
@@ -147,12 +150,16 @@ static int load_rest(sqlite3_stmt *stmt, struct inode *inode)
 		err = extent_decode(&inode->dirty, db_column(stmt, 26));
 	if (!err)
 		err = extent_decode(&inode->dirty_next, db_column(stmt, 27));
+	if (!err)
+		err = acls_decode(db_column(stmt, 30), &acls);
 	if (err) {
 		free(text);
 		return err;
 	}
 	free(inode->target);
 	inode->target = text;
+	free((void *)inode->v.acls);
+	inode->v.acls = acls;
 	inode->has_verifier = verifier.len == sizeof(inode->verifier);
 	if (inode->has_verifier)
 		memcpy(inode->verifier, verifier.data, verifier.len);

@@ -50,6 +50,11 @@ struct inode_values {
 	uint64_t listed_at;
 	uint32_t gen;
 	uint64_t keep_size;
+	/*
+	 * As kept (acl.h); NULL: none.  No field of its own: set by inode_edit_acls(), owned by the inode or, where it
+	 * is new, by the edit.
+	 */
+	const struct acls *acls;
 };
 
 struct inode {
@@ -113,6 +118,8 @@ struct inode_edit {
 	bool has_maps;
 	struct extent_map present, dirty, dirty_next;
 	char *target;			/* new link text, owned; NULL: unchanged */
+	bool set_acls;
+	struct acls *acls;		/* with set_acls: the new ones, owned */
 	bool set_verifier;
 	uint8_t verifier[8];
 	bool is_new, is_removed;
@@ -132,7 +139,7 @@ struct inode_edit {
 /* NULL: *ret_err as inode_get().  e->inode stays referenced until the change is over. */
 struct inode_edit *inode_edit(struct change *change, uint64_t ino, int *ret_err);
 /*
- * A new inode (row inserted at once so that it has its number: e->inode->ino).  v: all values; its
+ * A new inode (row inserted at once so that it has its number: e->inode->ino).  v: all values but acls; its
  * oid {0,0}: a fresh one of this client's is taken.
  */
 struct inode_edit *inode_make(struct change *change, const struct inode_values *v, int *ret_err);
@@ -197,6 +204,9 @@ static inline struct extent_map *inode_dirty_map(struct inode *inode)
  * the commit.  Needs EDIT_MAPS.
  */
 int inode_edit_size(struct inode_edit *edit, uint64_t size);
+
+/* New access control lists, as kept; taken over.  NULL: none. */
+void inode_edit_acls(struct inode_edit *edit, struct acls *acls);
 
 /* Attributes as they will be when the change is done.  Takes the lock. */
 void inode_edit_attr(const struct inode_edit *edit, struct attr *ret);

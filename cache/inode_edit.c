@@ -267,6 +267,14 @@ int inode_edit_size(struct inode_edit *edit, uint64_t size)
 	return 0;
 }
 
+void inode_edit_acls(struct inode_edit *edit, struct acls *acls)
+{
+	free(edit->acls);
+	edit->acls = acls;
+	edit->set_acls = true;
+	edit->v.acls = acls;
+}
+
 void inode_edit_attr(const struct inode_edit *edit, struct attr *ret)
 {
 	struct cache *cache = edit->change->cache;
@@ -332,6 +340,11 @@ static void edit_apply(struct cache *cache, struct inode_edit *edit)
 		free(inode->target);
 		inode->target = edit->target;
 		edit->target = NULL;
+	}
+	if (edit->set_acls) {
+		free((void *)inode->v.acls);
+		inode->v.acls = edit->acls;
+		edit->acls = NULL;
 	}
 	if (edit->set_verifier) {
 		memcpy(inode->verifier, edit->verifier, sizeof(inode->verifier));
@@ -399,6 +412,7 @@ void inode_edits_release(struct change *change, bool is_applied)
 		extent_release(&edit->dirty);
 		extent_release(&edit->dirty_next);
 		free(edit->target);
+		free(edit->acls);
 		free(edit);
 	}
 }

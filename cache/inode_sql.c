@@ -3,13 +3,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "cache/acl.h"
 #include "cache/db.h"
 #include "cache/inode.h"
 #include "cache/internal.h"
 #include "cache/writer.h"
 
 /* What an UPDATE may set besides the fields of struct inode_values. */
-enum { COLUMN_MAPS = INODE_FIELDS, COLUMN_TARGET, COLUMN_VERIFIER, COLUMNS };
+enum { COLUMN_MAPS = INODE_FIELDS, COLUMN_TARGET, COLUMN_VERIFIER, COLUMN_ACL, COLUMNS };
 
 static const char *const column_names[COLUMNS] = {
 	[FIELD_oid] = "oid_origin = ?, oid_number = ?",
@@ -39,6 +40,7 @@ static const char *const column_names[COLUMNS] = {
 	[COLUMN_MAPS] = "present = ?, dirty = ?, dirty_next = ?",
 	[COLUMN_TARGET] = "target = ?",
 	[COLUMN_VERIFIER] = "verifier = ?",
+	[COLUMN_ACL] = "acl = ?",
 };
 _Static_assert(COLUMNS <= 32, "a bit for each column");
 
@@ -151,6 +153,22 @@ static int bind_maps(sqlite3_stmt *stmt, int *i, const struct inode_edit *edit)
 	return err;
 }
 
+/* None is NULL. */
+static int bind_acls(sqlite3_stmt *stmt, int i, const struct acls *acls)
+{
+	struct buf buf;
+	int err;
+
+	if (!acls)
+		return db_errno(sqlite3_bind_null(stmt, i));
+	buf_init(&buf, 0);
+	err = acls_encode(&buf, acls);
+	if (!err)
+		err = db_errno(sqlite3_bind_blob64(stmt, i, buf.data, buf.len, SQLITE_TRANSIENT));
+	buf_release(&buf);
+	return err;
+}
+
 static int bind_edit(sqlite3_stmt *stmt, const struct inode_edit *edit, uint32_t set)
 {
 	int i = 1, rc = SQLITE_OK, err;
@@ -173,6 +191,11 @@ static int bind_edit(sqlite3_stmt *stmt, const struct inode_edit *edit, uint32_t
 	if (rc == SQLITE_OK && edit->set_verifier)
 		rc = sqlite3_bind_blob(stmt, i++, edit->verifier, sizeof(edit->verifier),
 				       SQLITE_STATIC);
+	if (rc == SQLITE_OK && edit->set_acls) {
+		err = bind_acls(stmt, i++, edit->acls);
+		if (err)
+			return err;
+	}
 	if (rc == SQLITE_OK)
 		rc = sqlite3_bind_int64(stmt, i, edit->inode->ino);
 	return db_errno(rc);
@@ -192,6 +215,7 @@ static int edit_flush(struct change *change, struct inode_edit *edit)
 	set |= edit->has_maps ? 1u << COLUMN_MAPS : 0;
 	set |= edit->target ? 1u << COLUMN_TARGET : 0;
 	set |= edit->set_verifier ? 1u << COLUMN_VERIFIER : 0;
+	set |= edit->set_acls ? 1u << COLUMN_ACL : 0;
 	if (!set)
 		return 0;
 	sql = update_sql(change->cache, set);

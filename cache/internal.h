@@ -55,6 +55,7 @@ struct cache {
 	char upstream_id[40];
 	uint64_t usage_objects, usage_bytes, usage_until_us;	/* of cache_status() */
 	bool is_offline;
+	bool has_acls;			/* the upstream's file system has them; false before the first contact */
 	bool is_failed;			/* error state: changes get -EIO */
 	char failure[256];
 

@@ -2,7 +2,7 @@
 /*
  * Upstream's state of an object into its inode.
  *
- * (1) Data (content, size, mtime) and attributes (mode, owner, times) are taken each by its version, and only where
+ * (1) Data (content, size, mtime) and attributes (mode, access control lists, owner, times) are taken each by its version, and only where
  *     nothing of ours waits.
  * (2) What no version tells: nlink is upstream's plus our local names, unless records of ours about the object wait; a
  *     listed directory's is counted here.  A directory's mtime goes forward only, for names that we made in
@@ -14,7 +14,9 @@
 #include "cache/merge.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include "cache/acl.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
 #include "cache/internal.h"
@@ -38,7 +40,7 @@ static uint64_t size_of(const struct kml_object *object)
 	case KML_REG:
 		return MIN(object->attr.size, CACHE_SIZE_MAX);
 	case KML_LNK:
-		return object->target.kml_target_len;
+		return object->extra.kml_extra_len;
 	default:
 		return 0;
 	}
@@ -56,6 +58,23 @@ bool merge_has_our_data(const struct inode_edit *edit)
 	      inode->dirty_next.n;
 	pthread_mutex_unlock(&cache->lock);
 	return has;
+}
+
+int merge_acls(struct inode_edit *edit, const struct kml_object *object)
+{
+	struct acls *acls;
+	int err;
+
+	if (object->attr.type == KML_LNK)
+		return 0;
+	err = acls_decode(kml_extra_get(&object->extra), &acls);
+	if (err)
+		return err;
+	if (acls_equal(acls, edit->v.acls))
+		free(acls);
+	else
+		inode_edit_acls(edit, acls);
+	return 0;
 }
 
 /* ---- a new one ---- */
@@ -98,13 +117,13 @@ static int object_make(struct change *change, const struct kml_object *object, u
 	if (!edit)
 		return err;
 	if (v.type == TYPE_LNK) {
-		edit->target = strndup(object->target.kml_target_val ?
-				       object->target.kml_target_val : "", v.size);
+		edit->target = strndup(object->extra.kml_extra_val ?
+				       object->extra.kml_extra_val : "", v.size);
 		if (!edit->target)
 			return -ENOMEM;
 	}
 	*ret_ino = edit->inode->ino;
-	return 0;
+	return merge_acls(edit, object);
 }
 
 /* ---- data ---- */
@@ -146,13 +165,43 @@ static int take_data(struct change *change, struct inode_edit *edit, const struc
 
 /* ---- attributes ---- */
 
+/*
+ * The root has version 0 as long as nobody has changed it, here and there; so has what a SETACL was refused of.  1: it
+ * has just these attributes.
+ */
+static int is_same_unversioned(const struct inode_edit *edit, const struct kml_object *object)
+{
+	const struct kml_attr *attr = &object->attr;
+	struct acls *acls;
+	bool is_same;
+	int err;
+
+	if (edit->v.mode != (attr->mode & 07777) || edit->v.uid != attr->uid || edit->v.gid != attr->gid)
+		return 0;
+	if (attr->type == KML_LNK)
+		return 1;
+	err = acls_decode(kml_extra_get(&object->extra), &acls);
+	if (err)
+		return err;
+	is_same = acls_equal(acls, edit->v.acls);
+	free(acls);
+	return is_same;
+}
+
 /* 1: taken; 0: not. */
 static int take_attrs(struct change *change, struct inode_edit *edit, const struct kml_object *object)
 {
 	const struct kml_attr *attr = &object->attr;
+	int err;
 
-	if (object->attr_version <= edit->v.attr_version)
+	if (object->attr_version < edit->v.attr_version ||
+	    (edit->v.attr_version && object->attr_version == edit->v.attr_version))
 		return 0;
+	if (!object->attr_version) {
+		err = is_same_unversioned(edit, object);
+		if (err)
+			return MIN(err, 0);
+	}
 	if (edit->v.attr_seq)
 		return stale_mark_held(change, edit->inode->ino);
 	EDIT(edit, attr_version, object->attr_version);
@@ -161,7 +210,8 @@ static int take_attrs(struct change *change, struct inode_edit *edit, const stru
 	EDIT(edit, gid, attr->gid);
 	EDIT(edit, major, attr->major);
 	EDIT(edit, minor, attr->minor);
-	return 1;
+	err = merge_acls(edit, object);
+	return err ? err : 1;
 }
 
 static bool take_times(struct inode_edit *edit, const struct kml_object *object, bool has_attrs)

@@ -77,7 +77,10 @@ void merge_own_name(struct cache *cache, uint64_t dir, uint64_t version);
  */
 int merge_finish(struct cache *cache);
 
-/* ---- between merge*.c ---- */
+/* ---- between merge*.c, and for conflict.c ---- */
+
+/* The object's access control lists are those. */
+int merge_acls(struct inode_edit *edit, const struct kml_object *object);
 
 /* Does the object have bytes that upstream does not have? */
 bool merge_has_our_data(const struct inode_edit *edit);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cache/access.h"
+#include "cache/acl.h"
 #include "cache/cache.h"
 #include "cache/dentry.h"
 #include "cache/internal.h"
@@ -154,7 +155,9 @@ static uint32_t default_mode(const struct cache_op *op, enum file_type type)
 	}
 }
 
-static int make_values(struct change *change, const struct inode_edit *dir, struct inode_values *v)
+/* *ret_acls: the caller's. */
+static int make_values(struct change *change, const struct inode_edit *dir, struct inode_values *v,
+		       struct acls **ret_acls)
 {
 	struct cache_op *op = change->op;
 	int err;
@@ -164,6 +167,8 @@ static int make_values(struct change *change, const struct inode_edit *dir, stru
 	v->links_up = v->type != TYPE_DIR && name_is_local(op_name(op)) ? 0 : 1;
 	err = access_new(&op->cred, &dir->v, op->priv.args[1], default_mode(op, v->type),
 			 change->now, v);
+	if (!err && v->type != TYPE_LNK)
+		err = acls_inherit(dir->v.acls, v->type == TYPE_DIR, &v->mode, ret_acls);
 	if (err)
 		return err;
 	switch (v->type) {
@@ -217,6 +222,7 @@ static int make_new(struct change *change, struct inode_edit *dir)
 	struct slice name = op_name(change->op);
 	struct inode_values v = { 0 };
 	struct inode_edit *edit;
+	struct acls *acls = NULL;
 	bool is_local;
 	uint64_t seq = 0;
 	int err;
@@ -225,12 +231,16 @@ static int make_new(struct change *change, struct inode_edit *dir)
 	if (!err && change->op->priv.num[4] == TYPE_DIR && dir->v.nlink >= CACHE_LINK_MAX)
 		err = -EMLINK;
 	if (!err)
-		err = make_values(change, dir, &v);
+		err = make_values(change, dir, &v, &acls);
 	if (err)
 		return err;
 	edit = inode_make(change, &v, &err);
-	if (!edit)
+	if (!edit) {
+		free(acls);
 		return err;
+	}
+	if (acls)
+		inode_edit_acls(edit, acls);
 	is_local = !v.links_up;
 	err = make_rest(change, edit);
 	if (!err && !is_local)

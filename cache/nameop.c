@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <string.h>
+#include "cache/acl.h"
 #include "cache/dentry.h"
 #include "cache/internal.h"
 #include "cache/record.h"
+#include "cache/setacl.h"
 #include "cache/writer.h"
 
 int nameop_dir(struct change *change, uint64_t ino, struct inode_edit **ret_dir)
@@ -106,7 +108,7 @@ int nameop_log_make(struct change *change, struct inode_edit *edit, const struct
 	const struct inode_values *v = &edit->v;
 	struct kml_record record = { 0 };
 	struct kml_make make = {
-		.parent = dir->v.oid, .oid = v->oid, .mode = v->mode, .uid = v->uid, .gid = v->gid,
+		.parent = dir->v.oid, .oid = v->oid, .mode = acls_narrow_mode(v->acls, v->mode), .uid = v->uid, .gid = v->gid,
 		.atime = time_of(v->atime), .mtime = time_of(v->mtime),
 	};
 	int err;
@@ -133,7 +135,7 @@ int nameop_log_make(struct change *change, struct inode_edit *edit, const struct
 		return err;
 	EDIT(edit, attr_seq, *ret_seq);
 	EDIT(edit, data_seq, *ret_seq);
-	return 0;
+	return v->acls ? setacl_log(change, edit) : 0;
 }
 
 int nameop_log_unlink(struct change *change, const struct inode_edit *edit,

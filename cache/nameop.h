@@ -26,7 +26,10 @@ void nameop_dir_changed(struct change *change, struct inode_edit *dir, bool is_l
 /* Nothing but an empty directory. */
 int nameop_check_empty(struct change *change, const struct inode_edit *dir);
 
-/* The record that makes this object under that name; marks the object. */
+/*
+ * The record that makes this object under that name, *ret_seq, and behind it one for the access control lists
+ * that it has; marks the object.
+ */
 int nameop_log_make(struct change *change, struct inode_edit *edit, const struct inode_edit *dir,
 		    struct slice name, uint64_t *ret_seq);
 /* The record that this name is gone (REMOVE, or RMDIR for a directory). */

@@ -24,7 +24,7 @@ int cml_append(struct change *change, uint64_t ino, const struct kml_record *rec
  */
 int cml_append_store(struct change *change, struct inode_edit *edit);
 
-/* The last name upstream is gone: drop its waiting, not taken STORE and SETATTR records. */
+/* The last name upstream is gone: drop its waiting, not taken STORE, SETATTR and SETACL records. */
 int cml_forget(struct change *change, struct inode_edit *edit);
 
 /* Drop one waiting record by seq. */

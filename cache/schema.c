@@ -6,7 +6,7 @@
 #include <string.h>
 #include "cache/db.h"
 
-#define FORMAT 1
+#define FORMAT 2	/* 2: column acl */
 #define APPLICATION_ID 0x697a6f63	/* "izoc" */
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
@@ -25,7 +25,7 @@ static const char tables[] =
 	" data_seq INTEGER NOT NULL, attr_seq INTEGER NOT NULL,"
 	" is_stale INTEGER NOT NULL, is_listed INTEGER NOT NULL, listed_at INTEGER NOT NULL,"
 	" is_dirty INTEGER NOT NULL, gen INTEGER NOT NULL, keep_size INTEGER NOT NULL,"
-	" present BLOB, dirty BLOB, dirty_next BLOB, target BLOB, verifier BLOB);"
+	" present BLOB, dirty BLOB, dirty_next BLOB, target BLOB, verifier BLOB, acl BLOB);"
 	"CREATE UNIQUE INDEX inode_oid ON inode (oid_origin, oid_number);"
 	"CREATE INDEX inode_stale ON inode (ino) WHERE is_stale <> 0;"
 	"CREATE INDEX inode_unlisted ON inode (ino) WHERE type = 2 AND is_listed = 0;"
@@ -47,6 +47,11 @@ static const char tables[] =
 	"PRAGMA user_version = " TEXT(FORMAT) ";";
 
 static const char *const wanted[] = { "meta", "inode", "name", "cml", "drc", "conflict" };
+
+/* From format 1. */
+static const char migration[] =
+	"ALTER TABLE inode ADD COLUMN acl BLOB;"
+	"PRAGMA user_version = 2;";
 
 static int pragma_int(struct db *db, const char *sql, int64_t *ret)
 {
@@ -88,6 +93,21 @@ static int check(struct db *db, const char *path, char **ret_why)
 	return 0;
 }
 
+static int migrate(struct db *db, const char *path, char **ret_why)
+{
+	int err = db_exec(db, "BEGIN IMMEDIATE");
+
+	if (!err)
+		err = db_exec(db, migration);
+	if (!err)
+		err = db_exec(db, "COMMIT");
+	if (err) {
+		say(ret_why, "%s: cannot be brought up to date: %s", path, db_message(db));
+		(void)db_exec(db, "ROLLBACK");	/* fails when SQLite has done it already */
+	}
+	return err;
+}
+
 int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why)
 {
 	int64_t format = 0, application = 0, n_tables = 0;
@@ -126,5 +146,6 @@ int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_wh
 			     TEXT(FORMAT) "); use the newer izo-nfsd", path, text);
 		return -EPROTO;
 	}
-	return check(db, path, ret_why);
+	err = check(db, path, ret_why);
+	return err || format == FORMAT ? err : migrate(db, path, ret_why);
 }

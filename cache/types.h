@@ -83,6 +83,30 @@ enum access_bits {
 	ACCESS_EXTEND = 0x08, ACCESS_DELETE = 0x10, ACCESS_EXECUTE = 0x20,
 };
 
+/* Access control lists: the numbers of Linux, of NFSACL and of kml.x. */
+enum acl_tag {
+	ACL_USER_OBJ = 1, ACL_USER = 2, ACL_GROUP_OBJ = 4, ACL_GROUP = 8, ACL_MASK = 16, ACL_OTHER = 32,
+};
+#define ACL_ENTRIES_MAX 1024
+
+struct acl_entry {
+	uint32_t tag;		/* enum acl_tag */
+	uint32_t perm;		/* 4 read, 2 write, 1 execute */
+	uint32_t id;		/* of ACL_USER and ACL_GROUP, else 0 */
+};
+
+struct acl {
+	uint32_t n;		/* 0: none */
+	struct acl_entry *v;
+};
+
+/* An object's: who may do what; and what new objects in a directory get. */
+struct acls {
+	struct acl access, def;
+};
+
+enum acl_set { ACL_SET_ACCESS = 1, ACL_SET_DEFAULT = 2 };
+
 enum durability { DURABILITY_SYNC, DURABILITY_ASYNC };
 
 #endif

@@ -116,6 +116,21 @@ static struct verdict setattr(const struct certify_facts *f, const struct kml_se
 			   : KML_CONFLICT);
 }
 
+static struct verdict setacl(const struct certify_facts *f, const struct kml_setacl *s)
+{
+	if (f->object.is == OBJECT_UNKNOWN)
+		return refuse(ESTALE);
+	if (f->object.is == OBJECT_GONE)
+		return say(KML_GONE);
+	if (f->object.type == KML_LNK)
+		return refuse(EOPNOTSUPP);
+	if (s->acls.def.kml_acl_len && f->object.type != KML_DIR)
+		return refuse(EINVAL);
+	return say(f->object.attr_version == s->attr_base || f->object.attr_by == f->client
+			   ? KML_OK
+			   : KML_CONFLICT);
+}
+
 static struct verdict store(const struct certify_facts *f, const struct kml_store *s)
 {
 	if (f->object.is == OBJECT_UNKNOWN)
@@ -156,6 +171,8 @@ struct verdict certify(const struct kml_record *record, const struct certify_fac
 		return setattr(f, &body->kml_body_u.setattr);
 	case KML_STORE:
 		return store(f, &body->kml_body_u.store);
+	case KML_SETACL:
+		return setacl(f, &body->kml_body_u.setacl);
 	}
 	return refuse(EOPNOTSUPP);
 }

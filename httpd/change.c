@@ -95,7 +95,7 @@ static int journal_make(struct tree *tree, const struct change_by *by, const str
 }
 
 int change_make(struct tree *tree, const struct change_by *by, struct object *object, int64_t dir,
-		struct slice name, struct slice wanted, struct slice target)
+		struct slice name, struct slice wanted, struct slice target, struct slice acls)
 {
 	bool is_dir = object->attr.type == KML_DIR;
 	struct object parent;
@@ -105,6 +105,8 @@ int change_make(struct tree *tree, const struct change_by *by, struct object *ob
 	object->data_version = object->attr_version = journal_next(tree);
 	object->data_by = object->attr_by = by->client;
 	err = object_insert(tree->sql, object, target);
+	if (!err && acls.len)
+		err = object_set_acls(tree->sql, object, acls);
 	if (!err)
 		err = name_insert(tree->sql, dir, name, object->id, by->client, wanted);
 	if (!err)
@@ -249,6 +251,31 @@ int change_setattr(struct tree *tree, const struct change_by *by, struct object 
 	object->attr_by = by->client;
 	err = object_update(tree->sql, object);
 	return err ? err : journal_append(tree, by->client, &record, &object->id, 1);
+}
+
+int change_setacl(struct tree *tree, const struct change_by *by, struct object *object,
+		  struct slice acls)
+{
+	struct kml_record record = record_of(by, KML_SETACL);
+	struct kml_setacl *setacl = &record.body.kml_body_u.setacl;
+	int err = 0;
+
+	if (acls.len)
+		err = kml_acls_decode(acls.data, acls.len, &setacl->acls);
+	if (err)
+		return err;
+	setacl->oid = object->oid;
+	setacl->mode = object->attr.mode;
+	setacl->attr_base = object->attr_version;
+	object->attr_version = journal_next(tree);
+	object->attr_by = by->client;
+	err = object_set_acls(tree->sql, object, acls);
+	if (!err)
+		err = object_update(tree->sql, object);
+	if (!err)
+		err = journal_append(tree, by->client, &record, &object->id, 1);
+	kml_acls_release(&setacl->acls);
+	return err;
 }
 
 int change_dir_time(struct tree *tree, const struct change_by *by, const struct object *dir)

@@ -24,10 +24,10 @@ struct change_by change_by_local(void);
 
 /*
  * A new object (attr, file, ctime, file_nlink, oid or none are set) and its name.  Sets the rest of
- * it.
+ * it.  acls: kml_acls in XDR, no bytes for none.
  */
 int change_make(struct tree *tree, const struct change_by *by, struct object *object, int64_t dir,
-		struct slice name, struct slice wanted, struct slice target);
+		struct slice name, struct slice wanted, struct slice target, struct slice acls);
 int change_link(struct tree *tree, const struct change_by *by, struct object *object, int64_t dir,
 		struct slice name, struct slice wanted);
 /* Take a name away; with its last one the object is gone.  A directory must be empty. */
@@ -40,6 +40,9 @@ int change_rename(struct tree *tree, const struct change_by *by, struct object *
 /* object->attr holds the new values of what set (KML_SET_*) says. */
 int change_setattr(struct tree *tree, const struct change_by *by, struct object *object,
 		   unsigned set);
+/* object->attr.mode is the new mode; acls as above. */
+int change_setacl(struct tree *tree, const struct change_by *by, struct object *object,
+		  struct slice acls);
 /*
  * A directory's mtime has gone on for names in it that nobody saw.  No new version: that would put whoever changes
  * its mode or owner meanwhile into conflict, over nothing.

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include "base/fault.h"
 #include "base/log.h"
+#include "httpd/facl.h"
 
 enum how disk_how(const struct segment *segment, uint32_t i)
 {
@@ -235,6 +236,44 @@ static int names_to_store(struct segment *segment, const struct object *object,
 	return 0;
 }
 
+/* ---- access control lists ---- */
+
+#define ROOM_MIN (1u << 20)
+
+/* -E2BIG: ext4 says that the disk is full when a list is too long for it; waiting would be for nothing. */
+static int set_acls(struct tree *tree, int fd, const struct object *object, struct slice acls)
+{
+	int err = facl_set(fd, object->attr.type, object->attr.mode, acls);
+
+	return err == -ENOSPC && !tree_has_room(tree, ROOM_MIN) ? -E2BIG : err;
+}
+
+/* A staged file has the lists of the file it was made from; a record since then may have set others. */
+static int staged_acls(struct segment *segment, const char *staged, const struct object *object)
+{
+	struct tree *tree = segment->tree;
+	AUTO_CLOSE int fd = -1;
+	struct buf want, has;
+	int err;
+
+	if (!tree->has_acls)
+		return 0;
+	buf_init(&want, 0);
+	buf_init(&has, 0);
+	err = object_acls(tree->sql, object, &want);
+	if (!err)
+		err = facl_read(tree->stage_fd, staged, KML_REG, &has);
+	if (!err && (want.len != has.len || (want.len && memcmp(want.data, has.data, want.len)))) {
+		fd = openat(tree->stage_fd, staged, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		err = fd < 0 ? -errno
+			     : set_acls(tree, fd, object, (struct slice){ want.data, want.len });
+		segment->needs_syncfs = true;
+	}
+	buf_release(&want);
+	buf_release(&has);
+	return err;
+}
+
 /*
  * The new content takes the place of the old under each of its names.  -EINPROGRESS: under some
  * only.
@@ -263,6 +302,8 @@ int disk_store(struct segment *segment, uint64_t seq, const struct object *objec
 			       KML_SET_MODE | KML_SET_UID | KML_SET_GID);
 		segment->needs_syncfs = true;
 	}
+	if (!err)
+		err = staged_acls(segment, staged, object);
 	for (size_t i = 0; !err && i < n; i++) {
 		const char *from = i + 1 < n ? second : staged;
 
@@ -319,6 +360,53 @@ int disk_setattr(struct segment *segment, struct object *object, const struct km
 	return 0;
 }
 
+static int open_object(struct segment *segment, const struct object *object)
+{
+	struct tree *tree = segment->tree;
+	struct file_stat st;
+	struct name_row row;
+	int dirfd, fd, got;
+
+	if (object->id == ROOT_ID) {
+		fd = openat(tree->root_fd, ".", O_PATH | O_CLOEXEC);
+		return fd < 0 ? -errno : fd;
+	}
+	got = name_of(tree->sql, object->id, &row);
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	dirfd = tree_dir(tree, row.dir);
+	if (dirfd < 0)
+		return dirfd;
+	fd = openat(dirfd, row.name.text, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	got = file_stat(fd, "", &st);
+	if (!got && !disk_is_file(&st, object))
+		got = -ESTALE;
+	if (got)
+		(void)close(fd);	/* nothing was done by it */
+	return got ? got : fd;
+}
+
+int disk_setacl(struct segment *segment, struct object *object, struct slice acls)
+{
+	AUTO_CLOSE int fd = open_object(segment, object);
+	struct file_stat st;
+	int err;
+
+	if (fd < 0)
+		return fd;
+	err = FAULT("step.setacl");
+	if (!err)
+		err = set_acls(segment->tree, fd, object, acls);
+	segment->needs_syncfs = true;
+	if (!err)
+		err = file_stat(fd, "", &st);
+	if (!err)
+		object->attr.mode = st.attr.mode;
+	return err;
+}
+
 /*
  * Which file a directory that came back is, says the name of a file in stage/: going through the
  * records again after a crash has to know it, and a later record may have moved it away by then.
@@ -364,6 +452,22 @@ static int find_revived(void *arg, const char *name)
 	return 1;
 }
 
+/* Its own, not what it has inherited. */
+static int revived_acls(struct segment *segment, int fd, const struct object *dir)
+{
+	struct buf acls;
+	int err;
+
+	if (!segment->tree->has_acls)
+		return 0;
+	buf_init(&acls, 0);
+	err = object_acls(segment->tree->sql, dir, &acls);
+	if (!err)
+		err = set_acls(segment->tree, fd, dir, (struct slice){ acls.data, acls.len });
+	buf_release(&acls);
+	return err;
+}
+
 int disk_revive(struct segment *segment, struct object *dir, int64_t parent, const char *name,
 		enum how how)
 {
@@ -391,6 +495,8 @@ int disk_revive(struct segment *segment, struct object *dir, int64_t parent, con
 		     : file_set_fd(fd, &dir->attr,
 				   KML_SET_MODE | KML_SET_UID | KML_SET_GID | KML_SET_ATIME |
 					   KML_SET_MTIME);
+	if (!err)
+		err = revived_acls(segment, fd, dir);
 	if (!err)
 		err = file_stat(fd, "", &st);
 	if (!err)

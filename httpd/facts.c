@@ -168,6 +168,8 @@ int facts_gather(struct segment *segment, const struct kml_body *body, const str
 		return find(segment, body->kml_body_u.setattr.oid, &f->object, &c->object);
 	case KML_STORE:
 		return find(segment, body->kml_body_u.store.oid, &f->object, &c->object);
+	case KML_SETACL:
+		return find(segment, body->kml_body_u.setacl.oid, &f->object, &c->object);
 	default:
 		return 0;
 	}

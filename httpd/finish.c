@@ -3,15 +3,33 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include "base/fault.h"
 #include "base/log.h"
+#include "httpd/facl.h"
 
 #define FSYNC_MAX 8	/* directories that are synced one by one */
 
-static bool is_attr_equal(const struct kml_attr *a, const struct kml_attr *b)
+/* 1: owner, mode and lists are as the row says; dirfd, name: as facl_read(). */
+static int has_attrs(struct tree *tree, const struct object *object, const struct file_stat *st,
+		     int dirfd, const char *name)
 {
-	return a->mode == b->mode && a->uid == b->uid && a->gid == b->gid;
+	const struct kml_attr *a = &object->attr, *b = &st->attr;
+	struct buf want, has;
+	int err = 0, is_so = a->mode == b->mode && a->uid == b->uid && a->gid == b->gid;
+
+	if (!is_so || !tree->has_acls)
+		return is_so;
+	buf_init(&want, 0);
+	buf_init(&has, 0);
+	err = object_acls(tree->sql, object, &want);
+	/* Not to be read: whoever looks at it next finds out why. */
+	is_so = !err && !facl_read(dirfd, name, object->attr.type, &has) && want.len == has.len &&
+		(!want.len || !memcmp(want.data, has.data, want.len));
+	buf_release(&want);
+	buf_release(&has);
+	return err ? err : is_so;
 }
 
 /*
@@ -41,7 +59,10 @@ static int finish_file(struct segment *segment, int64_t id)
 		object.file_nlink = st.attr.nlink;
 		object.attr.atime = st.attr.atime;
 		object.is_racy = false;
-		if (is_attr_equal(&object.attr, &st.attr) && object.attr.size == st.attr.size &&
+		got = has_attrs(tree, &object, &st, dirfd, row.name.text);
+		if (got < 0)
+			return got;
+		if (got && object.attr.size == st.attr.size &&
 		    (object.attr.type == KML_DIR ||
 		     !file_time_cmp(object.attr.mtime, st.attr.mtime)))
 			return object_update(tree->sql, &object);
@@ -77,7 +98,10 @@ static int finish_dir(struct segment *segment, int64_t id, int *ret_fd)
 	dir.attr.mtime = st.attr.mtime;
 	dir.ctime = st.ctime;
 	dir.file_nlink = st.attr.nlink;
-	if (is_attr_equal(&dir.attr, &st.attr))
+	got = has_attrs(segment->tree, &dir, &st, fd, "");
+	if (got < 0)
+		return got;
+	if (got)
 		return object_update(segment->tree->sql, &dir);
 	dir.ctime = 0;		/* somebody else was there meanwhile */
 	got = object_update(segment->tree->sql, &dir);

@@ -101,6 +101,77 @@ static const char *type_name(enum kml_type type)
 	return (size_t)type < sizeof(names) / sizeof(names[0]) && names[type] ? names[type] : "?";
 }
 
+static json_t *of_ace(const struct kml_ace *ace, unsigned perm)
+{
+	static const struct {
+		unsigned tag;
+		const char *name;
+	} names[] = {
+		{ KML_ACL_USER_OBJ, "user" },	{ KML_ACL_USER, "user" },
+		{ KML_ACL_GROUP_OBJ, "group" }, { KML_ACL_GROUP, "group" },
+		{ KML_ACL_MASK, "mask" },	{ KML_ACL_OTHER, "other" },
+	};
+	const char *name = "?";
+	char id[16] = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (names[i].tag == ace->tag)
+			name = names[i].name;
+	}
+	if (ace->tag == KML_ACL_USER || ace->tag == KML_ACL_GROUP)
+		snprintf(id, sizeof(id), "%u", ace->id);
+	return json_sprintf("%s:%s:%c%c%c", name, id, perm & 4 ? 'r' : '-', perm & 2 ? 'w' : '-',
+			    perm & 1 ? 'x' : '-');
+}
+
+/* As setfacl takes it; with what the mode says of it.  Only where there is one. */
+static int set_acl(json_t *to, const char *key, const kml_acl *acl, const unsigned *mode)
+{
+	json_t *list;
+	int err = 0;
+
+	if (!acl->kml_acl_len)
+		return 0;
+	list = json_array();
+	for (u_int i = 0; i < acl->kml_acl_len; i++) {
+		const struct kml_ace *ace = &acl->kml_acl_val[i];
+		unsigned perm = ace->perm;
+
+		if (mode && ace->tag == KML_ACL_USER_OBJ)
+			perm = *mode >> 6;
+		else if (mode && ace->tag == KML_ACL_MASK)
+			perm = *mode >> 3;
+		else if (mode && ace->tag == KML_ACL_OTHER)
+			perm = *mode;
+		err |= json_array_append_new(list, of_ace(ace, perm));
+	}
+	return err | json_object_set_new(to, key, list);
+}
+
+static int set_acls(json_t *to, const struct kml_acls *acls, unsigned mode)
+{
+	int err = set_acl(to, "acl", &acls->access, &mode);
+
+	return err | set_acl(to, "default_acl", &acls->def, NULL);
+}
+
+static int set_extra(json_t *to, const struct kml_object *object)
+{
+	struct slice extra = kml_extra_get(&object->extra);
+	struct kml_acls acls;
+	int err;
+
+	if (object->attr.type == KML_LNK)
+		return set_bytes(to, "target", extra);
+	if (!extra.len)
+		return 0;
+	if (kml_acls_decode(extra.data, extra.len, &acls))
+		return -1;
+	err = set_acls(to, &acls, object->attr.mode);
+	kml_acls_release(&acls);
+	return err;
+}
+
 static int set_object(json_t *to, const struct kml_object *object)
 {
 	const struct kml_attr *attr = &object->attr;
@@ -121,9 +192,7 @@ static int set_object(json_t *to, const struct kml_object *object)
 	err |= json_object_set_new(to, "mtime", of_time(attr->mtime));
 	err |= json_object_set_new(to, "data_version", of_number(object->data_version));
 	err |= json_object_set_new(to, "attr_version", of_number(object->attr_version));
-	if (attr->type == KML_LNK)
-		err |= set_bytes(to, "target", kml_target_get(&object->target));
-	return err;
+	return err | set_extra(to, object);
 }
 
 json_t *json_of_object(const struct kml_object *object)
@@ -245,6 +314,13 @@ static int set_body(json_t *to, const struct kml_body *body)
 		return set_setattr(to, &body->kml_body_u.setattr);
 	case KML_STORE:
 		return set_store(to, &body->kml_body_u.store);
+	case KML_SETACL:
+		err |= json_object_set_new(to, "oid", of_oid(body->kml_body_u.setacl.oid));
+		err |= json_object_set_new(to, "mode", of_mode(body->kml_body_u.setacl.mode));
+		err |= set_acls(to, &body->kml_body_u.setacl.acls, body->kml_body_u.setacl.mode);
+		return err | json_object_set_new(
+				     to, "attr_base",
+				     of_number(body->kml_body_u.setacl.attr_base));
 	}
 	return 0;	/* no other is decoded */
 }

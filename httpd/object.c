@@ -10,7 +10,7 @@
 	"o.size, "                                                                                 \
 	"o.atime, o.mtime, o.data_version, o.attr_version, o.data_by, o.attr_by, o.gone, "         \
 	"o.was_dir, "                                                                              \
-	"o.ino, o.btime, o.ctime, o.file_nlink, o.is_racy"
+	"o.ino, o.btime, o.ctime, o.file_nlink, o.is_racy, o.acl IS NOT NULL"
 #define NAME_COLUMNS "dir, name, object, by, wanted"
 
 void name_set(struct name *name, struct slice value)
@@ -57,6 +57,7 @@ static void read_object(sqlite3_stmt *stmt, struct object *to)
 	to->ctime = sqlite3_column_int64(stmt, c++);
 	to->file_nlink = (uint32_t)sqlite3_column_int64(stmt, c++);
 	to->is_racy = sqlite3_column_int(stmt, c++) != 0;
+	to->has_acls = sqlite3_column_int(stmt, c++) != 0;
 }
 
 static int found(int got, sqlite3_stmt *stmt, struct object *ret_object)
@@ -152,6 +153,40 @@ int object_update(struct sql *sql, const struct object *o)
 		       (int64_t)o->file_nlink, (int64_t)o->is_racy);
 }
 
+/* A column of the object's row: 1, then sql_done(); or -errno. */
+static int query_column(struct sql *sql, const char *text, int64_t id, sqlite3_stmt **ret_stmt)
+{
+	int got = sql_query(sql, ret_stmt, text, "i", id);
+
+	return got ? got : -EUCLEAN;
+}
+
+int object_acls(struct sql *sql, const struct object *object, struct buf *buf)
+{
+	struct slice acls;
+	sqlite3_stmt *stmt;
+	int got;
+
+	if (!object->has_acls)
+		return 0;
+	got = query_column(sql, "SELECT acl FROM object WHERE id = ?1", object->id, &stmt);
+	if (got < 0)
+		return got;
+	acls = sql_column(stmt, 0);
+	got = buf_append(buf, acls.data, acls.len);
+	sql_done(stmt);
+	return got;
+}
+
+int object_set_acls(struct sql *sql, struct object *object, struct slice acls)
+{
+	const struct slice null = { NULL, 0 };
+
+	object->has_acls = acls.len > 0;
+	return sql_run(sql, "UPDATE object SET acl = ?2 WHERE id = ?1", "ib", object->id,
+		       acls.len ? acls : null);
+}
+
 int object_set_was(struct sql *sql, int64_t id, int64_t dir, struct slice name)
 {
 	return sql_run(sql, "UPDATE object SET was_dir = ?2, was_name = ?3 WHERE id = ?1", "iib",
@@ -192,12 +227,15 @@ int object_to_kml(struct sql *sql, const struct object *object, struct kml_objec
 
 	if (object->gone)
 		kml.attr.nlink = 0;
-	if (object->attr.type == KML_LNK) {
-		got = sql_query(sql, &stmt, "SELECT target FROM object WHERE id = ?1", "i",
-				object->id);
-		if (got <= 0)
-			return got ? got : -EUCLEAN;
-		got = kml_target_set(&kml.target, sql_column(stmt, 0));
+	if (object->attr.type == KML_LNK || object->has_acls) {
+		got = query_column(sql,
+				   object->attr.type == KML_LNK ?
+					   "SELECT target FROM object WHERE id = ?1" :
+					   "SELECT acl FROM object WHERE id = ?1",
+				   object->id, &stmt);
+		if (got < 0)
+			return got;
+		got = kml_extra_set(&kml.extra, sql_column(stmt, 0));
 		sql_done(stmt);
 		if (got)
 			return got;

@@ -35,6 +35,7 @@ struct object {
 	uint32_t file_nlink;
 	/* seen so soon after its mtime that a later write may not show */
 	bool is_racy;
+	bool has_acls;			/* object_acls() has them; read only */
 };
 
 struct name {
@@ -70,6 +71,10 @@ int object_by_file(struct sql *sql, struct file_id id, struct object *ret_object
 /* Sets object->id, and oid when there is none. target: of a symlink. */
 int object_insert(struct sql *sql, struct object *object, struct slice target);
 int object_update(struct sql *sql, const struct object *object);
+/* Its access control lists (kml_acls in XDR) are appended to buf; nothing: it has none.  0 or -errno. */
+int object_acls(struct sql *sql, const struct object *object, struct buf *buf);
+/* Also sets object->has_acls.  0 or -errno. */
+int object_set_acls(struct sql *sql, struct object *object, struct slice acls);
 /* Where a removed directory had been. */
 int object_set_was(struct sql *sql, int64_t id, int64_t dir, struct slice name);
 int object_was_name(struct sql *sql, int64_t id, struct name *ret_name);

@@ -82,6 +82,8 @@ static int look_for(struct segment *segment, const struct kml_body *body)
 		return look_at_object(segment, body->kml_body_u.setattr.oid, false);
 	case KML_STORE:
 		return look_at_object(segment, body->kml_body_u.store.oid, false);
+	case KML_SETACL:
+		return look_at_object(segment, body->kml_body_u.setacl.oid, false);
 	}
 	return 0;
 }

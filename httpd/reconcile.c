@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "httpd/apply.h"
 #include "httpd/change.h"
+#include "httpd/facl.h"
 
 #define CHUNK 64		/* names read at a time */
 
@@ -77,9 +78,28 @@ static int lost_name(struct run *run, const struct object *object, struct name_r
 	return got;
 }
 
-static int make(struct run *run, int64_t dir, struct slice name, const struct file_stat *st)
+static int make_with(struct run *run, struct object *object, int64_t dir, struct slice name,
+		     struct slice target)
 {
 	struct change_by by = change_by_local();
+	struct buf acls;
+	int err = 0;
+
+	by.uid = object->attr.uid;
+	buf_init(&acls, 0);
+	if (run->tree->has_acls)
+		err = facl_read(tree_dir(run->tree, dir), name.data, object->attr.type, &acls);
+	if (err && (is_nothing(err) || is_hidden(err)))
+		err = 0;	/* gone again, and an event will say so; or not for us */
+	if (!err)
+		err = change_make(run->tree, &by, object, dir, name, (struct slice){ NULL, 0 },
+				  target, (struct slice){ acls.data, acls.len });
+	buf_release(&acls);
+	return err;
+}
+
+static int make(struct run *run, int64_t dir, struct slice name, const struct file_stat *st)
+{
 	struct object object = { .attr = st->attr };
 	char target[KML_TARGET_MAX + 1];
 	struct slice text = { NULL, 0 };
@@ -93,13 +113,11 @@ static int make(struct run *run, int64_t dir, struct slice name, const struct fi
 			return len == -ENOMEM ? len : 0;
 		text = (struct slice){ target, (size_t)len };
 	}
-	by.uid = st->attr.uid;
 	run_take_file(&object, st);
 	run->names++;
 	err = run_begin(run);
 	if (!err)
-		err = change_make(run->tree, &by, &object, dir, name, (struct slice){ NULL, 0 },
-				  text);
+		err = make_with(run, &object, dir, name, text);
 	if (err)
 		return err;
 	run_watch_racy(run, &object, dir, name);

@@ -2,11 +2,13 @@
 #include "httpd/run.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
 #include "httpd/apply.h"
 #include "httpd/change.h"
+#include "httpd/facl.h"
 
 #define RACY_NS 20000000ll	/* a file's time may be that coarse */
 #define COMMIT_ENTRIES 2000	/* entries in one transaction, about */
@@ -142,21 +144,93 @@ static bool is_content_changed(const struct object *object, const struct file_st
 	       a->gid == b->gid;
 }
 
+/* ---- access control lists ---- */
+
+/* A descriptor of st's file, by one of the object's names: -ENOENT when none of them is that file's now. */
+static int open_file(struct run *run, const struct object *object, const struct file_stat *st)
+{
+	AUTO_FREE struct name_row *rows = NULL;
+	struct file_stat there;
+	size_t n = 0;
+	int err = 0;
+
+	if (object->id == ROOT_ID) {
+		int fd = openat(run->tree->root_fd, ".", O_PATH | O_CLOEXEC);
+
+		return fd < 0 ? -errno : fd;
+	}
+	err = names_of(run->tree->sql, object->id, &rows, &n);
+	for (size_t i = 0; !err && i < n; i++) {
+		int dirfd = tree_dir(run->tree, rows[i].dir);
+		int fd = dirfd < 0 ? -1 : openat(dirfd, rows[i].name.text,
+						 O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+		if (fd < 0)
+			continue;
+		if (!file_stat(fd, "", &there) && file_id_equal(there.id, st->id))
+			return fd;
+		(void)close(fd);	/* it was only looked at */
+	}
+	return err ? err : -ENOENT;
+}
+
+/* 1: the file has other lists than the row: they are in acls; 0: the same ones, or they cannot be looked at now. */
+static int look_at_acls(struct run *run, const struct object *object, const struct file_stat *st,
+			struct buf *acls)
+{
+	AUTO_CLOSE int fd = -1;
+	struct buf known;
+	int err, is_other = 0;
+
+	if (!run->tree->has_acls || st->attr.type == KML_LNK)
+		return 0;
+	fd = open_file(run, object, st);
+	if (fd < 0)
+		return fd == -ENOMEM ? fd : 0;
+	if (facl_read(fd, "", st->attr.type, acls))
+		return 0;
+	buf_init(&known, 0);
+	err = object_acls(run->tree->sql, object, &known);
+	is_other = known.len != acls->len ||
+		   (known.len && memcmp(known.data, acls->data, known.len));
+	buf_release(&known);
+	return err ? err : is_other;
+}
+
+static int compare(struct run *run, struct object *object, const struct file_stat *st,
+		   bool is_moved, const struct buf *new_acls);
+
 /* The object is there, as st: what is new about it? */
 int run_compare(struct run *run, struct object *object, const struct file_stat *st, bool is_moved)
 {
-	struct change_by by = change_by_local();
-	unsigned set = 0;
-	bool is_data, has_time;
-	int err = 0;
+	struct buf acls;
+	int got;
 
 	if (!is_moved && run_same_file(object, st) && object->ctime == st->ctime &&
 	    !object->is_racy && object->file_nlink == st->attr.nlink &&
 	    object->attr.size == st->attr.size &&
 	    (object->attr.type == KML_DIR || !file_time_cmp(object->attr.mtime, st->attr.mtime)))
 		return 0;
-	is_data = is_content_changed(object, st, is_moved);
-	if (object->attr.mode != st->attr.mode && object->attr.type != KML_LNK)
+	buf_init(&acls, 0);
+	got = look_at_acls(run, object, st, &acls);
+	if (got >= 0)
+		got = compare(run, object, st, is_moved, got ? &acls : NULL);
+	buf_release(&acls);
+	return got;
+}
+
+/* new_acls: NULL when they are the same ones. */
+static int compare(struct run *run, struct object *object, const struct file_stat *st,
+		   bool is_moved, const struct buf *new_acls)
+{
+	struct change_by by = change_by_local();
+	unsigned set = 0;
+	bool is_data, has_time;
+	int err = 0;
+
+	/* Other lists explain another ctime, too. */
+	is_data = is_content_changed(object, st, is_moved || new_acls);
+	if (object->attr.mode != st->attr.mode && object->attr.type != KML_LNK && !new_acls)
 		set |= KML_SET_MODE;
 	if (object->attr.uid != st->attr.uid)
 		set |= KML_SET_UID;
@@ -187,7 +261,10 @@ int run_compare(struct run *run, struct object *object, const struct file_stat *
 		err = change_store(run->tree, &by, object, NULL);
 	if (!err && set)
 		err = change_setattr(run->tree, &by, object, set);
-	if (!err && !is_data && !set)
+	if (!err && new_acls)
+		err = change_setacl(run->tree, &by, object,
+				    (struct slice){ new_acls->data, new_acls->len });
+	if (!err && !is_data && !set && !new_acls)
 		err = object_update(run->tree->sql, object);
 	return err;
 }

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FORMAT 1
+#define FORMAT 2	/* 2: column acl */
 #define APPLICATION_ID 0x697a6f75	/* "izou" */
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
@@ -24,7 +24,7 @@ static const char tables[] =
 	" gone INTEGER NOT NULL, was_dir INTEGER NOT NULL, was_name BLOB,"
 	" ino INTEGER NOT NULL, btime INTEGER NOT NULL, ctime INTEGER NOT NULL, file_nlink INTEGER "
 	"NOT NULL,"
-	" is_racy INTEGER NOT NULL, target BLOB);"
+	" is_racy INTEGER NOT NULL, target BLOB, acl BLOB);"
 	"CREATE UNIQUE INDEX object_oid ON object (origin, number);"
 	"CREATE INDEX object_ino ON object (ino) WHERE gone = 0;"
 	"CREATE TABLE name (dir INTEGER NOT NULL, name BLOB NOT NULL, object INTEGER NOT NULL, by "
@@ -44,6 +44,11 @@ static const char tables[] =
 	"BLOB NOT NULL);"
 	"PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
 							"PRAGMA user_version = " TEXT(FORMAT) ";";
+
+/* From format 1.  ctime 0: every file is looked at closely, for lists that were there already. */
+static const char migration[] = "ALTER TABLE object ADD COLUMN acl BLOB;"
+				"UPDATE object SET ctime = 0 WHERE gone = 0;"
+				"PRAGMA user_version = 2;";
 
 static const char *const wanted[] = { "meta",	 "object", "name",   "alias",
 				      "journal", "client", "answer", "intent" };
@@ -75,6 +80,21 @@ static int check(struct sql *sql, const char *path, char **ret_why)
 		return got ? got : -EUCLEAN;
 	}
 	return 0;
+}
+
+static int migrate(struct sql *sql, const char *path, char **ret_why)
+{
+	int err = sql_exec(sql, "BEGIN IMMEDIATE");
+
+	if (!err)
+		err = sql_exec(sql, migration);
+	if (!err)
+		err = sql_exec(sql, "COMMIT");
+	if (err) {
+		say(ret_why, "%s: cannot be brought up to date: %s", path, sql_message(sql));
+		(void)sql_exec(sql, "ROLLBACK");	/* fails when SQLite has done it already */
+	}
+	return err;
 }
 
 int schema_open(struct sql *sql, const char *path, char **ret_why)
@@ -118,5 +138,6 @@ int schema_open(struct sql *sql, const char *path, char **ret_why)
 		    path, text);
 		return -EPROTO;
 	}
-	return check(sql, path, ret_why);
+	err = check(sql, path, ret_why);
+	return err || format == FORMAT ? err : migrate(sql, path, ret_why);
 }

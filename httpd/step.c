@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/log.h"
 #include "httpd/change.h"
 
@@ -139,7 +140,7 @@ static int do_make(struct step *step, const struct kml_make *make)
 	if (step->record->body.op == KML_SYMLINK)
 		target = kml_target_get(&step->record->body.kml_body_u.symlink.target);
 	err = change_make(segment->tree, &step->by, &object, step->f.parent.id, name_slice(&name),
-			  wanted, target);
+			  wanted, target, (struct slice){ NULL, 0 });
 	if (!err)
 		err = segment_touch(segment, step->f.parent.id, true, false);
 	if (!err)
@@ -275,6 +276,34 @@ static int do_setattr(struct step *step, const struct kml_setattr *s)
 	return err ? err : done(step, NULL);
 }
 
+static int do_setacl(struct step *step, const struct kml_setacl *s)
+{
+	struct segment *segment = step->segment;
+	struct object *object = &step->f.object;
+	struct slice acls;
+	struct buf buf;
+	int err = 0;
+
+	buf_init(&buf, 0);
+	if (s->acls.access.kml_acl_len || s->acls.def.kml_acl_len)
+		err = kml_acls_encode(&buf, &s->acls);
+	acls = (struct slice){ buf.data, buf.len };
+	object->attr.mode = s->mode;
+	if (!err && step->how != HOW_DONE) {
+		err = disk_setacl(segment, object, acls);
+		if (err) {
+			buf_release(&buf);
+			return failed_object(step, err);
+		}
+	}
+	if (!err)
+		err = change_setacl(segment->tree, &step->by, object, acls);
+	buf_release(&buf);
+	if (!err)
+		err = segment_touch(segment, object->id, object->attr.type == KML_DIR, true);
+	return err ? err : done(step, NULL);
+}
+
 static int touch_dirs_of(struct segment *segment, int64_t id)
 {
 	AUTO_FREE struct name_row *rows = NULL;
@@ -358,6 +387,8 @@ static int do_it(struct step *step)
 		return do_setattr(step, &body->kml_body_u.setattr);
 	case KML_STORE:
 		return do_store(step, &body->kml_body_u.store);
+	case KML_SETACL:
+		return do_setacl(step, &body->kml_body_u.setacl);
 	}
 	return -EUCLEAN;
 }
@@ -375,6 +406,27 @@ static int answer_object(struct step *step, int64_t id)
 	return object_to_kml(step->segment->tree->sql, &object, step->answer->object);
 }
 
+/* Two clients that make the same directory where lists are inherited say the same of it: that is no conflict. */
+static int excuse_same_acls(struct step *step, const struct kml_setacl *s)
+{
+	const struct object *object = &step->f.object;
+	struct buf has, wanted;
+	int err = 0;
+
+	buf_init(&has, 0);
+	buf_init(&wanted, 0);
+	if (s->acls.access.kml_acl_len || s->acls.def.kml_acl_len)
+		err = kml_acls_encode(&wanted, &s->acls);
+	if (!err)
+		err = object_acls(step->segment->tree->sql, object, &has);
+	if (!err && object->attr.mode == s->mode && has.len == wanted.len &&
+	    (!has.len || !memcmp(has.data, wanted.data, has.len)))
+		step->verdict.status = KML_ALREADY;
+	buf_release(&has);
+	buf_release(&wanted);
+	return err;
+}
+
 static int step_decide(struct step *step)
 {
 	struct segment *segment = step->segment;
@@ -388,6 +440,8 @@ static int step_decide(struct step *step)
 	step->verdict = certify(step->record, &c);
 	if (step->verdict.status == KML_OK || step->verdict.status == KML_RENAMED)
 		err = do_it(step);
+	else if (step->verdict.status == KML_CONFLICT && step->record->body.op == KML_SETACL)
+		err = excuse_same_acls(step, &step->record->body.kml_body_u.setacl);
 	if (err)
 		return err;
 	step->answer->status = step->verdict.status;

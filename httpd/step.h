@@ -59,6 +59,8 @@ int disk_store(struct segment *segment, uint64_t seq, const struct object *objec
 /* object->attr becomes what the file then has. */
 int disk_setattr(struct segment *segment, struct object *object, const struct kml_attr *attr,
 		 unsigned set);
+/* acls: kml_acls in XDR; with object->attr.mode, which becomes what the file then has. */
+int disk_setacl(struct segment *segment, struct object *object, struct slice acls);
 /* dir->file becomes that of the directory that is made. */
 int disk_revive(struct segment *segment, struct object *dir, int64_t parent, const char *name,
 		enum how how);

@@ -12,6 +12,7 @@
 #include <sys/statvfs.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "httpd/facl.h"
 #include "httpd/schema.h"
 
 #define DIRS_KEPT 200	/* open directories, before tree_trim_dirs() closes them */
@@ -72,6 +73,11 @@ static int open_folders(struct tree *tree, char **ret_why)
 	tree->trash_fd = open_sub(tree->state_fd, "trash");
 	if (tree->trash_fd < 0)
 		return tree->trash_fd;
+	/* What the export's root has for new objects is no business of what is made ready in there. */
+	facl_no_default(tree->state_fd);
+	facl_no_default(tree->stage_fd);
+	facl_no_default(tree->trash_fd);
+	tree->has_acls = facl_supported(tree->root_fd);
 	tree->lock_fd =
 		openat(tree->state_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (tree->lock_fd < 0)
@@ -108,6 +114,7 @@ static int make_root(struct tree *tree)
 {
 	struct file_stat st;
 	struct object root = { .oid = KML_ROOT };
+	struct buf acls;
 	int err;
 
 	err = file_stat(tree->root_fd, "", &st);
@@ -117,7 +124,14 @@ static int make_root(struct tree *tree)
 	root.attr.nlink = 2;
 	root.file = st.id;
 	root.ctime = st.ctime;
-	return object_insert(tree->sql, &root, (struct slice){ NULL, 0 });
+	buf_init(&acls, 0);
+	err = facl_read(tree->root_fd, "", KML_DIR, &acls);
+	if (!err)
+		err = object_insert(tree->sql, &root, (struct slice){ NULL, 0 });
+	if (!err && acls.len)
+		err = object_set_acls(tree->sql, &root, (struct slice){ acls.data, acls.len });
+	buf_release(&acls);
+	return err;
 }
 
 /* A copy of an export elsewhere, or one that was mounted anew, has another file as its root. */

@@ -28,6 +28,7 @@ struct tree {
 	char *path;
 	int root_fd, state_fd, stage_fd, trash_fd, lock_fd;
 	uint64_t dev;		/* what is mounted below the export is not part of it */
+	bool has_acls;		/* its file system has access control lists */
 	char id[TREE_ID_TEXT];
 	char host[KML_HOST_MAX + 1];
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fanotify.h>
+#include <sys/stat.h>
 #include "base/fault.h"
 
 #ifndef AT_HANDLE_FID
@@ -68,6 +69,15 @@ static void fan_leave(struct watch_source *source, struct slice key)
 	(void)key;
 }
 
+/* What happens to the export's own directory is also told as one of the entries of this one. */
+static bool is_above_root(const struct fan_source *source, int fd)
+{
+	struct stat st, above;
+
+	return fstat(fd, &st) < 0 || fstatat(source->root_fd, "..", &above, 0) < 0 ||
+	       (st.st_dev == above.st_dev && st.st_ino == above.st_ino);
+}
+
 static void fan_ignore(struct watch_source *base, struct slice key)
 {
 	struct fan_source *source = container_of(base, struct fan_source, base);
@@ -84,7 +94,10 @@ static void fan_ignore(struct watch_source *base, struct slice key)
 		return;
 	}
 	/* Evictable: it does not keep the inode in memory, and goes with it. */
-	if (fanotify_mark(source->base.fd, FAN_MARK_ADD | FAN_MARK_IGNORE_SURV | FAN_MARK_EVICTABLE, IGNORE, fd, NULL) < 0)
+	if (is_above_root(source, fd))
+		;	/* to be heard of again */
+	else if (fanotify_mark(source->base.fd, FAN_MARK_ADD | FAN_MARK_IGNORE_SURV | FAN_MARK_EVICTABLE, IGNORE, fd,
+			       NULL) < 0)
 		source->can_ignore = errno != EINVAL;
 	else
 		source->has_ignored = true;

@@ -256,7 +256,7 @@ static const struct rpc_proc procs[] = {
 	[MOUNTPROC3_EXPORT] = { "EXPORT", mount3_null, mount3_export_reply, 0, LIST_REPLY, 0 },
 };
 
-_Static_assert(NFSD_STATS_MOUNT + ARRAY_SIZE(procs) == NFSD_PROCS, "figures for every procedure");
+_Static_assert(NFSD_STATS_MOUNT + ARRAY_SIZE(procs) == NFSD_STATS_ACL, "figures for every procedure");
 
 const struct rpc_program mount3_program = {
 	.name = "MOUNT",

@@ -7,6 +7,7 @@
 #include "nfsd/internal.h"
 #include "nfsd/mount3.h"
 #include "nfsd/nfs3.h"
+#include "nfsd/nfsacl3.h"
 
 #define AUTH_BODY_MAX 400	/* RFC 5531 8.2 */
 #define MACHINE_NAME_MAX 255
@@ -14,7 +15,9 @@
 #define FREE_CALLS_MAX 256
 #define RX_HELD_MIN (64u * 1024)	/* the block behind a small WRITE that waits */
 
-const struct rpc_program *const rpc_programs[RPC_PROGRAMS] = { &nfs3_program, &mount3_program };
+const struct rpc_program *const rpc_programs[RPC_PROGRAMS] = {
+	&nfs3_program, &mount3_program, &nfsacl3_program,
+};
 
 /* ---- calls ---- */
 

@@ -55,7 +55,7 @@ struct rpc_program {
 };
 
 /* The programs served. */
-#define RPC_PROGRAMS 2
+#define RPC_PROGRAMS 3
 extern const struct rpc_program *const rpc_programs[RPC_PROGRAMS];
 
 /* The record mark and the header of an accepted reply. */
@@ -105,6 +105,10 @@ struct rpc_call {
 			struct slice path;	/* in args */
 			struct slice rest;	/* of it, not walked yet */
 		} mnt;
+		struct {
+			uint32_t mask;		/* GETACL: what was asked for */
+			void *given;		/* SETACL: the lists, owned */
+		} acl;
 	} u;
 	unsigned char small[RPC_SMALL_ARGS];	/* a copy of arguments that fit */
 };

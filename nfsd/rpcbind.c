@@ -10,6 +10,7 @@
 #include "base/thread.h"
 #include "nfsd/mount3.h"
 #include "nfsd/nfs3.h"
+#include "nfsd/nfsacl3.h"
 #include "nfsd/rpcbind.h"
 
 #define AGAIN_S 60
@@ -28,7 +29,7 @@ struct rpcbind {
 
 static const struct registration {
 	const struct rpc_program *program;
-} registrations[] = { { &nfs3_program }, { &mount3_program } };
+} registrations[] = { { &nfs3_program }, { &mount3_program }, { &nfsacl3_program } };
 
 #define N_REGISTRATIONS ARRAY_SIZE(registrations)
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * rpcbind: tell the machine's rpcbind where NFS and MOUNT are served.
+ * rpcbind: tell the machine's rpcbind where NFS, MOUNT and NFSACL are served.
  *
  * A thread of its own does it, since rpcbind may be missing, slow or hung, and nothing here may wait for
  * it.  It tries again every minute: rpcbind may start after us, or be restarted and have forgotten.  What others

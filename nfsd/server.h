@@ -2,7 +2,7 @@
 /*
  * server: the NFS front end as the program sees it: start it on a loop, read its figures, stop it.
  *
- * NFS v3 and MOUNT v3 are served over TCP on one port, on one loop.  What the exports name (caches,
+ * NFS v3, MOUNT v3 and NFSACL v3 are served over TCP on one port, on one loop.  What the exports name (caches,
  * paths) is borrowed and must outlive the server.
  *
  * Threads: all calls on the loop's thread, or before loop_run(); nfsd_get_stats() from any thread.

@@ -44,6 +44,8 @@ static int parse(const json_t *json, struct hello *hello, const char **ret_why)
 	    !get_count(json, "oldest", false, &hello->oldest) ||
 	    !get_count(json, "last_seq", true, &hello->last_seq))
 		return -EPROTO;
+	/* Absent: an upstream that knows nothing of them. */
+	hello->has_acls = json_is_true(json_object_get(json, "acls"));
 	return 0;
 }
 

@@ -14,6 +14,7 @@ struct hello {
 	char id[40];
 	uint64_t position, oldest;
 	uint64_t last_seq;		/* 0: none */
+	bool has_acls;			/* its file system has access control lists */
 };
 
 /* -EPROTO: that is not what an izo-httpd says; *ret_why, a constant, says in what way. */

@@ -257,6 +257,8 @@ static int check_in(struct replicate *r, const struct hello *hello, const char *
 		   : err == -ESTALE ? "the upstream was put back to an older state than this cache "
 				      "has seen; nothing is exchanged with it"
 				    : "the cache is not able to take the upstream's identity";
+	if (!err)
+		err = apply_has_acls(r->cache, hello->has_acls);
 	if (err)
 		return err;
 	replicate_note_position(r, hello->position);

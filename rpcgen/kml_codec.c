@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,6 +59,11 @@ int kml_object_encode(struct buf *buf, const struct kml_object *object)
 	return encode(buf, (xdrproc_t)xdr_kml_object, object);
 }
 
+int kml_acls_encode(struct buf *buf, const struct kml_acls *acls)
+{
+	return encode(buf, (xdrproc_t)xdr_kml_acls, acls);
+}
+
 int kml_batch_encode(struct buf *buf, const struct kml_batch *batch)
 {
 	return encode(buf, (xdrproc_t)xdr_kml_batch, batch);
@@ -94,6 +98,53 @@ static int check_target(const kml_target *target)
 	size_t len = target->kml_target_len;
 
 	return len && memchr(target->kml_target_val, '\0', len) ? -EBADMSG : 0;
+}
+
+static int check_ace(const struct kml_ace *ace, bool is_access)
+{
+	if (ace->perm & ~7u)
+		return -EBADMSG;
+	switch (ace->tag) {
+	case KML_ACL_USER:
+	case KML_ACL_GROUP:
+		return ace->id == UINT32_MAX ? -EBADMSG : 0;
+	case KML_ACL_USER_OBJ:
+	case KML_ACL_MASK:
+	case KML_ACL_OTHER:
+		if (is_access && ace->perm)
+			return -EBADMSG;
+		/* fallthrough */
+	case KML_ACL_GROUP_OBJ:
+		return ace->id ? -EBADMSG : 0;
+	}
+	return -EBADMSG;
+}
+
+static int check_acl(const kml_acl *acl, bool is_access)
+{
+	unsigned need = KML_ACL_USER_OBJ | KML_ACL_GROUP_OBJ | KML_ACL_OTHER;
+	unsigned tags = 0;
+
+	for (u_int i = 0; i < acl->kml_acl_len; i++) {
+		const struct kml_ace *ace = &acl->kml_acl_val[i], *last = ace - 1;
+
+		if (check_ace(ace, is_access))
+			return -EBADMSG;
+		if (i && (ace->tag < last->tag || (ace->tag == last->tag && ace->id <= last->id)))
+			return -EBADMSG;
+		tags |= ace->tag;
+	}
+	if (is_access || tags & (KML_ACL_USER | KML_ACL_GROUP))
+		need |= KML_ACL_MASK;
+	return acl->kml_acl_len && (tags & need) != need ? -EBADMSG : 0;
+}
+
+static int check_acls(const void *value)
+{
+	const struct kml_acls *acls = value;
+	int err = check_acl(&acls->access, true);
+
+	return err ? err : check_acl(&acls->def, false);
 }
 
 static int check_mode(unsigned mode)
@@ -187,6 +238,11 @@ static int check_body(const struct kml_body *body)
 		if (kml_oid_is_none(body->kml_body_u.store.oid))
 			return -EBADMSG;
 		return check_store(&body->kml_body_u.store);
+	case KML_SETACL:
+		if (kml_oid_is_none(body->kml_body_u.setacl.oid) ||
+		    check_mode(body->kml_body_u.setacl.mode))
+			return -EBADMSG;
+		return check_acls(&body->kml_body_u.setacl.acls);
 	}
 	return -EPROTONOSUPPORT;
 }
@@ -202,6 +258,27 @@ static int check_record(const void *value)
 	return check_body(&record->body);
 }
 
+static int check_extra(const struct kml_object *object)
+{
+	const kml_extra *extra = &object->extra;
+	struct kml_acls acls;
+	int err;
+
+	if (!extra->kml_extra_len)
+		return 0;
+	if (object->attr.type == KML_LNK)
+		return extra->kml_extra_len > KML_TARGET_MAX ||
+		       memchr(extra->kml_extra_val, '\0', extra->kml_extra_len) ? -EBADMSG : 0;
+	err = kml_acls_decode(extra->kml_extra_val, extra->kml_extra_len, &acls);
+	if (err)
+		return err;
+	/* Nothing is said by leaving it out. */
+	if (!acls.access.kml_acl_len && (!acls.def.kml_acl_len || object->attr.type != KML_DIR))
+		err = -EBADMSG;
+	kml_acls_release(&acls);
+	return err;
+}
+
 static int check_object(const void *value)
 {
 	const struct kml_object *object = value;
@@ -210,11 +287,11 @@ static int check_object(const void *value)
 		return -EBADMSG;
 	if (kml_oid_is_none(object->oid) || check_mode(object->attr.mode))
 		return -EBADMSG;
-	if (object->attr.size > INT64_MAX || check_target(&object->target))
+	if (object->attr.size > INT64_MAX)
 		return -EBADMSG;
 	if (check_time(object->attr.atime) || check_time(object->attr.mtime))
 		return -EBADMSG;
-	return 0;
+	return check_extra(object);
 }
 
 static int check_entry(const void *value)
@@ -301,7 +378,7 @@ static int peek_record(const void *data, size_t len)
 	if (get_u32(p) != KML_VERSION)
 		return -EPROTONOSUPPORT;
 	op = get_u32(p + OP_OFFSET);
-	return op >= KML_CREATE && op <= KML_STORE ? 0 : -EPROTONOSUPPORT;
+	return op >= KML_CREATE && op <= KML_SETACL ? 0 : -EPROTONOSUPPORT;
 }
 
 /* value: zeroed storage of 'size' bytes; zeroed again on failure. */
@@ -374,6 +451,16 @@ int kml_object_decode(const void *data, size_t len, struct kml_object *ret_objec
 	return err;
 }
 
+int kml_acls_decode(const void *data, size_t len, struct kml_acls *ret_acls)
+{
+	struct kml_acls acls;
+	int err = decode(data, len, (xdrproc_t)xdr_kml_acls, check_acls, &acls, sizeof(acls));
+
+	if (!err)
+		*ret_acls = acls;
+	return err;
+}
+
 int kml_batch_decode(const void *data, size_t len, struct kml_batch *ret_batch)
 {
 	struct kml_batch batch;
@@ -419,6 +506,12 @@ void kml_object_release(struct kml_object *object)
 {
 	xdr_free((xdrproc_t)xdr_kml_object, object);
 	memset(object, 0, sizeof(*object));
+}
+
+void kml_acls_release(struct kml_acls *acls)
+{
+	xdr_free((xdrproc_t)xdr_kml_acls, acls);
+	memset(acls, 0, sizeof(*acls));
 }
 
 void kml_batch_release(struct kml_batch *batch)
@@ -474,179 +567,14 @@ int kml_name_set(kml_name *name, struct slice value)
 	return bytes_set(&name->kml_name_val, &name->kml_name_len, KML_NAME_MAX, value);
 }
 
+int kml_extra_set(kml_extra *extra, struct slice value)
+{
+	return bytes_set(&extra->kml_extra_val, &extra->kml_extra_len, KML_EXTRA_MAX, value);
+}
+
 int kml_target_set(kml_target *target, struct slice value)
 {
 	return bytes_set(&target->kml_target_val, &target->kml_target_len, KML_TARGET_MAX, value);
-}
-
-/* ---- text ---- */
-
-void kml_oid_print(struct kml_oid oid, char ret_text[KML_OID_TEXT])
-{
-	snprintf(ret_text, KML_OID_TEXT, "%016llx-%016llx", (unsigned long long)oid.origin,
-		 (unsigned long long)oid.number);
-}
-
-static int parse_hex16(const char *text, uint64_t *ret)
-{
-	uint64_t value = 0;
-
-	for (int i = 0; i < 16; i++) {
-		char c = text[i];
-
-		if (c >= '0' && c <= '9')
-			value = value << 4 | (unsigned)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			value = value << 4 | (unsigned)(c - 'a' + 10);
-		else
-			return -EINVAL;
-	}
-	*ret = value;
-	return 0;
-}
-
-int kml_oid_parse(const char *text, struct kml_oid *ret_oid)
-{
-	uint64_t origin, number;
-
-	if (strlen(text) != KML_OID_TEXT - 1 || text[16] != '-')
-		return -EINVAL;
-	if (parse_hex16(text, &origin) || parse_hex16(text + 17, &number))
-		return -EINVAL;
-	ret_oid->origin = origin;
-	ret_oid->number = number;
-	return 0;
-}
-
-const char *kml_op_name(enum kml_op op)
-{
-	static const char *const names[] = {
-		[KML_CREATE] = "CREATE", [KML_MKDIR] = "MKDIR", [KML_SYMLINK] = "SYMLINK",
-		[KML_MKNOD] = "MKNOD", [KML_LINK] = "LINK", [KML_REMOVE] = "REMOVE",
-		[KML_RMDIR] = "RMDIR", [KML_RENAME] = "RENAME", [KML_SETATTR] = "SETATTR",
-		[KML_STORE] = "STORE",
-	};
-
-	return (size_t)op < ARRAY_SIZE(names) && names[op] ? names[op] : "?";
-}
-
-const char *kml_status_name(enum kml_status status)
-{
-	static const char *const names[] = {
-		[KML_OK] = "OK", [KML_ALREADY] = "ALREADY", [KML_MERGED] = "MERGED",
-		[KML_RENAMED] = "RENAMED", [KML_CONFLICT] = "CONFLICT", [KML_GONE] = "GONE",
-		[KML_REFUSED] = "REFUSED", [KML_RETRY] = "RETRY",
-	};
-
-	return (size_t)status < ARRAY_SIZE(names) ? names[status] : "?";
-}
-
-static void print_bytes(struct buf *buf, const char *s, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		unsigned char c = (unsigned char)s[i];
-
-		if (c <= ' ' || c == '\\' || c >= 0x7f)
-			buf_printf(buf, "\\x%02x", c);
-		else
-			buf_append(buf, &c, 1);
-	}
-}
-
-static void print_at(struct buf *buf, struct kml_oid parent, const kml_name *name)
-{
-	char text[KML_OID_TEXT];
-
-	kml_oid_print(parent, text);
-	buf_printf(buf, " %s/", text);
-	print_bytes(buf, name->kml_name_val, name->kml_name_len);
-}
-
-static void print_oid(struct buf *buf, struct kml_oid oid)
-{
-	char text[KML_OID_TEXT];
-
-	kml_oid_print(oid, text);
-	buf_printf(buf, " %s", text);
-}
-
-static void print_make(struct buf *buf, const struct kml_make *make)
-{
-	print_at(buf, make->parent, &make->name);
-	print_oid(buf, make->oid);
-	buf_printf(buf, " mode=%o uid=%u gid=%u", make->mode, make->uid, make->gid);
-}
-
-static void print_setattr(struct buf *buf, const struct kml_setattr *s)
-{
-	print_oid(buf, s->oid);
-	if (s->set & KML_SET_MODE)
-		buf_printf(buf, " mode=%o", s->mode);
-	if (s->set & KML_SET_UID)
-		buf_printf(buf, " uid=%u", s->uid);
-	if (s->set & KML_SET_GID)
-		buf_printf(buf, " gid=%u", s->gid);
-	if (s->set & KML_SET_ATIME)
-		buf_printf(buf, " atime=%lld.%09u", (long long)s->atime.sec, s->atime.nsec);
-	if (s->set & KML_SET_MTIME)
-		buf_printf(buf, " mtime=%lld.%09u", (long long)s->mtime.sec, s->mtime.nsec);
-}
-
-static void print_store(struct buf *buf, const struct kml_store *store)
-{
-	uint64_t bytes = 0;
-
-	for (u_int i = 0; i < store->ranges.ranges_len; i++)
-		bytes += store->ranges.ranges_val[i].length;
-	print_oid(buf, store->oid);
-	buf_printf(buf, " size=%llu bytes=%llu ranges=%u base=%llu", (unsigned long long)store->size,
-		   (unsigned long long)bytes, store->ranges.ranges_len,
-		   (unsigned long long)store->data_base);
-}
-
-int kml_record_print(struct buf *buf, const struct kml_record *record)
-{
-	const struct kml_body *body = &record->body;
-
-	buf_printf(buf, "%llu %s", (unsigned long long)record->seq, kml_op_name(body->op));
-	switch (body->op) {
-	case KML_CREATE:
-	case KML_MKDIR:
-		print_make(buf, &body->kml_body_u.make);
-		break;
-	case KML_SYMLINK:
-		print_make(buf, &body->kml_body_u.symlink.make);
-		buf_printf(buf, " -> ");
-		print_bytes(buf, body->kml_body_u.symlink.target.kml_target_val,
-			    body->kml_body_u.symlink.target.kml_target_len);
-		break;
-	case KML_MKNOD:
-		print_make(buf, &body->kml_body_u.mknod.make);
-		buf_printf(buf, " type=%d dev=%u:%u", body->kml_body_u.mknod.type,
-			   body->kml_body_u.mknod.major, body->kml_body_u.mknod.minor);
-		break;
-	case KML_LINK:
-		print_at(buf, body->kml_body_u.link.parent, &body->kml_body_u.link.name);
-		print_oid(buf, body->kml_body_u.link.oid);
-		break;
-	case KML_REMOVE:
-	case KML_RMDIR:
-		print_at(buf, body->kml_body_u.unlink.parent, &body->kml_body_u.unlink.name);
-		print_oid(buf, body->kml_body_u.unlink.oid);
-		break;
-	case KML_RENAME:
-		print_at(buf, body->kml_body_u.rename.from_parent, &body->kml_body_u.rename.from_name);
-		print_at(buf, body->kml_body_u.rename.to_parent, &body->kml_body_u.rename.to_name);
-		print_oid(buf, body->kml_body_u.rename.oid);
-		break;
-	case KML_SETATTR:
-		print_setattr(buf, &body->kml_body_u.setattr);
-		break;
-	case KML_STORE:
-		print_store(buf, &body->kml_body_u.store);
-		break;
-	}
-	return buf_error(buf);
 }
 
 /* ---- frames ---- */

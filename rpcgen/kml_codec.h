@@ -4,7 +4,7 @@
  *
  * The types are rpcgen's (kml.x); XDR is libtirpc's.  Decoding checks everything that comes from
  * outside: lengths, enum values, format numbers, ranges ascending and below size, nsec below 10^9, no
- * NUL and no '/' in names, not "." or "..", not empty.  Unknown arms are refused.
+ * NUL and no '/' in names, not "." or "..", not empty, access control lists as kml.x wants them.  Unknown arms are refused.
  *
  * Errors: -EBADMSG malformed, -EPROTONOSUPPORT another format number or an unknown operation,
  * -ENOMEM, -EMSGSIZE the buffer's limit.
@@ -44,6 +44,7 @@ int kml_record_encode(struct buf *buf, const struct kml_record *record);
 int kml_entry_encode(struct buf *buf, const struct kml_entry *entry);
 int kml_listed_encode(struct buf *buf, const struct kml_listed *listed);
 int kml_object_encode(struct buf *buf, const struct kml_object *object);
+int kml_acls_encode(struct buf *buf, const struct kml_acls *acls);
 int kml_batch_encode(struct buf *buf, const struct kml_batch *batch);
 int kml_answers_encode(struct buf *buf, const struct kml_answers *answers);
 
@@ -52,6 +53,7 @@ int kml_record_decode(const void *data, size_t len, struct kml_record *ret_recor
 int kml_entry_decode(const void *data, size_t len, struct kml_entry *ret_entry);
 int kml_listed_decode(const void *data, size_t len, struct kml_listed *ret_listed);
 int kml_object_decode(const void *data, size_t len, struct kml_object *ret_object);
+int kml_acls_decode(const void *data, size_t len, struct kml_acls *ret_acls);
 int kml_batch_decode(const void *data, size_t len, struct kml_batch *ret_batch);
 int kml_answers_decode(const void *data, size_t len, struct kml_answers *ret_answers);
 
@@ -59,6 +61,7 @@ void kml_record_release(struct kml_record *record);
 void kml_entry_release(struct kml_entry *entry);
 void kml_listed_release(struct kml_listed *listed);
 void kml_object_release(struct kml_object *object);
+void kml_acls_release(struct kml_acls *acls);
 void kml_batch_release(struct kml_batch *batch);
 void kml_answers_release(struct kml_answers *answers);
 
@@ -68,10 +71,16 @@ int kml_record_copy(const struct kml_record *from, struct kml_record *ret_record
 /* Set a name, target or bytes to a copy of data (the old value is not freed).  -ENOMEM. */
 int kml_name_set(kml_name *name, struct slice value);
 int kml_target_set(kml_target *target, struct slice value);
+int kml_extra_set(kml_extra *extra, struct slice value);
 
 static inline struct slice kml_name_get(const kml_name *name)
 {
 	return (struct slice){ name->kml_name_val, name->kml_name_len };
+}
+
+static inline struct slice kml_extra_get(const kml_extra *extra)
+{
+	return (struct slice){ extra->kml_extra_val, extra->kml_extra_len };
 }
 
 static inline struct slice kml_target_get(const kml_target *target)

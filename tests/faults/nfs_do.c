@@ -12,13 +12,15 @@
  *   readlink PATH
  *   mkdir PATH | rmdir PATH | rm PATH | mv FROM TO | ln FROM TO | symlink TEXT PATH
  *   chmod MODE PATH | truncate SIZE PATH
+ *   getacl PATH         lists as in tests/nfs/acl.h
+ *   setacl LIST PATH | setdefault LIST PATH
  *
  * As root.  Each call is sent once; one that is not answered within 30 s, or by no NFS server, ends it all.  On an
  * error the standard error has "nfs_do: PROCEDURE: NFS3ERR_..." and the exit status is 1.
  */
 #include <errno.h>
 #include <inttypes.h>
-#include "tests/nfs/client.h"
+#include "tests/nfs/acl.h"
 
 #define PIECE (256u << 10)
 
@@ -222,6 +224,28 @@ static void do_symlink(char **arg)
 	need(nfs3_symlink(&c, &dir, name, arg[0]), "SYMLINK");
 }
 
+static void do_getacl(char **args)
+{
+	struct fh fh = find(args[0]);
+
+	need(nfsacl_get(&c, &fh, 15), "GETACL");
+	printf("%s\n", acl_got.text);
+}
+
+static void do_setacl(char **args)
+{
+	struct fh fh = find(args[1]);
+
+	need(nfsacl_set(&c, &fh, 1, args[0]), "SETACL");
+}
+
+static void do_setdefault(char **args)
+{
+	struct fh fh = find(args[1]);
+
+	need(nfsacl_set(&c, &fh, 4, args[0]), "SETACL");
+}
+
 static void do_chmod(char **arg)
 {
 	struct fh fh = find(arg[1]);
@@ -248,6 +272,8 @@ static const struct verb {
 	{ "rm", 1, do_rm },		{ "mv", 2, do_mv },
 	{ "ln", 2, do_ln },		{ "symlink", 2, do_symlink },
 	{ "chmod", 2, do_chmod },	{ "truncate", 2, do_truncate },
+	{ "getacl", 1, do_getacl },	{ "setacl", 2, do_setacl },
+	{ "setdefault", 2, do_setdefault },
 };
 
 int main(int argc, char **argv)

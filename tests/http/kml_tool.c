@@ -225,6 +225,30 @@ static void setattr_of(struct fields *fields, struct kml_setattr *set)
 	set->mtime = time_of(fields, "mtime", zero);
 }
 
+/* TAG:ID:PERM,... as kml_record_print() has it; tags are hexadecimal. */
+static void acl_of(struct fields *fields, const char *key, kml_acl *acl)
+{
+	const char *text = field(fields, key);
+	struct kml_ace *ace;
+	char *end;
+
+	if (!text)
+		return;
+	ace = keep(calloc(KML_ACL_MAX + 1, sizeof(*ace)));
+	for (; *text; text = *end ? end + 1 : end) {
+		struct kml_ace *to = &ace[acl->kml_acl_len++];
+
+		if (acl->kml_acl_len > KML_ACL_MAX + 1)
+			die("too many entries");
+		to->tag = (unsigned)strtoul(text, &end, 16);
+		to->id = *end == ':' ? (unsigned)strtoul(end + 1, &end, 10) : 0;
+		to->perm = *end == ':' ? (unsigned)strtoul(end + 1, &end, 8) : 0;
+		if (*end && *end != ',')
+			die("%s: not TAG:ID:PERM,...", text);
+	}
+	acl->kml_acl_val = ace;
+}
+
 static void ranges_of(struct fields *fields, struct kml_store *store)
 {
 	const char *text = field(fields, "ranges");
@@ -327,12 +351,19 @@ static void body_of(struct fields *fields, struct kml_body *body, struct kml_tim
 	case KML_STORE:
 		store_of(fields, &body->kml_body_u.store, now);
 		break;
+	case KML_SETACL:
+		body->kml_body_u.setacl.oid = oid_of(fields, "oid");
+		body->kml_body_u.setacl.mode = (unsigned)number(fields, "mode", 0);
+		body->kml_body_u.setacl.attr_base = number(fields, "base", 0);
+		acl_of(fields, "acl", &body->kml_body_u.setacl.acls.access);
+		acl_of(fields, "default", &body->kml_body_u.setacl.acls.def);
+		break;
 	}
 }
 
 static enum kml_op op_of(const char *name)
 {
-	for (int op = KML_CREATE; op <= KML_STORE; op++)
+	for (int op = KML_CREATE; op <= KML_SETACL; op++)
 		if (!strcmp(kml_op_name(op), name))
 			return op;
 	die("%s: no such operation", name);
@@ -447,9 +478,9 @@ static void print_object(const struct kml_object *object)
 	       attr->type, attr->mode, attr->uid, attr->gid, attr->nlink,
 	       (unsigned long long)attr->size, (long long)attr->mtime.sec, attr->mtime.nsec,
 	       (unsigned long long)object->data_version, (unsigned long long)object->attr_version);
-	if (object->target.kml_target_len) {
-		printf(" target=");
-		print_bytes(kml_target_get(&object->target));
+	if (object->extra.kml_extra_len) {
+		printf(object->attr.type == KML_LNK ? " target=" : " acls=");
+		print_bytes(kml_extra_get(&object->extra));
 	}
 }
 

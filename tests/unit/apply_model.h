@@ -140,9 +140,9 @@ static UNUSED void m_end(struct model *m, struct kml_entry *entry, const struct 
 		if (is_double)
 			continue;
 		after[entry->after.after_len] = *m_object_of(m, oids[i]);
-		after[entry->after.after_len].target = (kml_target){ 0 };
-		assert_int_equal(kml_target_set(&after[entry->after.after_len].target,
-						kml_target_get(&m_object_of(m, oids[i])->target)), 0);
+		after[entry->after.after_len].extra = (kml_extra){ 0 };
+		assert_int_equal(kml_extra_set(&after[entry->after.after_len].extra,
+					       kml_extra_get(&m_object_of(m, oids[i])->extra)), 0);
 		entry->after.after_len++;
 	}
 }
@@ -166,7 +166,7 @@ static UNUSED struct kml_oid m_make(struct model *m, uint64_t client, enum kml_t
 	make.name = m_text(name);
 	make.oid = o->oid;
 	if (type == KML_LNK) {
-		assert_int_equal(kml_target_set(&o->target, text("some/where")), 0);
+		assert_int_equal(kml_extra_set(&o->extra, text("some/where")), 0);
 		entry->record.body.kml_body_u.symlink.make = make;
 		assert_int_equal(kml_target_set(&entry->record.body.kml_body_u.symlink.target,
 						text("some/where")), 0);
@@ -308,7 +308,7 @@ static UNUSED void m_free(struct model *m)
 	for (uint64_t i = 0; i < m->position; i++)
 		kml_entry_release(&m->entries[i]);
 	for (unsigned i = 0; i < m->n_objects; i++)
-		free(m->objects[i].target.kml_target_val);
+		free(m->objects[i].extra.kml_extra_val);
 	free(m);
 }
 
@@ -345,8 +345,8 @@ static UNUSED void m_listing_add(struct m_listing *l, struct kml_oid parent, con
 	e = &l->v[l->n++];
 	*e = (struct kml_listed){ .parent = parent, .object = *object };
 	e->name = m_text(name);
-	e->object.target = (kml_target){ 0 };
-	assert_int_equal(kml_target_set(&e->object.target, kml_target_get(&object->target)), 0);
+	e->object.extra = (kml_extra){ 0 };
+	assert_int_equal(kml_extra_set(&e->object.extra, kml_extra_get(&object->extra)), 0);
 }
 
 static UNUSED void m_snapshot(struct model *m, struct kml_oid dir, struct m_listing *l)

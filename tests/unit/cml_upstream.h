@@ -17,7 +17,7 @@
 struct up_object {
 	struct kml_oid oid;
 	enum kml_type type;
-	uint32_t mode, uid, gid, names;
+	uint32_t mode, uid, gid, names, n_access, n_default;
 	struct kml_time mtime;
 	uint64_t size, data_version, attr_version;
 	char data[UP_SIZE_MAX];
@@ -207,6 +207,22 @@ static UNUSED enum kml_status up_setattr(struct upstream *up, const struct kml_s
 	return KML_OK;
 }
 
+static UNUSED enum kml_status up_setacl(struct upstream *up, const struct kml_setacl *s)
+{
+	struct up_object *o = up_object(up, s->oid);
+
+	assert_non_null(o);
+	if (o->is_gone)
+		return KML_GONE;
+	if (o->attr_version != s->attr_base && o->is_theirs)
+		return KML_CONFLICT;
+	o->mode = s->mode;
+	o->n_access = s->acls.access.kml_acl_len;
+	o->n_default = s->acls.def.kml_acl_len;
+	o->attr_version = up->position;
+	return KML_OK;
+}
+
 static UNUSED enum kml_status up_store_record(struct upstream *up, const struct kml_store *s,
 					      const char *bytes)
 {
@@ -253,6 +269,8 @@ static UNUSED enum kml_status up_run(struct upstream *up, const struct kml_recor
 		return up_setattr(up, &body->kml_body_u.setattr);
 	case KML_STORE:
 		return up_store_record(up, &body->kml_body_u.store, bytes);
+	case KML_SETACL:
+		return up_setacl(up, &body->kml_body_u.setacl);
 	}
 	return KML_REFUSED;
 }

@@ -18,6 +18,8 @@ struct batch {
 	u_int n;
 	struct kml_range ranges[RECORDS];
 	u_int n_ranges;
+	struct kml_ace aces[16][5];
+	u_int n_acls;
 };
 
 static UNUSED struct batch *batch_new(struct fixture *f, uint64_t client)
@@ -155,6 +157,27 @@ static UNUSED struct kml_setattr *add_setattr(struct batch *b, struct kml_oid ob
 	struct kml_setattr *s = &add(b, KML_SETATTR)->body.kml_body_u.setattr;
 
 	*s = (struct kml_setattr){ .oid = object, .set = set, .attr_base = base };
+	return s;
+}
+
+/*
+ * A named user's entry beside the usual three and the mask; uid 0: no list at all.
+ */
+static UNUSED struct kml_setacl *add_setacl(struct batch *b, struct kml_oid object, unsigned mode, unsigned uid,
+					    uint64_t base)
+{
+	struct kml_setacl *s = &add(b, KML_SETACL)->body.kml_body_u.setacl;
+	struct kml_ace *v = b->aces[b->n_acls++];
+
+	*s = (struct kml_setacl){ .oid = object, .mode = mode, .attr_base = base };
+	assert_true(b->n_acls < ARRAY_SIZE(b->aces));
+	v[0] = (struct kml_ace){ KML_ACL_USER_OBJ, 0, 0 };
+	v[1] = (struct kml_ace){ KML_ACL_USER, 6, uid };
+	v[2] = (struct kml_ace){ KML_ACL_GROUP_OBJ, 4, 0 };
+	v[3] = (struct kml_ace){ KML_ACL_MASK, 0, 0 };
+	v[4] = (struct kml_ace){ KML_ACL_OTHER, 0, 0 };
+	if (uid)
+		s->acls.access = (kml_acl){ 5, v };
 	return s;
 }
 

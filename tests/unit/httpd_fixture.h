@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "httpd/apply.h"
 #include "httpd/change.h"
+#include "httpd/facl.h"
 #include "httpd/journal.h"
 #include "httpd/reconcile.h"
 #include "httpd/tree.h"
@@ -269,6 +270,20 @@ static UNUSED const char *ops_after(struct fixture *f, uint64_t position)
 
 static UNUSED void check_dir(struct fixture *f, int64_t dir, int fd);
 
+static UNUSED void check_acls(struct fixture *f, int fd, const char *name, const struct object *o)
+{
+	struct buf table, disk;
+
+	buf_init(&table, 0);
+	buf_init(&disk, 0);
+	assert_int_equal(object_acls(f->tree->sql, o, &table), 0);
+	assert_int_equal(facl_read(fd, name, o->attr.type, &disk), 0);
+	if (table.len != disk.len || (table.len && memcmp(table.data, disk.data, table.len)))
+		fail_msg("%s: other access control lists than in the tables", name);
+	buf_release(&table);
+	buf_release(&disk);
+}
+
 static UNUSED void check_name(struct fixture *f, int fd, const struct name_row *row)
 {
 	char target[KML_TARGET_MAX + 1];
@@ -299,10 +314,11 @@ static UNUSED void check_name(struct fixture *f, int fd, const struct name_row *
 	if (o.attr.type == KML_LNK) {
 		assert_int_equal(object_to_kml(f->tree->sql, &o, &kml), 0);
 		assert_true(file_readlink(fd, row->name.text, target) >= 0);
-		assert_int_equal(kml.target.kml_target_len, strlen(target));
-		assert_memory_equal(kml.target.kml_target_val, target, strlen(target));
+		assert_int_equal(kml.extra.kml_extra_len, strlen(target));
+		assert_memory_equal(kml.extra.kml_extra_val, target, strlen(target));
 		kml_object_release(&kml);
 	}
+	check_acls(f, fd, row->name.text, &o);
 	if (o.attr.type == KML_DIR) {
 		sub = openat(fd, row->name.text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		assert_true(sub >= 0);

@@ -40,7 +40,7 @@ struct cache {
 	void (*wakeup)(void *);
 	void *wakeup_arg;
 
-	bool is_offline;
+	bool is_offline, has_acls;
 	char upstream_id[40];
 	uint64_t position, last_seq, acked;
 
@@ -361,6 +361,12 @@ int apply_upstream(struct cache *cache, const char *upstream_id, uint64_t positi
 		err = -ESTALE;
 	pthread_mutex_unlock(&cache->lock);
 	return err;
+}
+
+int apply_has_acls(struct cache *cache, bool has_acls)
+{
+	LOCKED(cache, cache->has_acls = has_acls);
+	return 0;
 }
 
 bool apply_tree_is_listed(struct cache *cache)

@@ -52,7 +52,7 @@ static const struct certify_case {
 	struct certify_object replaced;
 	bool is_into_itself;
 	/* rarely */
-	bool is_reserved, want_revive, is_oid_theirs;
+	bool is_reserved, want_revive, is_oid_theirs, has_default;
 } cases[] = {
 	/* CREATE, SYMLINK, MKNOD: the name is free; else RENAMED */
 	{ "create, free", KML_CREATE, NOBODY, DIR_, NAME_FREE, 0, KML_OK },
@@ -188,6 +188,18 @@ static const struct certify_case {
 	{ "setattr, gone", KML_SETATTR, GONE_FILE, NOBODY, NAME_FREE, 20, KML_GONE },
 	{ "setattr, unknown", KML_SETATTR, NOBODY, NOBODY, NAME_FREE, 20, KML_REFUSED, ESTALE },
 
+	/* SETACL: as SETATTR */
+	{ "setacl, as it was", KML_SETACL, FILE_BY(OTHER, OTHER), NOBODY, NAME_FREE, 20, KML_OK },
+	{ "setacl, changed by me", KML_SETACL, FILE_BY(OTHER, ME), NOBODY, NAME_FREE, 19, KML_OK },
+	{ "setacl, changed by another", KML_SETACL, FILE_BY(ME, OTHER), NOBODY, NAME_FREE, 19,
+	  KML_CONFLICT },
+	{ "setacl, gone", KML_SETACL, GONE_FILE, NOBODY, NAME_FREE, 20, KML_GONE },
+	{ "setacl, unknown", KML_SETACL, NOBODY, NOBODY, NAME_FREE, 20, KML_REFUSED, ESTALE },
+	{ "setacl, of a symlink", KML_SETACL, SYMLINK_, NOBODY, NAME_FREE, 20, KML_REFUSED,
+	  EOPNOTSUPP },
+	{ "setacl, default of a file", KML_SETACL, FILE_BY(ME, ME), NOBODY, NAME_FREE, 20,
+	  KML_REFUSED, EINVAL, .has_default = true },
+
 	/* STORE: data of data_base or by this client */
 	{ "store, as it was", KML_STORE, FILE_BY(OTHER, OTHER), NOBODY, NAME_FREE, 10, KML_OK },
 	{ "store, changed by me", KML_STORE, FILE_BY(ME, OTHER), NOBODY, NAME_FREE, 9, KML_OK },
@@ -237,6 +249,12 @@ static struct kml_record record_of(const struct certify_case *c)
 	case KML_STORE:
 		record.body.kml_body_u.store.oid = oid;
 		record.body.kml_body_u.store.data_base = c->base;
+		break;
+	case KML_SETACL:
+		record.body.kml_body_u.setacl.oid = oid;
+		record.body.kml_body_u.setacl.attr_base = c->base;
+		/* only counted */
+		record.body.kml_body_u.setacl.acls.def.kml_acl_len = c->has_default ? 4 : 0;
 	}
 	return record;
 }

@@ -156,6 +156,8 @@ static struct batch *first_batch(struct fixture *f)
 	add_unlink(b, KML_RMDIR, KML_ROOT, "empty", oid(5), 0);
 	add_mknod(b, KML_ROOT, "fifo", oid(27), KML_FIFO);
 	add_unlink(b, KML_REMOVE, KML_ROOT, "hard", oid(2), 0);
+	add_setacl(b, oid(2), 0660, 1001, 0);
+	add_setacl(b, oid(21), 0750, 1003, 0);
 	return b;
 }
 
@@ -166,6 +168,8 @@ static struct batch *second_batch(struct fixture *f)
 
 	f->seq = 200;
 	add_store(b, oid(20), 0, "next");
+	add_setacl(b, oid(20), 0640, 1002, 0);
+	add_setacl(b, oid(2), 0600, 0, 0);
 	add_store(b, oid(20), 0, "and next");
 	s = add_staged(b, oid(6), 3, "parts");
 	s->keep_size = 3;
@@ -182,6 +186,7 @@ static struct batch *second_batch(struct fixture *f)
 	add_create(b, oid(31), "three", oid(34));
 	add_symlink(b, oid(31), "s", oid(35), "three");
 	add_setattr(b, oid(21), KML_SET_MODE, 0)->mode = 0700;
+	add_setacl(b, oid(35), 0750, 1003, 0);		/* a symlink */
 	return b;
 }
 
@@ -265,6 +270,8 @@ static void tell_object(FILE *out, const struct kml_object *o)
 		o->attr.mode, o->attr.nlink, (unsigned long long)o->attr.size,
 		(long long)o->attr.mtime.sec, o->attr.mtime.nsec,
 		(unsigned long long)o->data_version, (unsigned long long)o->attr_version);
+	for (u_int i = 0; i < o->extra.kml_extra_len; i++)
+		fprintf(out, "%02x", (unsigned char)o->extra.kml_extra_val[i]);
 }
 
 static void tell_dir(struct fixture *f, FILE *out, int64_t dir, int fd, const char *path)

@@ -114,7 +114,7 @@ static void add_one(struct random *r, struct batch *b, const struct rows *rows)
 	} else {
 		object.oid = some;
 	}
-	switch (pick(r, 14)) {
+	switch (pick(r, 15)) {
 	case 0:
 	case 1:
 		add_create(b, any_dir(r, rows, b->client), any_name(r), pick(r, 2) ? fresh : some);
@@ -157,6 +157,10 @@ static void add_one(struct random *r, struct batch *b, const struct rows *rows)
 				any_base(r, object.attr_version));
 		s->mode = 0600 + pick(r, 0200);
 		s->mtime = (struct kml_time){ 1300000000 + pick(r, 1000), pick(r, 1000000000) };
+		break;
+	case 14:
+		if (b->n_acls + 1u < ARRAY_SIZE(b->aces))
+			add_setacl(b, object.oid, 0600 + pick(r, 0200), pick(r, 3), any_base(r, object.attr_version));
 		break;
 	default:
 		text = contents[b->n % 64];

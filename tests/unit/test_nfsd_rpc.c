@@ -3,8 +3,7 @@
 #include "base/log.h"
 #include "tests/unit/nfsd_fixture.h"
 #include "rpcgen/mount3.h"
-
-#define NFSACL_PROGRAM 100227
+#include "rpcgen/nfsacl3.h"
 
 /* ---- programs, versions, procedures ---- */
 
@@ -20,7 +19,9 @@ static const struct header_case {
 	{ "NFS v4", NFS_PROGRAM, 4, 0, PROG_MISMATCH, 3 },
 	{ "NFS v4, COMPOUND", NFS_PROGRAM, 4, 1, PROG_MISMATCH, 3 },
 	{ "MOUNT v1", MOUNT_PROGRAM, 1, 1, PROG_MISMATCH, 3 },
-	{ "NFSACL", NFSACL_PROGRAM, 3, 0, PROG_UNAVAIL, 0 },
+	{ "NFSACL v3, NULL", NFS_ACL_PROGRAM, 3, 0, SUCCESS, 0 },
+	{ "NFSACL v2", NFS_ACL_PROGRAM, 2, 0, PROG_MISMATCH, 3 },
+	{ "NFSACL procedure 3", NFS_ACL_PROGRAM, 3, 3, PROC_UNAVAIL, 0 },
 	{ "NLM", 100021, 4, 0, PROG_UNAVAIL, 0 },
 	{ "NFS procedure 22", NFS_PROGRAM, 3, 22, PROC_UNAVAIL, 0 },
 	{ "NFS procedure 2^32-1", NFS_PROGRAM, 3, UINT32_MAX, PROC_UNAVAIL, 0 },
