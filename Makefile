@@ -3,6 +3,7 @@
 #   make            build both programs into build/plain
 #   make check      all tests (installs nothing; see README)
 #   make SAN=address|undefined|thread    the same with a sanitizer (and fault points)
+#   make SAN=fuzz fuzz    the fuzz targets, by clang
 #   make FAULTS=1   with fault points, into build/faults
 #   make V=1        show the commands
 
@@ -14,6 +15,12 @@ all: programs
 BUILD	?= build
 SAN	?=
 FAULTS	?= $(if $(SAN),1)
+# libFuzzer is clang's.  The xdr_*() of libtirpc are called through another type than theirs, as all of XDR is.
+SAN_FLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer
+ifeq ($(SAN),fuzz)
+CC	:= clang
+SAN_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=function -fno-omit-frame-pointer
+endif
 B	:= $(BUILD)/$(or $(SAN),$(if $(FAULTS),faults,plain))
 Q	:= $(if $(V),,@)
 say	= $(if $(V),,@printf '  %-4s %s\n' $(1) $@)
@@ -32,8 +39,7 @@ INCLUDES := $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(PKGS) $(S
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -I$(B) $(INCLUDES) -pthread \
 	      -DIZO_VERSION='"$(VERSION)"' $(if $(SYSTEMD),-DHAVE_SYSTEMD) \
 	      $(WARN) $(CFLAGS) $(if $(FAULTS),-DIZO_FAULTS) \
-	      $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
-	      $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=undefined)
+	      $(if $(SAN),$(SAN_FLAGS)) $(if $(filter undefined fuzz,$(SAN)),-fno-sanitize-recover=undefined)
 LDLIBS	:= $(shell $(PKG_CONFIG) --libs $(PKGS) $(SYSTEMD)) -pthread
 
 # ---- libraries: one a folder; a program is its file in cmd/ and the libraries it names, in order ----
@@ -115,6 +121,7 @@ endef
 $(foreach u,$(UNITS),$(eval $(call unit_test,$(u))))
 
 include tests/check.mk
+include tests/fuzz/fuzz.mk
 include dist/install.mk
 include demo/demo.mk
 

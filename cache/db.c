@@ -275,6 +275,8 @@ struct slice db_column(sqlite3_stmt *stmt, int column)
 
 	got.data = sqlite3_column_blob(stmt, column);
 	got.len = sqlite3_column_bytes(stmt, column);
+	if (!got.data)
+		got.data = "";	/* memcpy() must not be given NULL, whatever the length */
 	return got;
 }
 

@@ -27,7 +27,8 @@ struct wal_file {
 	size_t len;
 	sqlite3_int64 at;	/* of its first byte in the file */
 	bool is_end;		/* the header that came last ends a transaction; its page is to come */
-	_Alignas(max_align_t) sqlite3_file inner;	/* the system's, longer than it says */
+	/* The system's, longer than it says.  SQLite's memory for files is aligned to 8 bytes, not more. */
+	_Alignas(sqlite3_int64) sqlite3_file inner;
 };
 
 static struct wal_file *wal_of(sqlite3_file *file)

@@ -99,8 +99,11 @@ static bool is_blocked(const struct conn *conn)
 {
 	const struct nfsd *nfsd = conn->nfsd;
 
-	return nfsd->is_stopping || conn->calls >= nfsd->max_calls || conn->tx_len >= TX_MAX ||
-	       nfsd->rx_memory >= RX_MEMORY_MAX;
+	if (nfsd->is_stopping || conn->tx_len >= TX_MAX)
+		return true;
+	/* Each may always have one call, or what others use up would stop it too. */
+	return conn->calls && (conn->calls >= nfsd->max_calls || nfsd->n_calls >= nfsd->max_calls_all ||
+			       nfsd->rx_memory >= RX_MEMORY_MAX);
 }
 
 /* Ask the loop for what is of interest now. */

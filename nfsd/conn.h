@@ -5,9 +5,10 @@
  * One read takes as many records as have arrived; the replies of one round of the loop leave with one
  * writev.  Replies go out in the order they are finished.
  *
- * A peer costs what it uses: the socket is not read while too many of its calls are under way, too many
- * bytes of replies wait for it, or too much received data is held by waiting calls.  A connection
- * with nothing half-received holds no memory but this struct.
+ * A peer costs what it uses: the socket is not read while too many of its calls, or of all calls, are under
+ * way, too many bytes of replies wait for it, or too much received data is held by waiting calls.  No call is
+ * refused for that: it waits in the socket.  One call at a time each connection may have, whatever the others do.
+ * A connection with nothing half-received holds no memory but this struct.
  *
  * Life: counted; one count is the server's until conn_kill(), one each call's.  After conn_kill() it takes no
  * replies any more (conn_reply_begin() gives NULL).

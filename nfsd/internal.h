@@ -46,7 +46,7 @@ struct nfsd {
 	size_t n_trees;
 	bool allow_unprivileged_ports;
 	uint64_t lookup_wait_us, read_wait_us;
-	unsigned max_connections, max_calls;
+	unsigned max_connections, max_calls, max_calls_all;
 	size_t max_read_memory;
 	uint64_t slow_call_us;
 	uint16_t port;

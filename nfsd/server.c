@@ -262,6 +262,7 @@ static int nfsd_init(struct nfsd *nfsd, struct loop *loop, const struct nfsd_con
 	nfsd->read_wait_us = config->read_wait_us ? config->read_wait_us : 30 * US_PER_S;
 	nfsd->max_connections = config->max_connections ? config->max_connections : 256;
 	nfsd->max_calls = config->max_calls ? config->max_calls : 4096;
+	nfsd->max_calls_all = config->max_calls_all ? config->max_calls_all : 16384;
 	nfsd->max_read_memory = config->max_read_memory ? config->max_read_memory :
 							  64u * 1024 * 1024;
 	nfsd->slow_call_us = config->slow_call_us;

@@ -41,6 +41,7 @@ struct nfsd_config {
 	uint64_t read_wait_us;		/* 30 s: for content that is not here */
 	unsigned max_connections;	/* 256 */
 	unsigned max_calls;		/* 4096: under way per connection; above it the socket is not read */
+	unsigned max_calls_all;		/* 16384: of all; above it each connection may have one */
 	size_t max_read_memory;		/* 64 MiB: of replies to READ; calls beyond wait their turn */
 	uint64_t slow_call_us;		/* a call that takes so long gets a line in the log; here 0 means never */
 };

@@ -394,8 +394,8 @@ static int decode(const void *data, size_t len, xdrproc_t proc, int (*check)(con
 	xdrmem_create(&xdr, (char *)data, (u_int)len, XDR_DECODE);
 	if (!proc(&xdr, value))
 		err = -EBADMSG;
-	else if (xdr_getpos(&xdr) != len)
-		err = -EBADMSG;
+	else if (xdr_getpos(&xdr) != len || xdr_sizeof(proc, value) != len)
+		err = -EBADMSG;	/* the latter: a string with a NUL in it is not as long as it says */
 	else
 		err = check(value);
 	xdr_destroy(&xdr);

@@ -2,6 +2,7 @@
 /* Record marking, slow and broken peers, back-pressure. */
 #include "tests/unit/nfsd_fixture.h"
 #include "base/log.h"
+#include "cache/apply.h"
 
 #define MANY 1000
 #define READS 100
@@ -368,6 +369,32 @@ static void a_long_record_in_fragments(void **state)
 	close(fd);
 }
 
+/* Half a long record and no more: the others are served; the rest may come at any time. */
+static void a_peer_that_stops_in_a_record(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	int fd = n_connect(n), other = n_connect(n);
+	uint8_t fh[FH_LEN];
+	struct call_buf c;
+	size_t len;
+
+	make_file(fd, n->root, fh);
+	c = write_call(8, fh, 0, IO_MAX);
+	len = call_seal(&c);
+	n_send(fd, c.record, len / 2);
+	for (uint32_t xid = 0; xid < 10; xid++) {
+		struct call_buf more = write_call(xid, fh, IO_MAX, IO_MAX);
+
+		call_send(other, &more);
+		expect_written(other, xid, IO_MAX);
+	}
+	n_send(fd, c.record + len / 2, len - len / 2);
+	free(c.record);
+	expect_written(fd, 8, IO_MAX);
+	close(fd);
+	close(other);
+}
+
 /* Who does not take replies is not listened to any more, and costs little; the others are served. */
 static void a_peer_that_takes_no_replies(void **state)
 {
@@ -437,6 +464,159 @@ static void replies_wait_for_memory(void **state)
 	}
 	assert_in_range(n_stats(n).put_off, 1, 160);
 	assert_true(n_stats(n).proc[NFSPROC3_READ].where_us[NFSD_QUEUE] > 0);
+}
+
+/* ---- calls that wait ---- */
+
+/* An upstream that says nothing, until it is lost. */
+static bool has_link;
+
+static bool silent_has_link(void *arg)
+{
+	(void)arg;
+	return __atomic_load_n(&has_link, __ATOMIC_RELAXED);
+}
+
+static void silent_list(void *arg, uint64_t ino, const struct kml_oid *dir)
+{
+	(void)arg, (void)ino, (void)dir;
+}
+
+static void silent_data(void *arg, uint64_t ino, const struct kml_oid *oid, uint64_t version, uint64_t offset,
+			uint64_t len)
+{
+	(void)arg, (void)ino, (void)oid, (void)version, (void)offset, (void)len;
+}
+
+/* Serve a cache that knows of a directory "dir", and nothing of what is in it. */
+static void start_waiting(struct nfsd_fixture *n, uint8_t ret_dir[FH_LEN])
+{
+	static const struct fetcher fetcher = { silent_has_link, silent_list, silent_data };
+	static char name[] = "dir";
+	struct kml_object root = { .oid = KML_ROOT, .attr = { .type = KML_DIR, .mode = 0755, .nlink = 3 } };
+	struct kml_listed lines[2] = { { .object = root },
+				       { .parent = KML_ROOT, .name = { 3, name }, .object = root } };
+	struct apply_listing *listing;
+
+	has_link = true;
+	cache_set_fetcher(n->f.cache, &fetcher, NULL);
+	lines[1].object.oid.number = 2;
+	assert_int_equal(apply_upstream(n->f.cache, "upstream", 3, &root), 0);
+	assert_int_equal(apply_listing_begin(n->f.cache, ROOT, 3, false, &listing), 0);
+	assert_int_equal(apply_listing_add(listing, lines, 2), 0);
+	assert_int_equal(apply_listing_end(listing, 0), 0);
+	n_fh(n, found(&n->f, ROOT, "dir"), ret_dir);
+	n->config.lookup_wait_us = 60 * US_PER_S;	/* much longer than a test takes */
+	n_start(n);
+}
+
+static void lose_link(struct nfsd_fixture *n)
+{
+	__atomic_store_n(&has_link, false, __ATOMIC_RELAXED);
+	cache_link_lost(n->f.cache);
+}
+
+#define WAITERS 10
+
+static void send_lookups(int fd, const uint8_t *dir)
+{
+	for (uint32_t xid = 0; xid < WAITERS; xid++) {
+		struct call_buf c = nfs_call(xid, NFSPROC3_LOOKUP);
+
+		xdr_out_opaque(&c.out, dir, FH_LEN);
+		xdr_out_opaque(&c.out, "name", 4);
+		call_send(fd, &c);
+	}
+}
+
+/* Each is answered once, with an error that is true; none was put off with JUKEBOX. */
+static void expect_lookups(int fd)
+{
+	uint32_t seen = 0;
+
+	for (int i = 0; i < WAITERS; i++) {
+		struct reply r = n_reply(fd);
+
+		assert_in_range(r.xid, 0, WAITERS - 1);
+		assert_false(seen & 1u << r.xid);
+		seen |= 1u << r.xid;
+		assert_int_equal(r.accept_stat, SUCCESS);
+		assert_int_equal(xdr_in_u32(&r.in), NFS3ERR_IO);
+		reply_free(&r);
+	}
+	assert_served(fd);
+}
+
+/* After so many rounds of the loop what had been sent before would have been read. */
+static void assert_under_way(struct nfsd_fixture *n, int other, unsigned calls)
+{
+	n_assert_stat(n, calls_under_way, calls);
+	for (int i = 0; i < 100; i++)
+		assert_served(other);
+	assert_int_equal(n_stats(n).calls_under_way, calls);
+}
+
+static void calls_beyond_the_limit_wait_in_the_socket(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	uint8_t dir[FH_LEN];
+	int fd, other;
+
+	n->config.max_calls = 3;
+	start_waiting(n, dir);
+	fd = n_connect(n);
+	other = n_connect(n);
+	send_lookups(fd, dir);
+	assert_under_way(n, other, 3);
+	lose_link(n);
+	expect_lookups(fd);
+	close(fd);
+	close(other);
+}
+
+/* What one peer uses up leaves each other one a call at a time. */
+static void calls_of_all_connections_are_limited(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	uint8_t dir[FH_LEN];
+	int fds[3], other;
+
+	n->config.max_calls = 4;
+	n->config.max_calls_all = 5;
+	start_waiting(n, dir);
+	other = n_connect(n);
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = n_connect(n);
+		send_lookups(fds[i], dir);
+		assert_under_way(n, other, 4 + i);
+	}
+	lose_link(n);
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) {
+		expect_lookups(fds[i]);
+		close(fds[i]);
+	}
+	close(other);
+}
+
+/* Calls that wait for a peer that is gone end all the same, and no connection is left of it. */
+static void a_peer_goes_while_its_calls_wait(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	uint8_t dir[FH_LEN];
+	int fd, other;
+
+	start_waiting(n, dir);
+	fd = n_connect(n);
+	other = n_connect(n);
+	send_lookups(fd, dir);
+	n_assert_stat(n, calls_under_way, WAITERS);
+	close(fd);
+	n_assert_stat(n, connections, 1);
+	assert_served(other);
+	lose_link(n);
+	n_assert_stat(n, calls_under_way, 0);
+	assert_served(other);
+	close(other);
 }
 
 /* ---- who may connect ---- */
@@ -545,13 +725,17 @@ int main(void)
 		TEST(long_records),
 		TEST(arguments_are_kept_while_calls_wait),
 		TEST(a_long_record_in_fragments),
+		TEST(a_peer_that_stops_in_a_record),
 		TEST(a_peer_that_takes_no_replies),
+		TEST_STOPPED(calls_beyond_the_limit_wait_in_the_socket),
+		TEST_STOPPED(calls_of_all_connections_are_limited),
+		TEST_STOPPED(a_peer_goes_while_its_calls_wait),
 		TEST_STOPPED(replies_wait_for_memory),
 		TEST_STOPPED(unprivileged_ports_are_refused),
 		TEST_STOPPED(more_connections_than_allowed),
 		TEST(stopping_answers_what_is_under_way),
 	};
-	size_t n = 11;
+	size_t n = 15;
 
 	log_set_level(LOG_LEVEL_ERROR);
 	CASES(piece_cases, stream_in_pieces);
