@@ -44,7 +44,8 @@ static void every_row_has_a_name(void **state)
 
 	for (size_t i = 0; i < NFSD_PROCS; i++) {
 		assert_non_null(stats.proc[i].name);
-		assert_string_equal(stats.proc[i].program, i < NFSD_STATS_MOUNT ? "NFS" : "MOUNT");
+		assert_string_equal(stats.proc[i].program, i < NFSD_STATS_MOUNT ? "NFS" :
+				    i < NFSD_STATS_ACL ? "MOUNT" : "NFSACL");
 	}
 	assert_string_equal(stats.proc[NFSPROC3_COMMIT].name, "COMMIT");
 	assert_string_equal(stats.proc[NFSD_STATS_MOUNT + 1].name, "MNT");
