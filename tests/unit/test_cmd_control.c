@@ -286,6 +286,7 @@ static void others_do_not_crowd_out_root(void **state)
 		for (int i = 0; i < 100; i++)
 			(void)connect_to(path);
 		(void)!write(ready[1], "x", 1);
+		alarm(60);	/* should the test fail */
 		pause();
 		_exit(0);
 	}
