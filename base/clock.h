@@ -21,6 +21,12 @@ struct timespec clock_wall(void);
 /* Tests: move both clocks forward from now on by so much. */
 void clock_advance(uint64_t us);
 
+/* ns since 1970, of a time that a file may have had. */
+static inline int64_t clock_ns(struct timespec t)
+{
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 static inline int clock_cmp(struct timespec a, struct timespec b)
 {
 	if (a.tv_sec != b.tv_sec)

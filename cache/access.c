@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/stat.h>
+#include "base/clock.h"
 #include "cache/acl.h"
 
 bool access_in_group(const struct cred *cred, uint32_t gid)
@@ -150,11 +151,6 @@ int access_setattr(const struct cred *cred, const struct inode_values *v,
 	return 0;
 }
 
-static int64_t ns_of(struct timespec t)
-{
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 int access_new(const struct cred *cred, const struct inode_values *dir,
 	       const struct attr_change *change, uint32_t mode_default, int64_t now,
 	       struct inode_values *v)
@@ -178,8 +174,8 @@ int access_new(const struct cred *cred, const struct inode_values *dir,
 		v->mode |= S_ISGID;
 	else if (v->type != TYPE_DIR && cred->uid != 0 && !access_in_group(cred, v->gid))
 		v->mode &= ~(uint32_t)S_ISGID;
-	v->atime = set & SET_ATIME ? ns_of(change->atime) : now;
-	v->mtime = set & SET_MTIME ? ns_of(change->mtime) : now;
+	v->atime = set & SET_ATIME ? clock_ns(change->atime) : now;
+	v->mtime = set & SET_MTIME ? clock_ns(change->mtime) : now;
 	v->ctime = now;
 	return 0;
 }

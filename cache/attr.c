@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include "base/clock.h"
 #include "cache/access.h"
 #include "cache/cache.h"
+#include "cache/cml_state.h"
 #include "cache/internal.h"
 #include "cache/op.h"
 #include "cache/record.h"
@@ -110,22 +112,6 @@ int cache_fsstat(struct cache *cache, struct cache_fsstat *ret)
 
 /* ---- setattr ---- */
 
-static int64_t ns_of(struct timespec t)
-{
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static struct kml_time time_of(int64_t ns)
-{
-	struct timespec t = { ns / 1000000000, ns % 1000000000 };
-
-	if (t.tv_nsec < 0) {
-		t.tv_sec--;
-		t.tv_nsec += 1000000000;
-	}
-	return (struct kml_time){ t.tv_sec, t.tv_nsec };
-}
-
 static int log_setattr(struct change *change, struct inode_edit *edit, unsigned set)
 {
 	struct kml_record record = { 0 };
@@ -138,8 +124,8 @@ static int log_setattr(struct change *change, struct inode_edit *edit, unsigned 
 	setattr->mode = edit->v.mode;
 	setattr->uid = edit->v.uid;
 	setattr->gid = edit->v.gid;
-	setattr->atime = time_of(edit->v.atime);
-	setattr->mtime = time_of(edit->v.mtime);
+	setattr->atime = cml_time(edit->v.atime);
+	setattr->mtime = cml_time(edit->v.mtime);
 	setattr->attr_base = edit->v.attr_version;
 	setattr->set |= set & SET_MODE ? KML_SET_MODE : 0;
 	setattr->set |= set & SET_UID ? KML_SET_UID : 0;
@@ -204,9 +190,9 @@ int setattr_edit(struct change *change, struct inode_edit *edit, struct attr_cha
 	if (wanted->set & SET_GID)
 		EDIT(edit, gid, wanted->gid);
 	if (wanted->set & (SET_ATIME | SET_ATIME_NOW))
-		EDIT(edit, atime, wanted->set & SET_ATIME ? ns_of(wanted->atime) : change->now);
+		EDIT(edit, atime, wanted->set & SET_ATIME ? clock_ns(wanted->atime) : change->now);
 	if (wanted->set & (SET_MTIME | SET_MTIME_NOW))
-		EDIT(edit, mtime, wanted->set & SET_MTIME ? ns_of(wanted->mtime) : change->now);
+		EDIT(edit, mtime, wanted->set & SET_MTIME ? clock_ns(wanted->mtime) : change->now);
 	wanted->set |= wanted->set & SET_ATIME_NOW ? SET_ATIME : 0;
 	wanted->set |= wanted->set & SET_MTIME_NOW ? SET_MTIME : 0;
 	inode_edit_touch(change, edit);

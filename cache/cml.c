@@ -83,6 +83,13 @@ int cml_count_records(struct change *change, int64_t more)
 
 /* ---- records ---- */
 
+int64_t cml_time_ns(struct kml_time time)
+{
+	const int64_t most = INT64_MAX / 1000000000 - 1;
+
+	return MAX(MIN((int64_t)time.sec, most), -most) * 1000000000 + time.nsec;
+}
+
 struct kml_time cml_time(int64_t ns)
 {
 	int64_t sec = ns / 1000000000, rest = ns % 1000000000;

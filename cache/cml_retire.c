@@ -66,11 +66,6 @@ static int retire_names(struct change *change, const struct kml_record *record,
 	return err;
 }
 
-static void content_has_version(struct cache *cache, void *arg)
-{
-	park_wake_content(cache, (uintptr_t)arg, 0);
-}
-
 static int learn_version(struct change *change, struct inode_edit *edit,
 			 const struct kml_record *record, const struct kml_answer *answer)
 {
@@ -90,8 +85,7 @@ static int learn_version(struct change *change, struct inode_edit *edit,
 	if (is_data && answer->made_version > edit->v.data_version) {
 		EDIT(edit, data_version, answer->made_version);
 		/* Who waits for bytes of the version before would be told that it is gone. */
-		int err = writer_after_commit(change, content_has_version,
-					      (void *)(uintptr_t)edit->inode->ino);
+		int err = park_wake_content_after(change, edit->inode->ino);
 		if (err)
 			return err;
 	}

@@ -47,6 +47,8 @@ void cml_sync_content(struct cache *cache, uint64_t ino);
 /* The last row of this op for the object: 1 and its seq, 0, -errno. */
 int cml_last_of(struct change *change, uint64_t ino, enum kml_op op, uint64_t *ret_seq);
 struct kml_time cml_time(int64_t ns);
+/* ns since 1970; a time that these cannot hold becomes the last or first they can. */
+int64_t cml_time_ns(struct kml_time time);
 
 /*
  * Directories that were MERGED have another oid than records in the log say.  The inode of an oid, 0: none.

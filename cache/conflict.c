@@ -249,11 +249,6 @@ static int fill_gaps(struct cache *cache, struct inode_edit *edit)
 	return err ? err : !is_whole;
 }
 
-static void content_woken(struct cache *cache, void *arg)
-{
-	park_wake_content(cache, (uint64_t)(uintptr_t)arg, 0);
-}
-
 /* All bytes are to be sent.  1: some were not here. */
 static int renew_content(struct change *change, struct inode_edit *edit)
 {
@@ -269,8 +264,7 @@ static int renew_content(struct change *change, struct inode_edit *edit)
 		return got;
 	err = extent_copy(&edit->dirty, &edit->present);
 	if (!err)
-		err = writer_after_commit(change, content_woken,
-					  (void *)(uintptr_t)edit->inode->ino);
+		err = park_wake_content_after(change, edit->inode->ino);
 	if (err)
 		return err;
 	extent_cut(&edit->dirty, edit->v.size);
@@ -317,13 +311,6 @@ static int renew(const struct settle *s, const struct inode_edit *dir, struct sl
 
 /* ---- STORE: CONFLICT, GONE ---- */
 
-static int64_t ns_of(struct kml_time t)
-{
-	const int64_t most = INT64_MAX / 1000000000 - 1;
-
-	return MAX(MIN((int64_t)t.sec, most), -most) * 1000000000 + t.nsec;
-}
-
 /* An inode for upstream's object, whose oid ours has just given up. */
 static struct inode_edit *make_heir(const struct settle *s, struct kml_oid oid, unsigned names,
 				    int *ret_err)
@@ -342,8 +329,8 @@ static struct inode_edit *make_heir(const struct settle *s, struct kml_oid oid, 
 		.links_up = names,
 		.size = object->attr.size,
 		.keep_size = object->attr.size,
-		.atime = ns_of(object->attr.atime),
-		.mtime = ns_of(object->attr.mtime),
+		.atime = cml_time_ns(object->attr.atime),
+		.mtime = cml_time_ns(object->attr.mtime),
 		.ctime = s->change->now,
 		.data_version = object->data_version,
 		.attr_version = object->attr_version,

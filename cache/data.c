@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/fs.h"
@@ -266,6 +267,7 @@ static void write_failed(struct cache *cache, struct inode *inode, struct object
 {
 	struct extent_map *dirty = inode_dirty_map(inode);
 	uint64_t size = inode->v.size, beyond = MAX(start, size);
+	struct stat st;
 
 	for (uint32_t i = 0; i < inode->present.n; i++) {
 		uint64_t from = MAX(inode->present.v[i].start, start),
@@ -276,6 +278,9 @@ static void write_failed(struct cache *cache, struct inode *inode, struct object
 					  -ENOMEM);
 	}
 	inode->has_uncommitted = true;
+	/* Only as far as the file goes: further on the file system may have no offsets. */
+	if (!fstat(object->fd, &st))
+		end = MIN(end, (uint64_t)st.st_size);
 	if (end > beyond && fallocate(object->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 				      beyond, end - beyond) < 0)
 		cache_fail_locked(cache, "what was written in part could not be undone", -errno);

@@ -97,6 +97,8 @@ void syncer_poke(struct cache *cache);
 void park_wake_listing(struct cache *cache, uint64_t dir, int err);
 /* Some bytes came, or the object changed (err 0): look again, the wish goes on. */
 void park_wake_content(struct cache *cache, uint64_t ino, int err);
+/* The same with err 0, once the change has been committed.  -ENOMEM. */
+int park_wake_content_after(struct change *change, uint64_t ino);
 /*
  * A fetcher->data() wish is over: to be called by apply_content_end() (in place of
  * park_wake_content()).  Only then is the range asked for again.  -ESTALE: that version is not to

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cache/acl.h"
+#include "cache/cml_state.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
 #include "cache/internal.h"
@@ -26,13 +27,6 @@
 
 /* Set a field to a value; was it another one? */
 #define TAKE(e, field, value) ((e)->v.field != (value) ? (EDIT(e, field, value), true) : false)
-
-static int64_t ns_of(struct kml_time t)
-{
-	const int64_t most = INT64_MAX / 1000000000 - 1;
-
-	return MAX(MIN(t.sec, most), -most) * 1000000000 + t.nsec;
-}
 
 static uint64_t size_of(const struct kml_object *object)
 {
@@ -102,9 +96,9 @@ static int object_make(struct change *change, const struct kml_object *object, u
 		.nlink = attr->nlink,
 		.size = size_of(object),
 		.keep_size = size_of(object),
-		.atime = ns_of(attr->atime),
-		.mtime = ns_of(attr->mtime),
-		.ctime = MIN(ns_of(attr->mtime), change->now),
+		.atime = cml_time_ns(attr->atime),
+		.mtime = cml_time_ns(attr->mtime),
+		.ctime = MIN(cml_time_ns(attr->mtime), change->now),
 		.data_version = object->data_version,
 		.attr_version = object->attr_version,
 	};
@@ -128,11 +122,6 @@ static int object_make(struct change *change, const struct kml_object *object, u
 
 /* ---- data ---- */
 
-static void content_changed(struct cache *cache, void *arg)
-{
-	park_wake_content(cache, (uintptr_t)arg, 0);
-}
-
 /* 1: taken; 0: not, for ours is newer, or waits. */
 static int take_data(struct change *change, struct inode_edit *edit, const struct kml_object *object)
 {
@@ -154,8 +143,7 @@ static int take_data(struct change *change, struct inode_edit *edit, const struc
 			EDIT(edit, gen, edit->v.gen + 1);
 		EDIT(edit, size, size_of(object));
 		EDIT(edit, keep_size, size_of(object));
-		err = writer_after_commit(change, content_changed,
-					  (void *)(uintptr_t)edit->inode->ino);
+		err = park_wake_content_after(change, edit->inode->ino);
 		if (err)
 			return err;
 	}
@@ -219,7 +207,7 @@ static bool take_times(struct inode_edit *edit, const struct kml_object *object,
 	/* Also where the versions have been taken before, but the times could not be. */
 	bool is_same = edit->v.data_version == object->data_version &&
 		       edit->v.attr_version == object->attr_version;
-	int64_t mtime = ns_of(object->attr.mtime);
+	int64_t mtime = cml_time_ns(object->attr.mtime);
 	bool is_other = false;
 
 	if (edit->v.attr_seq)
@@ -227,7 +215,7 @@ static bool take_times(struct inode_edit *edit, const struct kml_object *object,
 	if (object->attr_version < edit->v.attr_version)
 		return false;	/* from before our last setattr, which may have set them back */
 	if (is_same)
-		is_other |= TAKE(edit, atime, ns_of(object->attr.atime));
+		is_other |= TAKE(edit, atime, cml_time_ns(object->attr.atime));
 	if (edit->v.type == TYPE_DIR && !has_attrs)
 		mtime = MAX(mtime, edit->v.mtime);	/* keeps (2) */
 	else if (!is_same || merge_has_our_data(edit))

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "cache/internal.h"
+#include "cache/writer.h"
 #include "cache/op.h"
 
 /* Content is asked for in pieces of this size, at multiples of it. */
@@ -253,6 +254,16 @@ void park_wake_content(struct cache *cache, uint64_t ino, int err)
 	if (wait)
 		wait_wake(wait, 0, UINT64_MAX, err ? -EIO : 0);
 	pthread_mutex_unlock(&park->lock);
+}
+
+static void content_changed(struct cache *cache, void *arg)
+{
+	park_wake_content(cache, (uintptr_t)arg, 0);
+}
+
+int park_wake_content_after(struct change *change, uint64_t ino)
+{
+	return writer_after_commit(change, content_changed, (void *)(uintptr_t)ino);
 }
 
 void park_content_done(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset,

@@ -259,7 +259,7 @@ static struct kml_object object(uint64_t number, enum kml_type type)
 					  .atime = when, .mtime = when } };
 
 	if (type == KML_LNK)
-		o.target = (kml_target)TEXT("a/b");
+		o.extra = (kml_extra)TEXT("a/b");
 	return o;
 }
 

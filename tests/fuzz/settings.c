@@ -105,11 +105,12 @@ static void options(struct input *in)
 
 /* ---- the control socket ---- */
 
-static json_t *answer(void *arg, const json_t *request)
+static json_t *answer(void *arg, enum control_right right, const json_t *request)
 {
 	const char *command = json_string_value(json_object_get(request, "command"));
 
 	(void)arg;
+	MUST(right == CONTROL_ALL);	/* we are root */
 	MUST(json_is_object(request));
 	return json_pack("{s:b, s:s*}", "ok", 1, "command", command);
 }
@@ -198,7 +199,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	MUST(nowhere);
 	snprintf(server_addr.sun_path, sizeof(server_addr.sun_path), "%s/server", fuzz_dir_make());
 	snprintf(daemon_addr.sun_path, sizeof(daemon_addr.sun_path), "%s/daemon", fuzz_dir);
-	MUST(!control_new(server_addr.sun_path, &control, &why));
+	MUST(!control_new(server_addr.sun_path, CONTROL_NO_GROUP, &control, &why));
 	MUST(!control_start(control, answer, NULL));
 	daemon_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	MUST(daemon_fd >= 0 && !bind(daemon_fd, (struct sockaddr *)&daemon_addr, sizeof(daemon_addr)));
