@@ -13,7 +13,7 @@ TOOLS	:= $(patsubst %.c,%,$(wildcard tests/lib/*.c tests/nfs/*.c tests/faults/*.
 # libnfs hands out lists whose members are not aligned, which is its affair.
 # "private": the file of flags must not differ because of it.
 $(TOOLS:%=$(B)/%.o): private ALL_CFLAGS += $(if $(filter undefined,$(SAN)),-fno-sanitize=alignment)
-$(foreach t,$(TOOLS),$(eval $(call test_program,$(t),rpcgen base,-lnfs)))
+$(foreach t,$(TOOLS),$(eval $(call test_program,$(t),cache rpcgen base,-lnfs)))
 $(foreach t,$(patsubst %.c,%,$(wildcard tests/http/*.c)),$(eval $(call test_program,$(t),rpcgen base,)))
 
 .PHONY: check check-unit check-lint check-quick test-programs
