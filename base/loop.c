@@ -247,7 +247,7 @@ static bool has_to_stop(struct loop *loop)
 	bool stop;
 
 	pthread_mutex_lock(&loop->lock);
-	stop = loop->is_stopped && !loop->jobs;
+	stop = loop->is_stopped && !loop->jobs && !loop->deferred;
 	if (stop)
 		loop->is_stopped = false;	/* it may be run again */
 	pthread_mutex_unlock(&loop->lock);

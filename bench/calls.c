@@ -18,16 +18,15 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <nfsc/libnfs.h>
 #include <nfsc/libnfs-raw.h>
 #include <nfsc/libnfs-raw-mount.h>
 #include <nfsc/libnfs-raw-nfs.h>
+#include "bench/bench.h"
 
 #define FILE_SIZE (64u << 20)
 #define NAME_SIZE 32
@@ -72,26 +71,6 @@ struct kind {
 	/* An answer came: 1 when another call of the same piece of work was sent, 0 when it is done. */
 	int (*next)(struct bench *bench, struct call *call, void *data);
 };
-
-static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	(void)fputs("calls: ", stderr);
-	(void)vfprintf(stderr, format, args);
-	(void)fputc('\n', stderr);
-	va_end(args);
-	exit(1);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static nfs_fh3 arg_fh(struct fh *fh)
 {
@@ -534,13 +513,6 @@ static void connect_to(struct bench *b, char **argv)
 	lookup(b, &root, b->path, &b->dir);
 }
 
-static int latency_cmp(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 int main(int argc, char **argv)
 {
 	struct bench b = { 0 };
@@ -575,9 +547,7 @@ int main(int argc, char **argv)
 	if (b.kind->send == send_write)
 		commit(&b);
 	took_ns = now_ns() - start_ns;
-	qsort(b.latency_ns, b.done, sizeof(*b.latency_ns), latency_cmp);
-	(void)printf("%.0f %.1f %.1f\n", (double)(is_listing ? b.entries : b.count) * 1e9 / (double)took_ns,
-		     (double)b.latency_ns[b.done / 2] / 1e3, (double)b.latency_ns[b.done * 99 / 100] / 1e3);
+	print_rate(is_listing ? b.entries : b.count, took_ns, b.latency_ns, b.done);
 	nfs_destroy_context(b.nfs);
 	return 0;
 }

@@ -16,14 +16,13 @@
 #include <inttypes.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/mem.h"
+#include "bench/bench.h"
 #include "cache/db.h"
 #include "cache/schema.h"
 
@@ -33,26 +32,6 @@
 #define DEPTH_MAX 1024
 
 static uint64_t *latency_ns, n_latencies;
-
-static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	(void)fputs("limits: ", stderr);
-	(void)vfprintf(stderr, format, args);
-	(void)fputc('\n', stderr);
-	va_end(args);
-	exit(1);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static uint64_t number(const char *text, uint64_t most)
 {
@@ -282,13 +261,6 @@ static void run_commit(const char *path, uint64_t depth, uint64_t count)
 
 /* ---- */
 
-static int latency_cmp(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static void room_for(const char *count)
 {
 	n_latencies = number(count, 100000000);
@@ -336,8 +308,6 @@ int main(int argc, char **argv)
 	}
 	uint64_t took_ns = now_ns() - start_ns;
 
-	qsort(latency_ns, n_latencies, sizeof(*latency_ns), latency_cmp);
-	(void)printf("%.0f %.1f %.1f\n", (double)n_latencies * 1e9 / (double)took_ns, (double)latency_ns[n_latencies / 2] / 1e3,
-		     (double)latency_ns[n_latencies * 99 / 100] / 1e3);
+	print_rate(n_latencies, took_ns, latency_ns, n_latencies);
 	return 0;
 }

@@ -199,8 +199,9 @@ static bool has_to_sync(const struct cache *cache, const struct inode *inode)
 static int content_hold(struct cache *cache, struct inode_edit *edit)
 {
 	struct inode *inode = edit->inode;
+	bool waits = inode->is_held || inode->n_writing || has_to_sync(cache, inode);
 
-	if (inode->cut_pending || (writer_must_not_wait(cache) && (inode->is_held || inode->n_writing || has_to_sync(cache, inode)))) {
+	if (inode->cut_pending || (waits && writer_must_not_wait(cache))) {
 		edit->change->wants_rerun = true;
 		return -EAGAIN;
 	}

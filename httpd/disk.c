@@ -82,6 +82,16 @@ int disk_place(struct segment *segment, uint64_t seq, int64_t dir, const char *n
 	return file_rename_new(segment->tree->stage_fd, staged, dirfd, name);
 }
 
+/* The directory of one of the object's names: its descriptor, which is the tree's, or -errno. */
+static int place_of(struct tree *tree, const struct object *object, struct name_row *ret_row)
+{
+	int got = name_of(tree->sql, object->id, ret_row);
+
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	return tree_dir(tree, ret_row->dir);
+}
+
 int disk_link(struct segment *segment, const struct object *object, int64_t dir, const char *name,
 	      enum how how)
 {
@@ -89,10 +99,7 @@ int disk_link(struct segment *segment, const struct object *object, int64_t dir,
 	struct file_stat st;
 	int fd, dirfd, got;
 
-	got = name_of(segment->tree->sql, object->id, &row);
-	if (got <= 0)
-		return got ? got : -EUCLEAN;
-	fd = tree_dir(segment->tree, row.dir);
+	fd = place_of(segment->tree, object, &row);
 	dirfd = fd < 0 ? fd : tree_dir(segment->tree, dir);
 	if (dirfd < 0)
 		return dirfd;
@@ -334,10 +341,7 @@ int disk_setattr(struct segment *segment, struct object *object, const struct km
 	int dirfd = tree->root_fd, got;
 
 	if (object->id != ROOT_ID) {
-		got = name_of(tree->sql, object->id, &row);
-		if (got <= 0)
-			return got ? got : -EUCLEAN;
-		dirfd = tree_dir(tree, row.dir);
+		dirfd = place_of(tree, object, &row);
 		if (dirfd < 0)
 			return dirfd;
 		name = row.name.text;
@@ -371,10 +375,7 @@ static int open_object(struct segment *segment, const struct object *object)
 		fd = openat(tree->root_fd, ".", O_PATH | O_CLOEXEC);
 		return fd < 0 ? -errno : fd;
 	}
-	got = name_of(tree->sql, object->id, &row);
-	if (got <= 0)
-		return got ? got : -EUCLEAN;
-	dirfd = tree_dir(tree, row.dir);
+	dirfd = place_of(tree, object, &row);
 	if (dirfd < 0)
 		return dirfd;
 	fd = openat(dirfd, row.name.text, O_PATH | O_NOFOLLOW | O_CLOEXEC);

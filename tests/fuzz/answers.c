@@ -20,17 +20,15 @@
 #include "replicate/frames.h"
 #include "replicate/hello.h"
 #include "rpcgen/kml_codec.h"
+#include "tests/fuzz/cache_op.h"
 #include "tests/fuzz/fuzz.h"
 
 #define INPUTS_PER_CACHE 2000
 #define CHUNK 64
 #define UPSTREAM "00000000-0000-0000-0000-000000000001"
 
-static struct loop *loop;
 static struct cache *cache;
 static unsigned inputs, names;
-static bool is_done;
-static struct cache_op op;
 
 /* ---- the cache, kept ---- */
 
@@ -199,26 +197,6 @@ static void one_object(struct input *in)
 
 /* ---- answers to a batch: u8 what is in it; their XDR, in which the seqs are put right ---- */
 
-static void op_done(struct cache_op *done)
-{
-	(void)done;
-	is_done = true;
-	loop_stop(loop);
-}
-
-static struct cache_op *begin(void)
-{
-	op = (struct cache_op){ .done = op_done, .loop = loop, .deadline_us = clock_us() + US_PER_S };
-	is_done = false;
-	return &op;
-}
-
-static void wait_for(int got)
-{
-	while (got == CACHE_WAITS && !is_done)
-		MUST(!loop_run(loop));
-}
-
 /* Records of the kinds that what says; some fail, for what an earlier input did. */
 static void append_records(uint8_t what)
 {
@@ -230,23 +208,23 @@ static void append_records(uint8_t what)
 	name.len = (size_t)snprintf(text, sizeof(text), "n%u", names++);
 	to.len = (size_t)snprintf(other, sizeof(other), "n%u", names++);
 	if (what & 1) {
-		wait_for(cache_mkdir(cache, begin(), root, to, &mode));
+		(void)wait_for(cache_mkdir(cache, begin(), root, to, &mode));
 		dir = op.ino;
 	}
-	wait_for(cache_create(cache, begin(), dir, name, CREATE_GUARDED, &mode, NULL));
+	(void)wait_for(cache_create(cache, begin(), dir, name, CREATE_GUARDED, &mode, NULL));
 	file = op.ino;
 	if (what & 2) {
-		wait_for(cache_write(cache, begin(), file, 0, text, name.len, FILE_SYNC));
-		wait_for(cache_commit(cache, begin(), file));
+		(void)wait_for(cache_write(cache, begin(), file, 0, text, name.len, FILE_SYNC));
+		(void)wait_for(cache_commit(cache, begin(), file));
 	}
 	if (what & 4)
-		wait_for(cache_setattr(cache, begin(), root + 1 + (what >> 6), &mode, NULL));
+		(void)wait_for(cache_setattr(cache, begin(), root + 1 + (what >> 6), &mode, NULL));
 	if (what & 8)
-		wait_for(cache_rename(cache, begin(), dir, name, root, (struct slice){ "c", 1 }));
+		(void)wait_for(cache_rename(cache, begin(), dir, name, root, (struct slice){ "c", 1 }));
 	if (what & 16)
-		wait_for(cache_remove(cache, begin(), root, (struct slice){ "e", 1 }));
+		(void)wait_for(cache_remove(cache, begin(), root, (struct slice){ "e", 1 }));
 	if (what & 32)
-		wait_for(cache_write(cache, begin(), root + 4, 0, text, name.len, FILE_SYNC));
+		(void)wait_for(cache_write(cache, begin(), root + 4, 0, text, name.len, FILE_SYNC));
 }
 
 static void replay(struct input *in)

@@ -16,6 +16,7 @@
 #include "cache/extent.h"
 #include "nfsd/fh.h"
 #include "nfsd/xdr.h"
+#include "tests/fuzz/cache_op.h"
 #include "tests/fuzz/fuzz.h"
 
 /* ---- ranges: u8 number of changes, two bytes for each; then the blob ---- */
@@ -142,35 +143,9 @@ static const char *const columns[] = {
 	"UPDATE meta SET value = ?1 WHERE key = (SELECT key FROM meta LIMIT 1 OFFSET ?2 % (SELECT count(*) FROM meta))",
 };
 
-static struct loop *loop;
 static char db_path[96];
 static unsigned char *image;
 static size_t image_len;
-static bool is_done;
-static struct cache_op op;
-
-static void op_done(struct cache_op *done)
-{
-	(void)done;
-	is_done = true;
-	loop_stop(loop);
-}
-
-static struct cache_op *begin(void)
-{
-	op = (struct cache_op){ .done = op_done, .loop = loop, .deadline_us = clock_us() + US_PER_S };
-	is_done = false;
-	return &op;
-}
-
-static int wait_for(int got)
-{
-	if (got != CACHE_WAITS)
-		return got;
-	while (!is_done)
-		MUST(!loop_run(loop));
-	return op.err;
-}
 
 static struct cache *open_cache(void)
 {

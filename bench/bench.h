@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* bench: what the programs of this folder have in common. */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	(void)fprintf(stderr, "%s: ", program_invocation_short_name);
+	(void)vfprintf(stderr, format, args);
+	(void)fputc('\n', stderr);
+	va_end(args);
+	exit(1);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int latency_cmp(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* n pieces of work in took_ns: how many a second; and of the latencies the median and 99th percentile in us. */
+static inline void print_rate(uint64_t n, uint64_t took_ns, uint64_t *latency_ns, uint64_t n_latencies)
+{
+	qsort(latency_ns, n_latencies, sizeof(*latency_ns), latency_cmp);
+	(void)printf("%.0f %.1f %.1f\n", (double)n * 1e9 / (double)took_ns, (double)latency_ns[n_latencies / 2] / 1e3,
+		     (double)latency_ns[n_latencies * 99 / 100] / 1e3);
+}
+
+#endif

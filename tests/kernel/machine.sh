@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# machine.sh: for tests/kernel/test_*, after daemon.sh: a machine of tests/lib/vm with what "make install" makes in
+# /job/root, and two disks, at /var/cache/izo and /exports.
+#
+# IZO_KEEP=DIR keeps the programs' logs and the console there.
+
+here=$(cd "$(dirname "$0")" && pwd)
+export IZO_TOP
+command -v linux.uml > /dev/null || command -v linux > /dev/null || skip_all "no user-mode-linux here (apt-get install user-mode-linux)"
+
+# machine_new SIZE: of each disk.
+machine_new()
+{
+	local disk
+
+	mkdir "$T/job"
+	make -s -C "$IZO_TOP" BUILD="$(dirname "$IZO_BUILD")" DESTDIR="$T/job/root" install > "$T/install.log" 2>&1 || {
+		sed 's/^/# /' "$T/install.log"
+		give_up "make install DESTDIR"
+	}
+	for disk in cache exports; do
+		truncate -s "$1" "$T/$disk.img"
+		mkfs.ext4 -q -F "$T/$disk.img" || give_up "mkfs.ext4"
+	done
+}
+
+# machine_run SECONDS MEMORY SCRIPT [ARGUMENT...]: its status.
+machine_run()
+{
+	local limit=$1 memory=$2 status
+
+	shift 2
+	"$IZO_TOP/tests/lib/vm" -t "$limit" -m "$memory" -d "$T/cache.img=/var/cache/izo" -d "$T/exports.img=/exports" "$T/job" "$@"
+	status=$?
+	if [ -n "${IZO_KEEP:-}" ]; then
+		mkdir -p "$IZO_KEEP"
+		cp "$T/job/console" "$T"/job/*.log "$IZO_KEEP" 2> /dev/null
+	fi
+	[ $status -eq 0 ] || tail -n 20 "$T/job/console" | sed 's/^/# /'
+	return $status
+}
