@@ -29,7 +29,6 @@
 
 #define INODES_MAX 65536	/* in memory, about 0.5 KiB each */
 #define USAGE_AGE_US (5 * US_PER_S)
-#define FIRST_COOKIE 3		/* 1 and 2 are "." and ".." */
 
 /* ---- time ---- */
 
@@ -186,9 +185,7 @@ static int make_identity(struct cache *cache)
 	if (!err)
 		err = meta_put_blob(cache->write_db, "handle_key", key, sizeof(key));
 	if (!err)
-		err = meta_put_int(cache->write_db, "next_oid", 1);
-	if (!err)
-		err = meta_put_int(cache->write_db, "next_cookie", FIRST_COOKIE);
+		err = counters_make(cache->write_db);
 	if (!err)
 		err = db_run(cache->write_db,
 			     "INSERT INTO inode (ino, oid_origin, oid_number, type, mode, uid, gid,"
@@ -231,14 +228,15 @@ static int load_identity(struct cache *cache, bool starts_empty)
 	} while (0)
 	LOAD("client_id", client_id);
 	LOAD("tree_id", tree_id);
-	LOAD("next_oid", next_oid);
-	LOAD("next_cookie", next_cookie);
 	LOAD("position", position);
 	LOAD("is_offline", is_offline);
 	LOAD("has_acls", has_acls);
 #undef LOAD
-	if (!cache->client_id || !cache->next_oid || cache->next_cookie < FIRST_COOKIE)
+	if (!cache->client_id)
 		return -EUCLEAN;
+	got = counters_load(cache);
+	if (got)
+		return got;
 	got = meta_get_blob(cache->write_db, "handle_key", cache->handle_key,
 			    sizeof(cache->handle_key));
 	if (got <= 0)

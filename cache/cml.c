@@ -328,7 +328,7 @@ static int append(struct change *change, uint64_t ino, struct kml_record *record
 	int err;
 
 	record->format = KML_VERSION;
-	record->seq = __atomic_fetch_add(&cml->next_seq, 1, __ATOMIC_RELAXED);
+	record->seq = counter_take(change->cache, COUNTER_SEQ);
 	record->time = cml_time(change->now);
 	buf_init(&buf, 0);
 	err = kml_record_encode(&buf, record);
@@ -345,6 +345,7 @@ static int append(struct change *change, uint64_t ino, struct kml_record *record
 	if (err)
 		return err;
 	*ret_seq = record->seq;
+	__atomic_store_n(&cml->last_seq, record->seq, __ATOMIC_RELAXED);
 	log_debug(LOG_CML, "cml: appended: seq=%llu %s ino=%llu", (unsigned long long)record->seq,
 		  kml_op_name(record->body.op), (unsigned long long)ino);
 	return 0;
@@ -517,7 +518,7 @@ static int load(struct change *change)
 	int64_t acked = 0;
 	int err;
 
-	err = count(db, "SELECT seq FROM sqlite_sequence WHERE name = 'cml'", &last);
+	err = count(db, "SELECT coalesce(max(seq), 0) FROM cml", &last);
 	if (!err)
 		err = count(db, "SELECT count(*) FROM cml", &records);
 	if (!err)
@@ -526,8 +527,10 @@ static int load(struct change *change)
 		err = load_all_bytes(cache, db);
 	if (err)
 		return err;
+	/* What was sent is here or acknowledged.  An upstream that knows more has met a later state of this cache. */
+	last = MAX(last, (uint64_t)acked);
 	pthread_mutex_lock(&cache->lock);
-	__atomic_store_n(&cml->next_seq, last + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&cml->last_seq, last, __ATOMIC_RELAXED);
 	cml->frozen_seq = last;
 	cml->records = records;
 	cml->acked = acked;

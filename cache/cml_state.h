@@ -23,7 +23,7 @@ struct cml_batch;
 
 struct cml {
 	/* writer thread; others read it atomically */
-	uint64_t next_seq;
+	uint64_t last_seq;		/* of a record, the highest */
 	/* changed by the writer thread, under cache->lock */
 	uint64_t frozen_seq;
 	uint64_t records, acked;

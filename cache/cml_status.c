@@ -19,7 +19,7 @@ void cml_totals(struct cache *cache, struct cml_totals *ret)
 	*ret = (struct cml_totals){
 		.records = cml->records,
 		.bytes = cml->waiting_bytes,
-		.last_seq = __atomic_load_n(&cml->next_seq, __ATOMIC_RELAXED) - 1,
+		.last_seq = __atomic_load_n(&cml->last_seq, __ATOMIC_RELAXED),
 	};
 	if (db_query(cache->read_db, &stmt, "SELECT time FROM cml ORDER BY seq LIMIT 1", "") > 0) {
 		time = sqlite3_column_int64(stmt, 0);

@@ -78,7 +78,7 @@ int db_open(const char *path, enum db_kind kind, bool may_make, struct db **ret_
 	}
 	if (kind == DB_WRITER && may_make)
 		flags |= SQLITE_OPEN_CREATE;
-	rc = sqlite3_open_v2(path, &db->handle, flags, kind == DB_WRITER ? wal_vfs() : NULL);
+	rc = sqlite3_open_v2(path, &db->handle, flags, kind == DB_WRITER ? wal_vfs() : WAL_VFS_SYSTEM);
 	if (rc != SQLITE_OK) {
 		err = (rc & 0xff) == SQLITE_CANTOPEN && access(path, F_OK) < 0 ? -ENOENT
 									       : db_errno(rc);
@@ -278,9 +278,4 @@ struct slice db_column(sqlite3_stmt *stmt, int column)
 	if (!got.data)
 		got.data = "";	/* memcpy() must not be given NULL, whatever the length */
 	return got;
-}
-
-int64_t db_last_id(struct db *db)
-{
-	return sqlite3_last_insert_rowid(db->handle);
 }

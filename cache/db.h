@@ -59,6 +59,4 @@ void db_done(sqlite3_stmt *stmt);
 /* A blob or text column as bytes, valid until the next step. */
 struct slice db_column(sqlite3_stmt *stmt, int column);
 
-int64_t db_last_id(struct db *db);
-
 #endif

@@ -257,7 +257,7 @@ int name_bind(struct change *change, uint64_t dir, struct slice name, uint64_t i
 	if (touch->exists && touch->info.ino)
 		info.cookie = touch->info.cookie;
 	else
-		info.cookie = change->cache->next_cookie++;
+		info.cookie = counter_take(change->cache, COUNTER_COOKIE);
 	return name_put(change, dir, name, touch, info);
 }
 
@@ -272,7 +272,7 @@ int name_unbind(struct change *change, uint64_t dir, struct slice name, uint64_t
 	if (!seq)
 		return touch->exists ? name_delete(change, dir, name, touch) : 0;
 	return name_put(change, dir, name, touch, (struct name_info){
-		.cookie = touch->exists ? touch->info.cookie : change->cache->next_cookie++,
+		.cookie = touch->exists ? touch->info.cookie : counter_take(change->cache, COUNTER_COOKIE),
 		.seq = seq,
 	});
 }

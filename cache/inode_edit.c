@@ -111,23 +111,20 @@ out:
 
 int inode_new_oid(struct change *change, struct kml_oid *ret_oid)
 {
-	*ret_oid = (struct kml_oid){ change->cache->client_id, change->cache->next_oid++ };
+	*ret_oid = (struct kml_oid){ change->cache->client_id, counter_take(change->cache, COUNTER_OID) };
 	return 0;
 }
 
-static int row_insert(struct change *change, const struct inode_values *v, uint64_t *ret_ino)
+static int row_insert(struct change *change, uint64_t ino, const struct inode_values *v)
 {
-	struct db *db = writer_db(change->cache);
-	int err;
-
-	err = db_run(
-		db,
-		"INSERT INTO inode (oid_origin, oid_number, type, mode, uid, gid, major, minor,"
+	return db_run(
+		writer_db(change->cache),
+		"INSERT INTO inode (ino, oid_origin, oid_number, type, mode, uid, gid, major, minor,"
 		" nlink, links_up, parent, size, atime, mtime, ctime, data_version, attr_version,"
 		" data_seq, attr_seq, is_stale, is_listed, listed_at, is_dirty, gen, keep_size)"
 		" VALUES"
-		" (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		"iiiiiiiiiiiiiiiiiiiiiiiii", (int64_t)v->oid.origin, (int64_t)v->oid.number,
+		" (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		"iiiiiiiiiiiiiiiiiiiiiiiiii", (int64_t)ino, (int64_t)v->oid.origin, (int64_t)v->oid.number,
 		(int64_t)v->type, (int64_t)v->mode, (int64_t)v->uid, (int64_t)v->gid,
 		(int64_t)v->major, (int64_t)v->minor, (int64_t)v->nlink, (int64_t)v->links_up,
 		(int64_t)v->parent, (int64_t)v->size, v->atime, v->mtime, v->ctime,
@@ -135,9 +132,6 @@ static int row_insert(struct change *change, const struct inode_values *v, uint6
 		(int64_t)v->attr_seq, (int64_t)v->is_stale, (int64_t)v->is_listed,
 		(int64_t)v->listed_at, (int64_t)v->is_dirty, (int64_t)v->gen,
 		(int64_t)v->keep_size);
-	if (!err)
-		*ret_ino = db_last_id(db);
-	return err;
 }
 
 struct inode_edit *inode_make(struct change *change, const struct inode_values *v, int *ret_err)
@@ -146,13 +140,13 @@ struct inode_edit *inode_make(struct change *change, const struct inode_values *
 	struct inode_values values = *v;
 	struct inode_edit *edit = NULL;
 	struct inode *inode;
-	uint64_t ino = 0;
+	uint64_t ino = counter_take(cache, COUNTER_INO);
 	int err = 0;
 
 	if (kml_oid_is_none(values.oid))
 		err = inode_new_oid(change, &values.oid);
 	if (!err)
-		err = row_insert(change, &values, &ino);
+		err = row_insert(change, ino, &values);
 	if (err) {
 		*ret_err = err;
 		return NULL;

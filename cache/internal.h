@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/list.h"
 #include "cache/cache.h"
+#include "cache/counter.h"
 #include "cache/fetcher.h"
 #include "cache/inode.h"
 
@@ -59,8 +60,10 @@ struct cache {
 	bool is_failed;			/* error state: changes get -EIO */
 	char failure[256];
 
-	/* writer thread */
-	uint64_t next_oid, next_cookie;
+	/* writer thread; of the counters next may be read by others, atomically */
+	struct counter_state {
+		uint64_t next, bound, committed_bound;
+	} counters[COUNTERS];
 	struct inode_sql *inode_sql;	/* UPDATE statements by set of columns */
 };
 

@@ -6,15 +6,15 @@
 #include <string.h>
 #include "cache/db.h"
 
-#define FORMAT 2	/* 2: column acl */
+#define FORMAT 3	/* 2: column acl; 3: counters in meta, in place of AUTOINCREMENT */
 #define APPLICATION_ID 0x697a6f63	/* "izoc" */
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
 
-static const char tables[] =
-	"CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+/* Those that a format after the first one has changed. */
+static const char inode_table[] =
 	"CREATE TABLE inode ("
-	" ino INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" ino INTEGER PRIMARY KEY,"
 	" oid_origin INTEGER NOT NULL, oid_number INTEGER NOT NULL,"
 	" type INTEGER NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL,"
 	" major INTEGER NOT NULL, minor INTEGER NOT NULL,"
@@ -29,29 +29,45 @@ static const char tables[] =
 	"CREATE UNIQUE INDEX inode_oid ON inode (oid_origin, oid_number);"
 	"CREATE INDEX inode_stale ON inode (ino) WHERE is_stale <> 0;"
 	"CREATE INDEX inode_unlisted ON inode (ino) WHERE type = 2 AND is_listed = 0;"
-	"CREATE INDEX inode_dirty ON inode (ino) WHERE is_dirty <> 0;"
+	"CREATE INDEX inode_dirty ON inode (ino) WHERE is_dirty <> 0;";
+
+static const char cml_table[] =
+	"CREATE TABLE cml (seq INTEGER PRIMARY KEY, op INTEGER NOT NULL,"
+	" ino INTEGER NOT NULL, time INTEGER NOT NULL, record BLOB NOT NULL);"
+	"CREATE INDEX cml_ino ON cml (ino);";
+
+static const char other_tables[] =
+	"CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
 	"CREATE TABLE name (dir INTEGER NOT NULL, name BLOB NOT NULL, ino INTEGER NOT NULL,"
 	" cookie INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (dir, name)) WITHOUT ROWID;"
 	"CREATE UNIQUE INDEX name_cookie ON name (dir, cookie);"
 	"CREATE INDEX name_ino ON name (ino) WHERE ino > 0;"
-	"CREATE TABLE cml (seq INTEGER PRIMARY KEY AUTOINCREMENT, op INTEGER NOT NULL,"
-	" ino INTEGER NOT NULL, time INTEGER NOT NULL, record BLOB NOT NULL);"
-	"CREATE INDEX cml_ino ON cml (ino);"
 	"CREATE TABLE drc (token BLOB PRIMARY KEY, ino INTEGER NOT NULL, at INTEGER NOT NULL)"
 	" WITHOUT ROWID;"
 	"CREATE TABLE conflict (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL,"
-	" path BLOB NOT NULL, what TEXT NOT NULL);"
-	/* The first inode made gets 2, which is the root's number. */
-	"INSERT INTO sqlite_sequence (name, seq) VALUES ('inode', 1);"
+	" path BLOB NOT NULL, what TEXT NOT NULL);";
+
+static const char format_marks[] =
 	"PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
 	"PRAGMA user_version = " TEXT(FORMAT) ";";
 
 static const char *const wanted[] = { "meta", "inode", "name", "cml", "drc", "conflict" };
 
-/* From format 1. */
-static const char migration[] =
-	"ALTER TABLE inode ADD COLUMN acl BLOB;"
-	"PRAGMA user_version = 2;";
+static const char from_1[] = "ALTER TABLE inode ADD COLUMN acl BLOB;";
+
+/* The columns have the same order in both.  An index keeps its name when its table is renamed. */
+static const char from_2_old[] =
+	"INSERT INTO meta (key, value) SELECT 'next_ino', max(coalesce(max(seq), 0), 2) + 1 FROM sqlite_sequence WHERE name = 'inode';"
+	"INSERT INTO meta (key, value) SELECT 'next_seq', coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'cml';"
+	"DROP INDEX inode_oid; DROP INDEX inode_stale; DROP INDEX inode_unlisted; DROP INDEX inode_dirty;"
+	"DROP INDEX cml_ino;"
+	"ALTER TABLE inode RENAME TO inode_2;"
+	"ALTER TABLE cml RENAME TO cml_2;";
+static const char from_2_copy[] =
+	"INSERT INTO inode SELECT * FROM inode_2;"
+	"INSERT INTO cml SELECT * FROM cml_2;"
+	"DROP TABLE inode_2;"
+	"DROP TABLE cml_2;";
 
 static int pragma_int(struct db *db, const char *sql, int64_t *ret)
 {
@@ -93,14 +109,22 @@ static int check(struct db *db, const char *path, char **ret_why)
 	return 0;
 }
 
-static int migrate(struct db *db, const char *path, char **ret_why)
+/* One after the other, in one transaction; with an error nothing has been done. */
+static int exec_all(struct db *db, const char *const *steps, size_t n)
 {
 	int err = db_exec(db, "BEGIN IMMEDIATE");
 
-	if (!err)
-		err = db_exec(db, migration);
-	if (!err)
-		err = db_exec(db, "COMMIT");
+	for (size_t i = 0; i < n && !err; i++)
+		err = db_exec(db, steps[i]);
+	return err ? err : db_exec(db, "COMMIT");
+}
+
+static int migrate(struct db *db, int64_t format, const char *path, char **ret_why)
+{
+	const char *const steps[] = { from_1, from_2_old, inode_table, cml_table, from_2_copy, format_marks };
+	size_t skip = format == 1 ? 0 : 1;
+	int err = exec_all(db, steps + skip, ARRAY_SIZE(steps) - skip);
+
 	if (err) {
 		say(ret_why, "%s: cannot be brought up to date: %s", path, db_message(db));
 		(void)db_exec(db, "ROLLBACK");	/* fails when SQLite has done it already */
@@ -110,6 +134,7 @@ static int migrate(struct db *db, const char *path, char **ret_why)
 
 int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why)
 {
+	static const char *const steps[] = { inode_table, cml_table, other_tables, format_marks };
 	int64_t format = 0, application = 0, n_tables = 0;
 	char text[24];
 	int err;
@@ -127,11 +152,7 @@ int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_wh
 	if (*ret_is_new) {
 		err = db_exec(db, "PRAGMA journal_mode = WAL");
 		if (!err)
-			err = db_exec(db, "BEGIN IMMEDIATE");
-		if (!err)
-			err = db_exec(db, tables);
-		if (!err)
-			err = db_exec(db, "COMMIT");
+			err = exec_all(db, steps, ARRAY_SIZE(steps));
 		if (err)
 			say(ret_why, "%s: cannot be made: %s", path, db_message(db));
 		return err;
@@ -147,5 +168,5 @@ int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_wh
 		return -EPROTO;
 	}
 	err = check(db, path, ret_why);
-	return err || format == FORMAT ? err : migrate(db, path, ret_why);
+	return err || format == FORMAT ? err : migrate(db, format, path, ret_why);
 }

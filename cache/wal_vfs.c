@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
+ * The system's VFS is "unix-excl": the files are this process's own (cache.db is locked), so that its connections agree in
+ * memory, without system calls for each lock.
+ *
  * Why this is safe: other connections take a frame from the log's file only once the index in shared memory has the
  * transaction, which SQLite sets after the write of its last frame has returned; this connection's own reads write out
  * what is gathered first.  What was gathered and could not be written is forgotten: SQLite goes back to before the transaction
@@ -245,7 +248,7 @@ static bool is_registered;
 
 static void register_vfs(void)
 {
-	sqlite3_vfs *inner = sqlite3_vfs_find(NULL);
+	sqlite3_vfs *inner = sqlite3_vfs_find(WAL_VFS_SYSTEM);
 
 	if (!inner)
 		return;

@@ -10,6 +10,9 @@
 #ifndef CACHE_WAL_VFS_H
 #define CACHE_WAL_VFS_H
 
+/* The system's VFS that every connection to cache.db uses, under this one or alone. */
+#define WAL_VFS_SYSTEM "unix-excl"
+
 /* The name to open a connection with, the only one that writes; NULL: it could not be registered, use the system's. */
 const char *wal_vfs(void);
 

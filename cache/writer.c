@@ -46,7 +46,6 @@ struct writer {
 	struct change *current;
 	bool is_guest;			/* an event loop's thread: it must not wait */
 	int64_t last_now;
-	uint64_t stored_oid, stored_cookie;
 	uint64_t wal_sync_at_us;	/* 0: nothing to be synced */
 	int wal_pages;
 	int64_t token_marks[TOKEN_MARKS];
@@ -211,36 +210,18 @@ static int change_run(struct cache *cache, struct writer *w, struct change *chan
 
 /* ---- a group of them ---- */
 
-/*
- * Numbers given out are never given again: the counters are part of every transaction that moved
- * them.
- */
-static int counters_store(struct cache *cache, const struct writer *w)
-{
-	static const char sql[] = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
-	int err = 0;
-
-	if (cache->next_oid != w->stored_oid)
-		err = db_run(cache->write_db, sql, "ti", "next_oid", (int64_t)cache->next_oid);
-	if (!err && cache->next_cookie != w->stored_cookie)
-		err = db_run(cache->write_db, sql, "ti", "next_cookie",
-			     (int64_t)cache->next_cookie);
-	return err;
-}
-
 static int group_commit(struct cache *cache, struct writer *w)
 {
 	int err;
 
 	err = FAULT("writer.commit");
 	if (!err)
-		err = counters_store(cache, w);
+		err = counters_store(cache);
 	if (!err)
 		err = db_run(cache->write_db, "COMMIT", "");
 	if (err)
 		return err;
-	w->stored_oid = cache->next_oid;
-	w->stored_cookie = cache->next_cookie;
+	counters_committed(cache);
 	if (cache->durability == DURABILITY_ASYNC && !w->wal_sync_at_us)
 		w->wal_sync_at_us = clock_us() + WAL_SYNC_AFTER_US;
 	return 0;
@@ -578,8 +559,6 @@ int writer_start(struct cache *cache)
 	list_init(&w->queue);
 	w->cache = cache;
 	w->kick.run = kick;
-	w->stored_oid = cache->next_oid;
-	w->stored_cookie = cache->next_cookie;
 	(void)sqlite3_wal_hook(db_handle(cache->write_db), wal_grew, cache);
 	cache->writer = w;
 	err = thread_start(&w->thread, "izo-writer", writer_run, cache);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cache/counter.h"
+
+#include <errno.h>
+#include "cache/db.h"
+#include "cache/internal.h"
+#include "cache/meta.h"
+
+#define AHEAD 4096
+
+static const struct {
+	const char *key;
+	uint64_t first;
+} counters[COUNTERS] = {
+	[COUNTER_INO] = { "next_ino", 3 },
+	[COUNTER_OID] = { "next_oid", 1 },
+	[COUNTER_COOKIE] = { "next_cookie", 3 },
+	[COUNTER_SEQ] = { "next_seq", 1 },
+};
+
+int counters_make(struct db *db)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < COUNTERS && !err; i++)
+		err = meta_put_int(db, counters[i].key, (int64_t)counters[i].first);
+	return err;
+}
+
+int counters_load(struct cache *cache)
+{
+	for (unsigned i = 0; i < COUNTERS; i++) {
+		int64_t value = 0;
+		int got = meta_get_int(cache->write_db, counters[i].key, &value);
+
+		if (got < 0)
+			return got;
+		if (!got || value < (int64_t)counters[i].first)
+			return -EUCLEAN;
+		cache->counters[i] = (struct counter_state){ .next = value, .bound = value, .committed_bound = value };
+	}
+	return 0;
+}
+
+uint64_t counter_take(struct cache *cache, enum counter which)
+{
+	return __atomic_fetch_add(&cache->counters[which].next, 1, __ATOMIC_RELAXED);
+}
+
+uint64_t counter_peek(const struct cache *cache, enum counter which)
+{
+	return __atomic_load_n(&cache->counters[which].next, __ATOMIC_RELAXED);
+}
+
+int counters_store(struct cache *cache)
+{
+	for (unsigned i = 0; i < COUNTERS; i++) {
+		struct counter_state *state = &cache->counters[i];
+		int err;
+
+		/* From what is committed: a transaction that failed has moved nothing. */
+		state->bound = state->committed_bound;
+		if (state->next <= state->bound)
+			continue;
+		err = meta_put_int(cache->write_db, counters[i].key, (int64_t)(state->next + AHEAD));
+		if (err)
+			return err;
+		state->bound = state->next + AHEAD;
+	}
+	return 0;
+}
+
+void counters_committed(struct cache *cache)
+{
+	for (unsigned i = 0; i < COUNTERS; i++)
+		cache->counters[i].committed_bound = cache->counters[i].bound;
+}

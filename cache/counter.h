@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * counter: numbers that are given out once and never again, over crashes too.
+ *
+ * The database knows a bound that no number given out has reached; it is moved up by many at a time, in the transaction of
+ * the change that reaches it, so that few transactions write it.  After a restart counting goes on from the bound: numbers
+ * are skipped, and none comes twice.
+ */
+#ifndef CACHE_COUNTER_H
+#define CACHE_COUNTER_H
+
+#include <stdint.h>
+
+struct cache;
+struct db;
+
+enum counter {
+	COUNTER_INO,		/* of inodes; from 2, the root's */
+	COUNTER_OID,		/* of objects made here */
+	COUNTER_COOKIE,		/* of names in READDIR; from 3: 1 and 2 are "." and ".." */
+	COUNTER_SEQ,		/* of records in the log; from 1 */
+	COUNTERS,
+};
+
+/* Of an empty database, in a transaction of the caller's: their first values.  0 or -errno. */
+int counters_make(struct db *db);
+/* 0; -EUCLEAN: one is missing or of no possible value; or another -errno. */
+int counters_load(struct cache *cache);
+/* The next number.  Writer, in a change. */
+uint64_t counter_take(struct cache *cache, enum counter which);
+/* What counter_take() will give next.  Any thread. */
+uint64_t counter_peek(const struct cache *cache, enum counter which);
+/* Writer, before COMMIT: put new bounds into the database where they were reached. */
+int counters_store(struct cache *cache);
+/* Writer, after COMMIT. */
+void counters_committed(struct cache *cache);
+
+#endif
