@@ -42,7 +42,8 @@ int nfs3_in_sattr(struct xdr_in *in, struct attr_change *ret_change);
 struct timespec nfs3_in_time(struct xdr_in *in);
 
 /*
- * Which object a handle means.  Sets call->tree, of which every handle of a call must be (-EXDEV).
+ * Which object a handle means.  Sets call->tree, of which every handle of a call must be (-EXDEV), and makes of
+ * the caller whom that export takes him for.
  * -NFSD_EBADHANDLE: not one of ours; -ESTALE: of a tree that is not served; -EROFS: the procedure
  * modifies and the export is read-only.
  */

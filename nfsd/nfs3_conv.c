@@ -87,6 +87,8 @@ int nfs3_open_fh(struct rpc_call *call, struct slice fh, uint64_t *ret_ino)
 			return -NFSD_EBADHANDLE;
 		if (call->tree && call->tree != tree)
 			return -EXDEV;
+		if (!call->tree)	/* once: a call that was put off is run again */
+			cred_squash(&tree->callers, &call->op.cred, call->is_anon);
 		call->tree = tree;
 		if (!call->ino)
 			call->ino = *ret_ino;
