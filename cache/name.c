@@ -205,7 +205,7 @@ static int make_rest(struct change *change, struct inode_edit *edit)
 	if (edit->v.type != TYPE_REG)
 		return 0;
 	if (op->priv.num[3] == CREATE_EXCLUSIVE) {
-		edit->set_verifier = true;
+		edit->set_verifier = edit->has_verifier = true;
 		memcpy(edit->verifier, op->priv.args[2], sizeof(edit->verifier));
 		return 0;
 	}
@@ -264,6 +264,9 @@ static int make_run(struct change *change)
 	struct inode_edit *dir, *there;
 	int err, got;
 
+	/* Here, and not before: a call that was carried out before is told so, however full the disk is now. */
+	if (reserve_is_tight(change->cache))
+		return -ENOSPC;
 	err = nameop_dir(change, op->priv.num[0], &dir);
 	if (err)
 		return err;
@@ -296,7 +299,7 @@ static int make_again(struct cache_op *op)
 	inode_put(cache, dir);
 	pthread_mutex_unlock(&cache->lock);
 	if (dir)
-		return reserve_is_tight(cache) ? op_refuse(op, -ENOSPC) : op_submit(op, make_run);
+		return op_submit(op, make_run);
 	return got == CACHE_WAITS ? got : op_refuse(op, got);
 }
 

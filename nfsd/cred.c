@@ -33,20 +33,21 @@ enum auth_stat cred_read(uint32_t flavor, struct slice body, struct cred *ret_cr
 	return AUTH_OK;
 }
 
+/* Whether an id, of a user or a group, stands for the anonymous one. */
+static bool is_mapped(const struct cred_map *map, uint32_t id)
+{
+	return map->squash == NFSD_SQUASH_ALL || (map->squash == NFSD_SQUASH_ROOT && !id) || id == CRED_NO_ID;
+}
+
 void cred_squash(const struct cred_map *map, struct cred *cred, bool is_anon)
 {
-	if (map->squash == NFSD_SQUASH_ALL || (map->squash == NFSD_SQUASH_ROOT && !cred->uid))
-		is_anon = true;
-	if (is_anon) {
+	if (is_anon || is_mapped(map, cred->uid)) {
 		*cred = (struct cred){ .uid = map->anon_uid, .gid = map->anon_gid };
 		return;
 	}
-	if (map->squash != NFSD_SQUASH_ROOT)
-		return;
-	/* What is the group root's alone is root's. */
-	if (!cred->gid)
+	if (is_mapped(map, cred->gid))
 		cred->gid = map->anon_gid;
 	for (uint32_t i = 0; i < cred->ngroups; i++)
-		if (!cred->groups[i])
+		if (is_mapped(map, cred->groups[i]))
 			cred->groups[i] = map->anon_gid;
 }

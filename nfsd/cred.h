@@ -16,6 +16,7 @@
 #include "nfsd/server.h"
 
 #define CRED_NOBODY 65534
+#define CRED_NO_ID UINT32_MAX	/* no user or group has it */
 
 /* Whom an export takes callers for. */
 struct cred_map {

@@ -47,6 +47,9 @@ static void none(struct client *c)
 	made_by_caller(c, "root", 0, 0);
 	no_credential(c);
 	made_by_caller(c, "not said", NOBODY, NOBODY);
+	/* Upstream chown() would take it for "as it is", which is root. */
+	client_as(c, UINT32_MAX, UINT32_MAX, 0, NULL);
+	made_by_caller(c, "no id", NOBODY, NOBODY);
 }
 
 /* Root is whoever the arguments say, in every procedure that looks at who calls. */
