@@ -264,9 +264,6 @@ static int make_run(struct change *change)
 	struct inode_edit *dir, *there;
 	int err, got;
 
-	/* Here, and not before: a call that was carried out before is told so, however full the disk is now. */
-	if (reserve_is_tight(change->cache))
-		return -ENOSPC;
 	err = nameop_dir(change, op->priv.num[0], &dir);
 	if (err)
 		return err;
@@ -299,7 +296,7 @@ static int make_again(struct cache_op *op)
 	inode_put(cache, dir);
 	pthread_mutex_unlock(&cache->lock);
 	if (dir)
-		return op_submit(op, make_run);
+		return reserve_is_tight(cache) ? op_refuse(op, -ENOSPC) : op_submit(op, make_run);
 	return got == CACHE_WAITS ? got : op_refuse(op, got);
 }
 
