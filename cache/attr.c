@@ -168,6 +168,8 @@ int setattr_edit(struct change *change, struct inode_edit *edit, struct attr_cha
 	int err;
 
 	err = check_size(edit, wanted);
+	if (!err && edit->v.type == TYPE_LNK && wanted->set & SET_MODE)
+		err = -EOPNOTSUPP;	/* nor have the file systems upstream any for it */
 	if (!err)
 		err = access_setattr(&change->op->cred, &edit->v, wanted);
 	if (!err && wanted->set & SET_SIZE)
@@ -220,6 +222,12 @@ static int setattr_run(struct change *change)
 	err = setattr_edit(change, edit, &wanted);
 	if (err)
 		return err;
+	/*
+	 * An exclusive create is over with the SETATTR that the client must send (RFC 1813 3.3.8).  From now on the
+	 * same verifier, in other years, is another program's, who must learn that the file exists.
+	 */
+	if (edit->inode->has_verifier)
+		edit->set_verifier = true;
 	op_wcc_after(op, 0, edit);
 	op_result(op, edit);
 	return 0;

@@ -49,12 +49,12 @@ static int read_ready(struct cache *cache, struct cache_op *op, struct inode *in
 	struct extent gap;
 	int err;
 
+	op_result_now(op, inode);
 	err = regular(inode);
 	if (!err)
 		err = access_read(&op->cred, &inode->v);
 	if (err)
 		return err;
-	op_result_now(op, inode);
 	end = MIN(end, inode->v.size);
 	op->is_eof = end == inode->v.size || offset >= inode->v.size;
 	op->count = 0;
@@ -162,7 +162,7 @@ static void note_done(struct change *change, int err)
 
 	free(change);
 	if (err)
-		cache_op_finish(op, err);
+		cache_op_finish(op, op_refuse(op, err));
 	else
 		cache_op_again(op);
 }

@@ -121,6 +121,7 @@ struct inode_edit {
 	bool set_acls;
 	struct acls *acls;		/* with set_acls: the new ones, owned */
 	bool set_verifier;
+	bool has_verifier;		/* with set_verifier: there is one from now on, this one; else none */
 	uint8_t verifier[8];
 	bool is_new, is_removed;
 	/* Set by who puts all content into the row: has_uncommitted ends with it. */

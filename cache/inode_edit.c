@@ -343,7 +343,7 @@ static void edit_apply(struct cache *cache, struct inode_edit *edit)
 	}
 	if (edit->set_verifier) {
 		memcpy(inode->verifier, edit->verifier, sizeof(inode->verifier));
-		inode->has_verifier = true;
+		inode->has_verifier = edit->has_verifier;
 	}
 	if (edit->is_committed) {
 		inode->has_uncommitted = false;

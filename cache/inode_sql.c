@@ -189,8 +189,9 @@ static int bind_edit(sqlite3_stmt *stmt, const struct inode_edit *edit, uint32_t
 		rc = sqlite3_bind_blob(stmt, i++, edit->target, strlen(edit->target),
 				       SQLITE_STATIC);
 	if (rc == SQLITE_OK && edit->set_verifier)
-		rc = sqlite3_bind_blob(stmt, i++, edit->verifier, sizeof(edit->verifier),
-				       SQLITE_STATIC);
+		rc = edit->has_verifier ? sqlite3_bind_blob(stmt, i++, edit->verifier, sizeof(edit->verifier),
+							    SQLITE_STATIC)
+					: sqlite3_bind_null(stmt, i++);
 	if (rc == SQLITE_OK && edit->set_acls) {
 		err = bind_acls(stmt, i++, edit->acls);
 		if (err)

@@ -205,7 +205,7 @@ static int make_rest(struct change *change, struct inode_edit *edit)
 	if (edit->v.type != TYPE_REG)
 		return 0;
 	if (op->priv.num[3] == CREATE_EXCLUSIVE) {
-		edit->set_verifier = true;
+		edit->set_verifier = edit->has_verifier = true;
 		memcpy(edit->verifier, op->priv.args[2], sizeof(edit->verifier));
 		return 0;
 	}

@@ -146,28 +146,35 @@ static void fill_wcc(struct cache_op *op, bool with_before)
 	}
 }
 
+/* What is told of an object besides, when there is one: as it is now. */
+static void fill_object(struct cache_op *op, uint64_t ino)
+{
+	struct cache *cache = op->priv.cache;
+	struct inode *inode;
+	int err;
+
+	if (!ino)
+		return;
+	pthread_mutex_lock(&cache->lock);
+	inode = inode_get(cache, ino, &err);
+	if (inode)
+		op_result_now(op, inode);
+	inode_put(cache, inode);
+	pthread_mutex_unlock(&cache->lock);
+}
+
 int op_refuse(struct cache_op *op, int err)
 {
 	fill_wcc(op, true);
+	fill_object(op, op->priv.object);
 	return err;
 }
 
 /* The call was carried out before: its result, with attributes as they are now. */
 static void fill_result(struct cache_op *op)
 {
-	struct cache *cache = op->priv.cache;
-	struct inode *inode;
-	int err;
-
 	fill_wcc(op, false);
-	if (!op->ino)
-		return;
-	pthread_mutex_lock(&cache->lock);
-	inode = inode_get(cache, op->ino, &err);
-	if (inode)
-		op_result_now(op, inode);
-	inode_put(cache, inode);
-	pthread_mutex_unlock(&cache->lock);
+	fill_object(op, op->ino);
 }
 
 static void submit_done(struct change *change, int err)
@@ -181,7 +188,7 @@ static void submit_done(struct change *change, int err)
 		return;
 	}
 	if (err)
-		fill_wcc(op, true);
+		(void)op_refuse(op, err);
 	else if (was_done_before)
 		fill_result(op);
 	cache_op_finish(op, err);
@@ -206,7 +213,7 @@ int op_check_name(struct slice name)
 	const char *text = name.data;
 
 	if (!name.len || memchr(text, '/', name.len) || memchr(text, '\0', name.len))
-		return -EINVAL;
+		return -EACCES;		/* RFC 1813 3.2, general comments on filenames */
 	if (name.len > CACHE_NAME_MAX)
 		return -ENAMETOOLONG;
 	if (text[0] == '.' && (name.len == 1 || (name.len == 2 && text[1] == '.')))

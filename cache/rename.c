@@ -260,6 +260,10 @@ static int rename_ready(struct cache *cache, struct cache_op *op)
 			return got;
 		inode_put(cache, dir);
 	}
+	/* Without a source there is nothing to wait for: it was renamed before, perhaps by this very call. */
+	got = name_get(cache, op->priv.num[0], from_name(op), &info);
+	if (got <= 0 || !info.ino)
+		return MIN(got, 0);
 	got = name_get(cache, op->priv.num[1], to_name(op), &info);
 	if (got <= 0 || !info.ino)
 		return MIN(got, 0);
@@ -377,7 +381,7 @@ int cache_link(struct cache *cache, struct cache_op *op, uint64_t ino, uint64_t 
 	op_begin(cache, op, link_again);
 	op->priv.num[1] = dir;
 	op->priv.num[3] = name.len;
-	op->priv.num[4] = ino;
+	op->priv.num[4] = op->priv.object = ino;
 	op->priv.args[1] = name.data;
 	err = op_check_name(name);
 	return err ? op_refuse(op, err) : link_again(op);

@@ -148,14 +148,14 @@ static int setacl_again(struct cache_op *op)
 	pthread_mutex_lock(&cache->lock);
 	has_acls = cache->has_acls;
 	pthread_mutex_unlock(&cache->lock);
-	return has_acls ? op_submit(op, setacl_run) : -EOPNOTSUPP;
+	return has_acls ? op_submit(op, setacl_run) : op_refuse(op, -EOPNOTSUPP);
 }
 
 int cache_setacl(struct cache *cache, struct cache_op *op, uint64_t ino, unsigned set,
 		 const struct acls *acls)
 {
 	op_begin(cache, op, setacl_again);
-	op->priv.num[0] = ino;
+	op->priv.num[0] = op->priv.object = ino;
 	op->priv.num[2] = set;
 	op->priv.args[0] = acls;
 	return setacl_again(op);

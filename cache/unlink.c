@@ -113,8 +113,10 @@ static int unlink_begin(struct cache *cache, struct cache_op *op, uint64_t dir, 
 	op->priv.num[3] = is_dir;
 	op->priv.args[0] = name.data;
 	err = op_check_name(name);
-	/* RFC 1813 3.3.13 */
-	if (err == -EEXIST && is_dir && name.len == 1)
+	/* "." and "..": RFC 1813 3.3.13; of REMOVE it does not speak, but EXIST would be no answer to it. */
+	if (err == -EEXIST && !is_dir)
+		err = -EACCES;
+	else if (err == -EEXIST && name.len == 1)
 		err = -EINVAL;
 	return err ? op_refuse(op, err) : unlink_again(op);
 }

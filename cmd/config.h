@@ -17,6 +17,7 @@
 #include <sys/types.h>
 #include "base/buf.h"
 #include "cache/types.h"
+#include "nfsd/server.h"
 
 #define CONFIG_PATH "/etc/izo-nfsd.conf"
 #define CONFIG_CONTROL "/run/izo-nfsd.sock"
@@ -30,6 +31,8 @@ struct config_tree {
 	char *export;			/* as mount names it */
 	char *host;			/* for names of conflict copies; NULL: this machine's */
 	bool is_read_only;
+	enum nfsd_squash squash;
+	unsigned anon_uid, anon_gid;	/* 0: nfsd's own default */
 	bool has_durability;		/* else the daemon's */
 	enum durability durability;
 	unsigned line;			/* where its section begins; 0: not from a file */
@@ -48,7 +51,7 @@ struct config {
 	char *debug;			/* log_trace()'s names; NULL: nothing */
 	unsigned slow_call_ms;		/* 0: no call is slow */
 	unsigned lookup_wait_s, read_wait_s;	/* 0: nfsd's own default */
-	unsigned max_connections;		/* 0: nfsd's own default */
+	unsigned max_connections, max_calls, max_calls_all;	/* 0: nfsd's own default */
 
 	struct config_tree *trees;	/* owned */
 	size_t n_trees;

@@ -24,6 +24,7 @@
 #include "cache/cache.h"
 #include "cmd/answer.h"
 #include "cmd/control.h"
+#include "cmd/key.h"
 #include "cmd/listener.h"
 #include "nfsd/server.h"
 #include "replicate/replicate.h"
@@ -239,6 +240,8 @@ static int serve_exports(struct daemon *daemon)
 		.lookup_wait_us = config->lookup_wait_s * US_PER_S,
 		.read_wait_us = config->read_wait_s * US_PER_S,
 		.max_connections = config->max_connections,
+		.max_calls = config->max_calls,
+		.max_calls_all = config->max_calls_all,
 		.slow_call_us = config->slow_call_ms * US_PER_MS,
 	};
 	AUTO_FREE char *why = NULL;
@@ -247,8 +250,14 @@ static int serve_exports(struct daemon *daemon)
 	if (!exports)
 		return -ENOMEM;
 	for (size_t i = 0; i < config->n_trees; i++)
-		exports[i] = (struct nfsd_export){ config->trees[i].export, daemon->trees[i].cache,
-						   config->trees[i].is_read_only };
+		exports[i] = (struct nfsd_export){
+			.path = config->trees[i].export,
+			.cache = daemon->trees[i].cache,
+			.is_read_only = config->trees[i].is_read_only,
+			.squash = config->trees[i].squash,
+			.anon_uid = config->trees[i].anon_uid,
+			.anon_gid = config->trees[i].anon_gid,
+		};
 	err = nfsd_start(daemon->loop, &nfsd, listener_take(config), &daemon->nfsd, &why);
 	if (err)
 		log_error("NFS cannot be served: %s", why ? why : strerror(-err));
@@ -262,11 +271,13 @@ static void say_ready(struct daemon *daemon)
 	char line[256];
 
 	for (size_t i = 0; i < config->n_trees; i++)
-		log_info("serving %s from %s: tree=%s cache=%s durability=%s%s on %s%s%s:%u",
+		log_info("serving %s from %s: tree=%s cache=%s durability=%s%s%s%s on %s%s%s:%u",
 			 config->trees[i].export, config->trees[i].upstream, config->trees[i].name,
 			 config->trees[i].cache,
 			 config->trees[i].durability == DURABILITY_SYNC ? "sync" : "async",
-			 config->trees[i].is_read_only ? " read_only=yes" : "", is_six ? "[" : "",
+			 config->trees[i].is_read_only ? " read_only=yes" : "",
+			 config->trees[i].squash ? " squash=" : "",
+			 config->trees[i].squash ? key_squash_names[config->trees[i].squash] : "", is_six ? "[" : "",
 			 config->listen_addr, is_six ? "]" : "", nfsd_port(daemon->nfsd));
 	(void)snprintf(line, sizeof(line),
 		       config->n_trees == 1 ? "serving %s" : "serving %s and %zu more",

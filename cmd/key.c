@@ -27,6 +27,8 @@ const struct key key_daemon[KEY_DAEMON_N] = {
 	{ "lookup_wait_s",		KIND_COUNT,	 D(lookup_wait_s), 1, 60 },
 	{ "read_wait_s",		KIND_COUNT,	 D(read_wait_s), 1, 600 },
 	{ "max_connections",		KIND_COUNT,	 D(max_connections), 1, 65535 },
+	{ "max_calls",			KIND_COUNT,	 D(max_calls), 1, 1048576 },
+	{ "max_calls_all",		KIND_COUNT,	 D(max_calls_all), 1, 1048576 },
 };
 #undef D
 
@@ -36,6 +38,9 @@ const struct key key_tree[KEY_TREE_N] = {
 	{ "cache",	KIND_PATH,	 T(cache) },
 	{ "export",	KIND_PATH,	 T(export) },
 	{ "read_only",	KIND_BOOL,	 T(is_read_only) },
+	{ "squash",	KIND_SQUASH,	 T(squash) },
+	{ "anonuid",	KIND_COUNT,	 T(anon_uid), 1, UINT32_MAX - 1 },
+	{ "anongid",	KIND_COUNT,	 T(anon_gid), 1, UINT32_MAX - 1 },
 	{ "durability",	KIND_DURABILITY, T(durability) },
 	{ "host",	KIND_HOST,	 T(host) },
 };
@@ -159,6 +164,19 @@ static int parse_durability(const char *value, enum durability *ret)
 	return 0;
 }
 
+const char *const key_squash_names[] = { "none", "root", "all" };
+
+static int parse_squash(const char *value, enum nfsd_squash *ret)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(key_squash_names); i++) {
+		if (strcmp(value, key_squash_names[i]))
+			continue;
+		*ret = (enum nfsd_squash)i;
+		return 0;
+	}
+	return -EINVAL;
+}
+
 static int parse_host(const char *value, char **ret)
 {
 	size_t len = strlen(value);
@@ -201,6 +219,8 @@ int key_put(const struct key *key, void *base, const char *value)
 		return parse_host(value, field);
 	case KIND_GROUP:
 		return parse_group(value, field);
+	case KIND_SQUASH:
+		return parse_squash(value, field);
 	}
 	return -EINVAL;
 }
@@ -217,6 +237,7 @@ void key_say_allowed(struct buf *out, const struct key *key)
 		[KIND_TRACE] =
 			"all, none, or names separated by commas of rpc nfs cache cml link replay pull fetch http",
 		[KIND_GROUP] = "the name of a group of this machine",
+		[KIND_SQUASH] = "none, root or all",
 		[KIND_HOST] = "1 to 63 letters, digits, - _ and ., not a . first",
 	};
 

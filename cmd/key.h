@@ -19,6 +19,7 @@ enum key_kind {
 	KIND_TRACE,
 	KIND_HOST,
 	KIND_GROUP,
+	KIND_SQUASH,
 };
 
 struct key {
@@ -28,14 +29,17 @@ struct key {
 	unsigned min, max;	/* of a count */
 };
 
-#define KEY_DAEMON_N 13
-#define KEY_TREE_N 6
+#define KEY_DAEMON_N 15
+#define KEY_TREE_N 9
 #define KEYS_MAX 32		/* of either section: bits of a mask */
 extern const struct key key_daemon[KEY_DAEMON_N];
 extern const struct key key_tree[KEY_TREE_N];
 
 /* What the names of trees and hosts are made of; not a dot first. */
 #define KEY_NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
+
+/* By enum nfsd_squash. */
+extern const char *const key_squash_names[];
 
 const struct key *key_find(const struct key *keys, size_t n, const char *name);
 /*

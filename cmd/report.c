@@ -113,13 +113,15 @@ static void print_waiting(FILE *out, const json_t *tree)
 static void print_tree(FILE *out, const json_t *tree)
 {
 	uint64_t conflicts = report_number(tree, "conflicts");
-	const char *failure = report_text(tree, "failure");
+	const char *failure = report_text(tree, "failure"), *squash = report_text(tree, "squash");
 	char bytes[REPORT_TEXT];
 
 	fprintf(out, "\n%s from ", report_text(tree, "export"));
 	print_clean(out, report_text(tree, "upstream"));
-	fprintf(out, " (tree %s%s)\n", report_text(tree, "name"),
-		json_is_true(json_object_get(tree, "read_only")) ? ", read-only" : "");
+	fprintf(out, " (tree %s%s%s%s)\n", report_text(tree, "name"),
+		json_is_true(json_object_get(tree, "read_only")) ? ", read-only" : "",
+		*squash && strcmp(squash, "none") ? ", squash=" : "",
+		strcmp(squash, "none") ? squash : "");
 	if (*failure) {
 		fprintf(out, "  FAILED     ");
 		print_clean(out, failure);

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "cache/cml.h"
 #include "cmd/daemon.h"
+#include "cmd/key.h"
 #include "nfsd/server.h"
 #include "replicate/replicate.h"
 
@@ -72,9 +73,10 @@ static json_t *tree_json(const struct daemon_tree *tree)
 	/* The link first: what it has replayed by then is not counted as waiting. */
 	replicate_get_status(tree->replicate, &link);
 	cache_status(tree->cache, &cache);
-	json = json_pack("{s:s, s:s, s:o, s:s, s:b, s:s}",
+	json = json_pack("{s:s, s:s, s:o, s:s, s:b, s:s, s:s}",
 			 "name", config->name, "export", config->export, "upstream", url(config->upstream),
 			 "cache", config->cache, "read_only", config->is_read_only,
+			 "squash", key_squash_names[config->squash],
 			 "durability", config->durability == DURABILITY_SYNC ? "sync" : "async");
 	if (!json)
 		return NULL;

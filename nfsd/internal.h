@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "nfsd/block.h"
 #include "nfsd/conn.h"
+#include "nfsd/cred.h"
 #include "nfsd/drc.h"
 #include "nfsd/fh.h"
 #include "nfsd/rpc.h"
@@ -26,6 +27,7 @@ struct tree {
 	uint8_t key[FH_KEY_LEN];
 	uint64_t root;
 	bool is_read_only;
+	struct cred_map callers;
 };
 
 #define MOUNTS_MAX 64

@@ -174,7 +174,7 @@ static int mount3_mnt(struct rpc_call *call)
 		return -ENOENT;
 	/*
 	 * Walked as root: the path is where the administrator mounts, and what may be done there is checked
-	 * at each call.
+	 * at each call.  So neither squash nor is_anon is looked at.
 	 */
 	call->op.cred = (struct cred){ .uid = 0 };
 	call->op.done = mnt_done;

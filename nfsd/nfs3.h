@@ -37,12 +37,13 @@ uint32_t nfs3_status(int err);
 /* A handle as it came; call_object() opens it. */
 struct slice nfs3_in_fh(struct xdr_in *in);
 struct slice nfs3_in_name(struct xdr_in *in);
-/* -EINVAL: it decodes, but a time in it is none. */
+/* -EINVAL: it decodes, but a time or an id in it is none. */
 int nfs3_in_sattr(struct xdr_in *in, struct attr_change *ret_change);
 struct timespec nfs3_in_time(struct xdr_in *in);
 
 /*
- * Which object a handle means.  Sets call->tree, of which every handle of a call must be (-EXDEV).
+ * Which object a handle means.  Sets call->tree, of which every handle of a call must be (-EXDEV), and makes of
+ * the caller whom that export takes him for.
  * -NFSD_EBADHANDLE: not one of ours; -ESTALE: of a tree that is not served; -EROFS: the procedure
  * modifies and the export is read-only.
  */

@@ -68,7 +68,11 @@ int nfs3_in_sattr(struct xdr_in *in, struct attr_change *ret_change)
 	change.set |= in_set_time(in, SET_ATIME_NOW, SET_ATIME, &change.atime);
 	change.set |= in_set_time(in, SET_MTIME_NOW, SET_MTIME, &change.mtime);
 	*ret_change = change;
-	return is_time(change.atime) && is_time(change.mtime) ? 0 : -EINVAL;
+	if (!is_time(change.atime) || !is_time(change.mtime))
+		return -EINVAL;
+	/* Nobody's: chown() takes it for "as it is". */
+	return (change.set & SET_UID && change.uid == CRED_NO_ID) || (change.set & SET_GID && change.gid == CRED_NO_ID) ?
+		-EINVAL : 0;
 }
 
 int nfs3_open_fh(struct rpc_call *call, struct slice fh, uint64_t *ret_ino)
@@ -87,6 +91,8 @@ int nfs3_open_fh(struct rpc_call *call, struct slice fh, uint64_t *ret_ino)
 			return -NFSD_EBADHANDLE;
 		if (call->tree && call->tree != tree)
 			return -EXDEV;
+		if (!call->tree)	/* once: a call that was put off is run again */
+			cred_squash(&tree->callers, &call->op.cred, call->is_anon);
 		call->tree = tree;
 		if (!call->ino)
 			call->ino = *ret_ino;

@@ -10,8 +10,6 @@
 #include "nfsd/nfsacl3.h"
 
 #define AUTH_BODY_MAX 400	/* RFC 5531 8.2 */
-#define MACHINE_NAME_MAX 255
-#define NOBODY 65534
 #define FREE_CALLS_MAX 256
 #define RX_HELD_MIN (64u * 1024)	/* the block behind a small WRITE that waits */
 
@@ -353,33 +351,6 @@ static bool find_duplicate(struct conn *conn, const uint8_t *key)
 	return true;
 }
 
-/* Who calls.  AUTH_OK, or why not. */
-static enum auth_stat read_cred(uint32_t flavor, struct slice body, struct cred *ret_cred)
-{
-	struct xdr_in in = xdr_in_of(body.data, body.len);
-	struct cred cred = { .uid = NOBODY, .gid = NOBODY };
-
-	switch (flavor) {
-	case AUTH_NONE:
-		break;
-	case AUTH_SYS:
-		(void)xdr_in_u32(&in);				/* stamp */
-		(void)xdr_in_opaque(&in, MACHINE_NAME_MAX);
-		cred.uid = xdr_in_u32(&in);
-		cred.gid = xdr_in_u32(&in);
-		cred.ngroups = xdr_in_enum(&in, CRED_GROUPS_MAX + 1);
-		for (uint32_t i = 0; i < cred.ngroups; i++)
-			cred.groups[i] = xdr_in_u32(&in);
-		break;
-	default:
-		return AUTH_BADCRED;
-	}
-	if (!xdr_in_done(&in))
-		return AUTH_BADCRED;
-	*ret_cred = cred;
-	return AUTH_OK;
-}
-
 /* The procedure asked for; NULL when the answer has been given. */
 static const struct rpc_proc *find_proc(struct conn *conn, uint32_t xid, uint32_t number,
 					uint32_t version, uint32_t proc,
@@ -415,6 +386,7 @@ int rpc_dispatch(struct conn *conn, struct block *block, const unsigned char *da
 	uint8_t key[DRC_KEY_LEN];
 	struct cred cred;
 	enum auth_stat auth;
+	bool is_anon;
 
 	uint32_t xid = xdr_in_u32(&in);
 	uint32_t type = xdr_in_u32(&in);
@@ -439,7 +411,7 @@ int rpc_dispatch(struct conn *conn, struct block *block, const unsigned char *da
 	proc = find_proc(conn, xid, number, version, proc_number, &program);
 	if (!proc)
 		return 0;
-	auth = read_cred(cred_flavor, cred_body, &cred);
+	auth = cred_read(cred_flavor, cred_body, &cred, &is_anon);
 	if (auth == AUTH_OK && (verf_flavor != AUTH_NONE || verf_body.len))
 		auth = AUTH_BADVERF;
 	if (auth != AUTH_OK) {
@@ -478,6 +450,7 @@ int rpc_dispatch(struct conn *conn, struct block *block, const unsigned char *da
 	call->proc = proc;
 	call->xid = xid;
 	call->op.cred = cred;
+	call->is_anon = is_anon;
 	call->bytes_in = (uint32_t)len + 4;
 	call->start_us = conn->recv_us;
 	call->receive_us = conn->recv_us - conn->rec_us;

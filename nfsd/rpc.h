@@ -83,6 +83,7 @@ struct rpc_call {
 	uint32_t bulk_len;		/* bytes of it so far */
 	struct drc_entry *remembered;
 	struct list node;		/* in nfsd->deferred, or the free calls */
+	bool is_anon;			/* the caller did not say who he is */
 	bool is_deferred;		/* was in nfsd->deferred: it is its turn when it is run again */
 	uint32_t xid;
 	uint32_t bytes_in;		/* the record, with its mark */

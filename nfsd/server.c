@@ -221,6 +221,11 @@ static int tree_init(struct tree *tree, const struct nfsd_export *export, char *
 	tree->root = cache_root(export->cache);
 	cache_handle_key(export->cache, tree->key);
 	tree->is_read_only = export->is_read_only;
+	tree->callers = (struct cred_map){
+		.squash = export->squash,
+		.anon_uid = export->anon_uid ? export->anon_uid : CRED_NOBODY,
+		.anon_gid = export->anon_gid ? export->anon_gid : CRED_NOBODY,
+	};
 	return 0;
 }
 

@@ -21,10 +21,19 @@ struct cache;
 struct loop;
 struct nfsd;
 
+/* Whom callers are taken for; the words are those of exports(5). */
+enum nfsd_squash {
+	NFSD_SQUASH_NONE,		/* for who they say they are: root is root */
+	NFSD_SQUASH_ROOT,		/* root, and the group root, for the anonymous ones */
+	NFSD_SQUASH_ALL,		/* everybody for the anonymous one, who has no other groups */
+};
+
 struct nfsd_export {
 	const char *path;		/* as mount names it: absolute, "/imports" */
 	struct cache *cache;
 	bool is_read_only;		/* changes get NFS3ERR_ROFS */
+	enum nfsd_squash squash;
+	uint32_t anon_uid, anon_gid;	/* who squash makes of them, and who does not say who he is; 0: 65534 */
 };
 
 /* Zero in a limit or a wait means the default named beside it. */

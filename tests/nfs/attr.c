@@ -70,6 +70,8 @@ static void setattr_each(struct client *c)
 	want_is(nfs3_setattr(c, &fh, sattr_owner(-1, 2000), NULL), NFS3_OK);
 	want_is(c->got.wcc[0].after.uid, 1000);
 	want_is(c->got.wcc[0].after.gid, 2000);
+	want_is(nfs3_setattr(c, &fh, sattr_owner(UINT32_MAX, -1), NULL), NFS3ERR_INVAL);
+	want_is(nfs3_setattr(c, &fh, sattr_owner(-1, UINT32_MAX), NULL), NFS3ERR_INVAL);
 	want_is(nfs3_setattr(c, &fh, (struct sattr3){ 0 }, NULL), NFS3_OK);
 	want_is(c->got.wcc[0].after.uid, 1000);
 	want_is(c->got.wcc[0].after.size, 5);

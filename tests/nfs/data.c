@@ -39,6 +39,7 @@ static void read_of_other_types(struct client *c)
 	struct fh fh;
 
 	want_is(nfs3_read(c, &c->dir, 0, 10), NFS3ERR_ISDIR);
+	want(c->got.has_attr);
 	want_is(nfs3_write(c, &c->dir, 0, "x", 1, UNSTABLE), NFS3ERR_ISDIR);
 	want_is(nfs3_symlink(c, &c->dir, "l", "t"), NFS3_OK);
 	fh = c->got.fh;

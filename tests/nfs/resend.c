@@ -18,17 +18,20 @@
 #define MOUNT 100005
 #define NFS 100003
 enum {
+	GETATTR = 1,
+	SETATTR = 2,
 	LOOKUP = 3,
 	CREATE = 8,
 	MKDIR = 9,
 	SYMLINK = 10,
+	MKNOD = 11,
 	REMOVE = 12,
 	RMDIR = 13,
 	RENAME = 14,
 	LINK = 15
 };
 
-#define CALLS 7
+#define CALLS 12
 #define RECORD_MAX 2048
 
 struct fh {
@@ -193,10 +196,46 @@ static struct fh make(uint32_t proc, const struct fh *dir, const char *name)
 	return in_fh(&in);
 }
 
+/* SETATTR of the mode; guarded: with the ctime that it has now, and has no more when it is sent again. */
+static void put_setattr(struct record *r, const struct fh *fh, bool is_guarded)
+{
+	struct record ask_attr;
+	struct xdr_out out = begin(&ask_attr, NFS, GETATTR);
+	struct xdr_in in;
+
+	xdr_out_opaque(&out, fh->data, fh->len);
+	end(&ask_attr, &out);
+	in = ask(&ask_attr);
+	if (xdr_in_u32(&in) || !xdr_in_fixed(&in, 76).data)
+		die("GETATTR");
+	out = begin(r, NFS, SETATTR);
+	xdr_out_opaque(&out, fh->data, fh->len);
+	put_sattr(&out, 0604);
+	xdr_out_u32(&out, is_guarded);
+	if (is_guarded)
+		xdr_out_u64(&out, xdr_in_u64(&in));
+	end(r, &out);
+}
+
+/* CREATE, by how: 0 unchecked, 2 exclusive. */
+static void put_create(struct record *r, const struct fh *dir, const char *name, uint32_t how)
+{
+	struct xdr_out out = begin(r, NFS, CREATE);
+
+	put_name(&out, dir, name);
+	xdr_out_u32(&out, how);
+	if (how == 2)
+		xdr_out_u64(&out, 0x7665726966696572);
+	else
+		put_sattr(&out, 0640);
+	end(r, &out);
+}
+
 /* The calls that are sent again; each can be done once only. */
 static void prepare(struct saved *s)
 {
 	struct fh target = make(CREATE, &s->dir, "to be linked");
+	struct fh changed = make(CREATE, &s->dir, "to be changed"), guarded = make(CREATE, &s->dir, "guarded");
 	struct xdr_out out;
 	unsigned n = 0;
 
@@ -238,14 +277,27 @@ static void prepare(struct saved *s)
 	put_sattr(&out, 0777);
 	xdr_out_opaque(&out, "target", 6);
 	end(&s->call[n++], &out);
+
+	put_setattr(&s->call[n++], &changed, false);
+	put_setattr(&s->call[n++], &guarded, true);
+	put_create(&s->call[n++], &s->dir, "unchecked", 0);
+	put_create(&s->call[n++], &s->dir, "exclusive", 2);
+
+	out = begin(&s->call[n], NFS, MKNOD);
+	put_name(&out, &s->dir, "new fifo");
+	xdr_out_u32(&out, 7);
+	put_sattr(&out, 0640);
+	end(&s->call[n++], &out);
 }
 
-static const char *const names[CALLS] = { "REMOVE", "RENAME", "MKDIR",	"CREATE",
-					  "LINK",   "RMDIR",  "SYMLINK" };
+static const char *const names[CALLS] = {
+	"REMOVE", "RENAME", "MKDIR", "CREATE, guarded", "LINK", "RMDIR", "SYMLINK", "SETATTR", "SETATTR, guarded",
+	"CREATE, unchecked", "CREATE, exclusive", "MKNOD",
+};
 
 static bool makes(unsigned i)
 {
-	return i == 2 || i == 3 || i == 6;
+	return i == 2 || i == 3 || i == 6 || i >= 9;
 }
 
 /* Sends all; with replies: waits for them, which come in any order. */
@@ -314,11 +366,34 @@ static void compare(const struct saved *first, const struct saved *again)
 	}
 }
 
+static uint32_t status_of(const struct record *call)
+{
+	struct xdr_in in = ask(call);
+
+	return xdr_in_u32(&in);
+}
+
+/* What differs in anything is another call: it is carried out, and finds what the first one left. */
+static void others(const struct saved *s)
+{
+	struct record call = s->call[3];
+
+	xdr_store_u32(call.data, next_xid++);
+	verdict(status_of(&call) == 17, "CREATE, guarded", " with another xid: another answer");
+	call = s->call[3];
+	xdr_store_u32(call.data + 40, 1000);	/* uid: behind the call's 24 bytes, flavor, length, stamp, name */
+	verdict(status_of(&call) == 17, "CREATE, guarded", " with other credentials: another answer");
+	call = s->call[3];
+	call.data[call.len - 21] ^= 1;		/* of the mode */
+	verdict(status_of(&call) == 17, "CREATE, guarded", " with other arguments: another answer");
+}
+
 static void look(const struct fh *dir)
 {
 	static const char *const gone[] = { "to be removed", "dir to be removed", "to be renamed" };
 	static const char *const there[] = { "renamed", "new dir", "new file", "linked", "new link",
-					     "to be linked" };
+					     "to be linked", "unchecked", "exclusive",
+					     "new fifo" };
 	bool is_ok = true;
 
 	for (size_t i = 0; i < ARRAY_SIZE(gone); i++)
@@ -356,6 +431,7 @@ int main(int argc, char **argv)
 		again = first;
 		send_all(&again, true);
 		compare(&first, &again);
+		others(&first);
 		look(&first.dir);
 		printf("1..%u\n", tests);
 		return failed != 0;

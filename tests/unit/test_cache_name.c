@@ -27,9 +27,9 @@ static const struct {
 } name_cases[] = {
 	{ "plain", 0, 0 },
 	{ "\xff\xfe odd bytes \n", 0, 0 },
-	{ "", 0, -EINVAL },
-	{ "a/b", 0, -EINVAL },
-	{ "a\0b", 3, -EINVAL },
+	{ "", 0, -EACCES },
+	{ "a/b", 0, -EACCES },
+	{ "a\0b", 3, -EACCES },
 	{ ".", 0, -EEXIST },
 	{ "..", 0, -EEXIST },
 	{ "...", 0, 0 },

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * churn PORT [TEST]: a directory of 100,000 entries: listed by small pieces while names come and go, then removed as
+ * rm -r does it, each piece of the listing before the next one is asked for.
+ */
+#include "tests/nfs/client.h"
+
+#define ENTRIES 100000u		/* even ones stay, odd ones may go */
+#define AT_ONCE 64u
+#define PAGE 4096u
+
+static unsigned under_way, failed;
+
+static void made_cb(struct rpc_context *rpc, int status, void *data, void *arg)
+{
+	const struct CREATE3res *res = data;
+
+	(void)rpc, (void)arg;
+	under_way--;
+	failed += status != RPC_STATUS_SUCCESS || res->status != NFS3_OK;
+}
+
+static void removed_cb(struct rpc_context *rpc, int status, void *data, void *arg)
+{
+	const struct REMOVE3res *res = data;
+
+	(void)rpc, (void)arg;
+	under_way--;
+	failed += status != RPC_STATUS_SUCCESS || res->status != NFS3_OK;
+}
+
+/* Until no more than so many are under way. */
+static void wait_for(struct client *c, unsigned most)
+{
+	while (under_way > most) {
+		struct pollfd p = { rpc_get_fd(c->rpc), (short)rpc_which_events(c->rpc), 0 };
+
+		if (poll(&p, 1, WAIT_S * 1000) <= 0 || rpc_service(c->rpc, p.revents) < 0)
+			die("call", "no answer");
+	}
+}
+
+static void begin_make(struct client *c, const char *name)
+{
+	struct CREATE3args args = { .where = name_arg(&c->dir, name), .how = { .mode = GUARDED } };
+
+	args.how.createhow3_u.obj_attributes = sattr_mode(0644);
+	if (rpc_nfs3_create_async(c->rpc, made_cb, &args, NULL))
+		die("CREATE", "cannot be sent");
+	under_way++;
+	wait_for(c, AT_ONCE - 1);
+}
+
+static void begin_remove(struct client *c, const char *name)
+{
+	if (rpc_nfs3_remove_async(c->rpc, removed_cb, &(struct REMOVE3args){ name_arg(&c->dir, name) }, NULL))
+		die("REMOVE", "cannot be sent");
+	under_way++;
+	wait_for(c, AT_ONCE - 1);
+}
+
+struct seen {
+	uint8_t times[ENTRIES];
+	uint64_t last_cookie;
+	unsigned n, out_of_order;
+	char names[PAGE][32];	/* of the last piece, but for "." and ".." */
+};
+
+static void see(struct client *c, const char *name, uint64_t fileid, uint64_t cookie, const struct fh *fh,
+		const struct fattr3 *attr)
+{
+	struct seen *seen = c->entry_arg;
+	unsigned i;
+
+	(void)fileid, (void)fh, (void)attr;
+	if (cookie <= seen->last_cookie)
+		seen->out_of_order++;
+	seen->last_cookie = cookie;
+	if (sscanf(name, "old-%u", &i) == 1 && i < ENTRIES)
+		seen->times[i]++;
+	if (*name != '.' && seen->n < PAGE)
+		snprintf(seen->names[seen->n++], sizeof(seen->names[0]), "%s", name);
+}
+
+static struct seen seen;
+
+static void names_come_and_go(struct client *c)
+{
+	unsigned twice = 0, missing = 0, next = 0, made = 0;
+	char name[32];
+
+	for (unsigned i = 0; i < ENTRIES; i++) {
+		snprintf(name, sizeof(name), "old-%u", i);
+		begin_make(c, name);
+	}
+	wait_for(c, 0);
+	want_is(failed, 0);
+	c->entry = see;
+	c->entry_arg = &seen;
+	do {
+		seen.n = 0;
+		if (!want_is(nfs3_readdirplus(c, &c->dir, c->last_cookie, PAGE, PAGE), NFS3_OK))
+			return;
+		/* One that the listing has passed, soon, and one that is still to come; and a new one. */
+		for (int k = 0; k < 2 && next < ENTRIES / 2; k++, next++) {
+			snprintf(name, sizeof(name), "old-%u", next % 2 ? ENTRIES - next / 2 * 2 - 1 : next / 2 * 2 + 1);
+			begin_remove(c, name);
+		}
+		/* As many as there are pieces at first: else it would never end. */
+		if (made < 1000) {
+			snprintf(name, sizeof(name), "new-%u", made++);
+			begin_make(c, name);
+		}
+		wait_for(c, 0);
+	} while (!c->got.is_eof);
+	want_is(failed, 0);
+	for (unsigned i = 0; i < ENTRIES; i++) {
+		twice += seen.times[i] > 1;
+		missing += i % 2 == 0 && !seen.times[i];
+	}
+	want_is(twice, 0);
+	want_is(missing, 0);
+	want_is(seen.out_of_order, 0);
+	want(made > 100 && next > 200);
+
+	/* rm -r */
+	c->last_cookie = seen.last_cookie = 0;
+	do {
+		seen.n = 0;
+		if (!want_is(nfs3_readdirplus(c, &c->dir, c->last_cookie, 65536, 65536), NFS3_OK))
+			return;
+		for (unsigned i = 0; i < seen.n; i++)
+			begin_remove(c, seen.names[i]);
+		wait_for(c, 0);
+	} while (!c->got.is_eof);
+	want_is(failed, 0);
+	want_is(seen.out_of_order, 0);
+	snprintf(name, sizeof(name), "churn-0");
+	want_is(nfs3_rmdir(c, &c->root, name), NFS3_OK);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct test tests[] = {
+		{ "100,000 entries listed while names come and go, then removed while listed", names_come_and_go },
+	};
+
+	return run_tests(argc, argv, "churn", tests, ARRAY_SIZE(tests));
+}
