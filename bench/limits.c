@@ -216,21 +216,19 @@ static void create_rows(struct db *db, uint64_t n)
 	unsigned char token[16] = { 0 }, record[150] = { 0 };
 	char name[32];
 	struct slice name_slice = { name, (size_t)snprintf(name, sizeof(name), "file-%" PRIu64, n) };
-	int64_t ino, i = (int64_t)n;
+	int64_t i = (int64_t)n, ino = i + 2;
 
 	memcpy(token, &n, sizeof(n));
-	must(db, db_run(db, "INSERT INTO inode (oid_origin, oid_number, type, mode, uid, gid, major, minor, nlink, links_up, parent,"
+	must(db, db_run(db, "INSERT INTO inode (ino, oid_origin, oid_number, type, mode, uid, gid, major, minor, nlink, links_up, parent,"
 			    " size, atime, mtime, ctime, data_version, attr_version, data_seq, attr_seq, is_stale, is_listed,"
-			    " listed_at, is_dirty, gen, keep_size) VALUES (7, ?1, 1, 420, 0, 0, 0, 0, 1, 1, 2, 0, ?2, ?2, ?2,"
-			    " 0, 0, ?1, ?1, 0, 0, 0, 1, 1, 0)", "ii", i, (int64_t)now_ns()));
-	ino = db_last_id(db);
+			    " listed_at, is_dirty, gen, keep_size) VALUES (?3, 7, ?1, 1, 420, 0, 0, 0, 0, 1, 1, 2, 0, ?2, ?2, ?2,"
+			    " 0, 0, ?1, ?1, 0, 0, 0, 1, 1, 0)", "iii", i, (int64_t)now_ns(), ino));
 	must(db, db_run(db, "INSERT INTO cml (seq, op, ino, time, record) VALUES (?1, 1, ?2, ?3, ?4)", "iiib", i, ino,
 			(int64_t)now_ns(), (struct slice){ record, sizeof(record) }));
 	must(db, db_run(db, "INSERT INTO name (dir, name, ino, cookie, seq) VALUES (2, ?1, ?2, ?3, ?3)", "bii", name_slice, ino, i + 2));
 	must(db, db_run(db, "UPDATE inode SET mtime = ?1, ctime = ?1 WHERE ino = 2", "i", (int64_t)now_ns()));
 	must(db, db_run(db, "INSERT INTO drc (token, ino, at) VALUES (?1, ?2, ?3)", "bii", (struct slice){ token, sizeof(token) },
 			ino, i));
-	must(db, db_run(db, "INSERT OR REPLACE INTO meta (key, value) VALUES ('next_oid', ?1)", "i", i));
 }
 
 static void run_commit(const char *path, uint64_t depth, uint64_t count)
