@@ -216,7 +216,7 @@ static void create_rows(struct db *db, uint64_t n)
 	unsigned char token[16] = { 0 }, record[150] = { 0 };
 	char name[32];
 	struct slice name_slice = { name, (size_t)snprintf(name, sizeof(name), "file-%" PRIu64, n) };
-	int64_t i = (int64_t)n, ino = i + 2;
+	int64_t i = (int64_t)n, ino = i + 1;	/* the first one is the directory */
 
 	memcpy(token, &n, sizeof(n));
 	must(db, db_run(db, "INSERT INTO inode (ino, oid_origin, oid_number, type, mode, uid, gid, major, minor, nlink, links_up, parent,"
