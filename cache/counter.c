@@ -37,41 +37,37 @@ int counters_load(struct cache *cache)
 			return got;
 		if (!got || value < (int64_t)counters[i].first)
 			return -EUCLEAN;
-		cache->counters[i] = (struct counter_state){ .next = value, .bound = value, .committed_bound = value };
+		cache->counters[i] = (struct counter_state){ .next = value, .bound = value };
 	}
 	return 0;
 }
 
 uint64_t counter_take(struct cache *cache, enum counter which)
 {
-	return __atomic_fetch_add(&cache->counters[which].next, 1, __ATOMIC_RELAXED);
-}
-
-uint64_t counter_peek(const struct cache *cache, enum counter which)
-{
-	return __atomic_load_n(&cache->counters[which].next, __ATOMIC_RELAXED);
+	return cache->counters[which].next++;
 }
 
 int counters_store(struct cache *cache)
 {
 	for (unsigned i = 0; i < COUNTERS; i++) {
-		struct counter_state *state = &cache->counters[i];
+		const struct counter_state *state = &cache->counters[i];
 		int err;
 
-		/* From what is committed: a transaction that failed has moved nothing. */
-		state->bound = state->committed_bound;
 		if (state->next <= state->bound)
 			continue;
 		err = meta_put_int(cache->write_db, counters[i].key, (int64_t)(state->next + AHEAD));
 		if (err)
 			return err;
-		state->bound = state->next + AHEAD;
 	}
 	return 0;
 }
 
 void counters_committed(struct cache *cache)
 {
-	for (unsigned i = 0; i < COUNTERS; i++)
-		cache->counters[i].committed_bound = cache->counters[i].bound;
+	for (unsigned i = 0; i < COUNTERS; i++) {
+		struct counter_state *state = &cache->counters[i];
+
+		if (state->next > state->bound)
+			state->bound = state->next + AHEAD;
+	}
 }

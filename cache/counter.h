@@ -28,11 +28,9 @@ int counters_make(struct db *db);
 int counters_load(struct cache *cache);
 /* The next number.  Writer, in a change. */
 uint64_t counter_take(struct cache *cache, enum counter which);
-/* What counter_take() will give next.  Any thread. */
-uint64_t counter_peek(const struct cache *cache, enum counter which);
 /* Writer, before COMMIT: put new bounds into the database where they were reached. */
 int counters_store(struct cache *cache);
-/* Writer, after COMMIT. */
+/* Writer, after that COMMIT. */
 void counters_committed(struct cache *cache);
 
 #endif

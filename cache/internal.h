@@ -60,9 +60,9 @@ struct cache {
 	bool is_failed;			/* error state: changes get -EIO */
 	char failure[256];
 
-	/* writer thread; of the counters next may be read by others, atomically */
+	/* writer thread */
 	struct counter_state {
-		uint64_t next, bound, committed_bound;
+		uint64_t next, bound;	/* bound: what is committed */
 	} counters[COUNTERS];
 	struct inode_sql *inode_sql;	/* UPDATE statements by set of columns */
 };

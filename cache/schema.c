@@ -109,7 +109,7 @@ static int check(struct db *db, const char *path, char **ret_why)
 	return 0;
 }
 
-/* One after the other, in one transaction; with an error nothing has been done. */
+/* One after the other, in one transaction, which with an error has not ended: closing the connection does that too. */
 static int exec_all(struct db *db, const char *const *steps, size_t n)
 {
 	int err = db_exec(db, "BEGIN IMMEDIATE");

@@ -3,7 +3,7 @@
  * The system's VFS is "unix-excl": the files are this process's own (cache.db is locked), so that its connections agree in
  * memory, without system calls for each lock.
  *
- * Why this is safe: other connections take a frame from the log's file only once the index in shared memory has the
+ * Why this is safe: other connections take a frame from the log's file only once the index that they share has the
  * transaction, which SQLite sets after the write of its last frame has returned; this connection's own reads write out
  * what is gathered first.  What was gathered and could not be written is forgotten: SQLite goes back to before the transaction
  * then, and writes the next one to the same place.
@@ -275,5 +275,5 @@ const char *wal_vfs(void)
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	(void)pthread_once(&once, register_vfs);	/* cannot fail */
-	return is_registered ? NAME : NULL;
+	return is_registered ? NAME : WAL_VFS_SYSTEM;
 }

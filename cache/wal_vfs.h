@@ -13,7 +13,7 @@
 /* The system's VFS that every connection to cache.db uses, under this one or alone. */
 #define WAL_VFS_SYSTEM "unix-excl"
 
-/* The name to open a connection with, the only one that writes; NULL: it could not be registered, use the system's. */
+/* The name to open a connection with, the only one that writes; WAL_VFS_SYSTEM when it could not be registered. */
 const char *wal_vfs(void);
 
 #endif

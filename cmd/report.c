@@ -116,12 +116,13 @@ static void print_tree(FILE *out, const json_t *tree)
 	const char *failure = report_text(tree, "failure"), *squash = report_text(tree, "squash");
 	char bytes[REPORT_TEXT];
 
+	if (!strcmp(squash, "none"))
+		squash = "";
 	fprintf(out, "\n%s from ", report_text(tree, "export"));
 	print_clean(out, report_text(tree, "upstream"));
 	fprintf(out, " (tree %s%s%s%s)\n", report_text(tree, "name"),
 		json_is_true(json_object_get(tree, "read_only")) ? ", read-only" : "",
-		*squash && strcmp(squash, "none") ? ", squash=" : "",
-		strcmp(squash, "none") ? squash : "");
+		*squash ? ", squash=" : "", squash);
 	if (*failure) {
 		fprintf(out, "  FAILED     ");
 		print_clean(out, failure);

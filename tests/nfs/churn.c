@@ -11,33 +11,12 @@
 
 static unsigned under_way, failed;
 
-static void made_cb(struct rpc_context *rpc, int status, void *data, void *arg)
+/* Every result begins with its status. */
+static void ended_cb(struct rpc_context *rpc, int status, void *data, void *arg)
 {
-	const struct CREATE3res *res = data;
-
 	(void)rpc, (void)arg;
 	under_way--;
-	failed += status != RPC_STATUS_SUCCESS || res->status != NFS3_OK;
-}
-
-static void removed_cb(struct rpc_context *rpc, int status, void *data, void *arg)
-{
-	const struct REMOVE3res *res = data;
-
-	(void)rpc, (void)arg;
-	under_way--;
-	failed += status != RPC_STATUS_SUCCESS || res->status != NFS3_OK;
-}
-
-/* Until no more than so many are under way. */
-static void wait_for(struct client *c, unsigned most)
-{
-	while (under_way > most) {
-		struct pollfd p = { rpc_get_fd(c->rpc), (short)rpc_which_events(c->rpc), 0 };
-
-		if (poll(&p, 1, WAIT_S * 1000) <= 0 || rpc_service(c->rpc, p.revents) < 0)
-			die("call", "no answer");
-	}
+	failed += status != RPC_STATUS_SUCCESS || *(const nfsstat3 *)data != NFS3_OK;
 }
 
 static void begin_make(struct client *c, const char *name)
@@ -45,18 +24,18 @@ static void begin_make(struct client *c, const char *name)
 	struct CREATE3args args = { .where = name_arg(&c->dir, name), .how = { .mode = GUARDED } };
 
 	args.how.createhow3_u.obj_attributes = sattr_mode(0644);
-	if (rpc_nfs3_create_async(c->rpc, made_cb, &args, NULL))
+	if (rpc_nfs3_create_async(c->rpc, ended_cb, &args, NULL))
 		die("CREATE", "cannot be sent");
 	under_way++;
-	wait_for(c, AT_ONCE - 1);
+	client_wait_for(c, &under_way, AT_ONCE - 1, WAIT_S);
 }
 
 static void begin_remove(struct client *c, const char *name)
 {
-	if (rpc_nfs3_remove_async(c->rpc, removed_cb, &(struct REMOVE3args){ name_arg(&c->dir, name) }, NULL))
+	if (rpc_nfs3_remove_async(c->rpc, ended_cb, &(struct REMOVE3args){ name_arg(&c->dir, name) }, NULL))
 		die("REMOVE", "cannot be sent");
 	under_way++;
-	wait_for(c, AT_ONCE - 1);
+	client_wait_for(c, &under_way, AT_ONCE - 1, WAIT_S);
 }
 
 struct seen {
@@ -93,7 +72,7 @@ static void names_come_and_go(struct client *c)
 		snprintf(name, sizeof(name), "old-%u", i);
 		begin_make(c, name);
 	}
-	wait_for(c, 0);
+	client_wait_for(c, &under_way, 0, WAIT_S);
 	want_is(failed, 0);
 	c->entry = see;
 	c->entry_arg = &seen;
@@ -111,7 +90,7 @@ static void names_come_and_go(struct client *c)
 			snprintf(name, sizeof(name), "new-%u", made++);
 			begin_make(c, name);
 		}
-		wait_for(c, 0);
+		client_wait_for(c, &under_way, 0, WAIT_S);
 	} while (!c->got.is_eof);
 	want_is(failed, 0);
 	for (unsigned i = 0; i < ENTRIES; i++) {
@@ -131,12 +110,11 @@ static void names_come_and_go(struct client *c)
 			return;
 		for (unsigned i = 0; i < seen.n; i++)
 			begin_remove(c, seen.names[i]);
-		wait_for(c, 0);
+		client_wait_for(c, &under_way, 0, WAIT_S);
 	} while (!c->got.is_eof);
 	want_is(failed, 0);
 	want_is(seen.out_of_order, 0);
-	snprintf(name, sizeof(name), "churn-0");
-	want_is(nfs3_rmdir(c, &c->root, name), NFS3_OK);
+	want_is(nfs3_rmdir(c, &c->root, "churn-0"), NFS3_OK);
 }
 
 int main(int argc, char **argv)

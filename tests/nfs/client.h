@@ -86,20 +86,36 @@ static UNUSED int64_t now_ms(void)
 	return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
 }
 
+/* One round of serving the connection.  False: nothing came for so long. */
+static UNUSED bool client_serve(struct client *c, int wait_ms)
+{
+	struct pollfd p = { rpc_get_fd(c->rpc), (short)rpc_which_events(c->rpc), 0 };
+	int n = poll(&p, 1, wait_ms);
+
+	if (n < 0)
+		die("poll", "failed");
+	if (rpc_service(c->rpc, p.revents) < 0)
+		die("connection", rpc_get_error(c->rpc));
+	return n;
+}
+
+/* Until no more than so many calls are under way, as their callbacks count; silence_s without an answer ends the program. */
+static UNUSED void client_wait_for(struct client *c, const unsigned *under_way, unsigned most, int silence_s)
+{
+	while (*under_way > most)
+		if (!client_serve(c, silence_s * 1000))
+			die("call", "no answer");
+}
+
 /* Until *done. */
 static UNUSED void client_wait(struct client *c, const bool *done)
 {
 	int64_t end = now_ms() + WAIT_S * 1000;
 
 	while (!*done) {
-		struct pollfd p = { rpc_get_fd(c->rpc), (short)rpc_which_events(c->rpc), 0 };
-
 		if (now_ms() > end)
 			die("call", "no answer");
-		if (poll(&p, 1, 100) < 0)
-			die("poll", "failed");
-		if (rpc_service(c->rpc, p.revents) < 0)
-			die("connection", rpc_get_error(c->rpc));
+		(void)client_serve(c, 100);
 	}
 }
 

@@ -34,12 +34,7 @@ int main(int argc, char **argv)
 	for (unsigned i = 0, n = left; i < n; i++)
 		if (rpc_nfs3_read_async(c.rpc, one_read_cb, &(struct READ3args){ fh_arg(&fh), i, 1 }, NULL))
 			die("READ", "cannot be sent");
-	while (left) {
-		struct pollfd p = { rpc_get_fd(c.rpc), (short)rpc_which_events(c.rpc), 0 };
-
-		if (poll(&p, 1, 2 * WAIT_S * 1000) <= 0 || rpc_service(c.rpc, p.revents) < 0)
-			die("READ", "no answer");
-	}
+	client_wait_for(&c, &left, 0, 2 * WAIT_S);
 	client_close(&c);
 	printf("failed: %u\n", failed);
 	return failed != 0;

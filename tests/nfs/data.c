@@ -216,12 +216,7 @@ static void many_writes_at_once(struct client *c)
 		args.data.data_val = block;
 		want_is(rpc_nfs3_write_async(c->rpc, burst_cb, &args, &burst), 0);
 	}
-	while (burst.left) {
-		struct pollfd p = { rpc_get_fd(c->rpc), (short)rpc_which_events(c->rpc), 0 };
-
-		if (poll(&p, 1, WAIT_S * 1000) <= 0 || rpc_service(c->rpc, p.revents) < 0)
-			die("WRITE", "no answer");
-	}
+	client_wait_for(c, &burst.left, 0, WAIT_S);
 	want_is(burst.failed, 0);
 	for (unsigned i = 0; i < N; i++) {
 		memset(block, (int)i, 8192);
