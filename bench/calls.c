@@ -2,10 +2,10 @@
 /*
  * calls: how fast does an NFSv3 server answer one kind of call?
  *
- *   calls PORT MOUNT_PORT EXPORT DIR CALL DEPTH COUNT [SIZE]
+ *   calls PORT MOUNT_PORT EXPORT DIR CALL CONNECTIONS DEPTH COUNT [SIZE]
  *
- * One connection, DEPTH calls under way, COUNT of them, in DIR, which is made in the export when it is missing.  What the calls
- * need is made before the clock starts.  SIZE: of a READ or WRITE (and 64 MiB is the file).
+ * CONNECTIONS with DEPTH calls under way on each, COUNT of them in all, in DIR, which is made in the export when it is
+ * missing.  What the calls need is made before the clock starts.  SIZE: of a READ or WRITE (and 64 MiB is the file).
  * Prints: calls a second, and the latencies' median and 99th percentile in microseconds.  A WRITE's clock includes
  * the COMMIT at its end.
  *
@@ -30,6 +30,8 @@
 
 #define FILE_SIZE (64u << 20)
 #define NAME_SIZE 32
+#define CONNECTIONS_MAX 16
+#define CALLS_MAX 1024
 
 struct fh {
 	uint32_t len;
@@ -38,6 +40,7 @@ struct fh {
 
 struct call {
 	struct bench *bench;
+	struct rpc_context *rpc;	/* by this connection */
 	uint64_t start_ns;
 	uint64_t index;
 	char name[NAME_SIZE], to[NAME_SIZE];
@@ -46,8 +49,9 @@ struct call {
 };
 
 struct bench {
-	struct nfs_context *nfs;
-	struct rpc_context *rpc;
+	struct nfs_context *nfs[CONNECTIONS_MAX];
+	unsigned n_connections;
+	struct rpc_context *rpc;	/* for single calls: the first connection's */
 	const struct kind *kind;
 	struct fh dir, file;
 	struct call *calls;
@@ -85,21 +89,30 @@ static void keep_fh(struct fh *fh, const nfs_fh3 *from)
 	memcpy(fh->data, from->data.data_val, fh->len);
 }
 
-static void serve_once(struct bench *b)
+static void serve(struct rpc_context *rpc, int revents)
 {
-	struct pollfd pfd = { .fd = rpc_get_fd(b->rpc), .events = (short)rpc_which_events(b->rpc) };
+	if (rpc_service(rpc, revents) < 0)
+		die("the connection is lost: %s", rpc_get_error(rpc));
+}
 
-	if (poll(&pfd, 1, 30000) <= 0)
+static void serve_once(struct rpc_context **rpcs, unsigned n)
+{
+	struct pollfd pfds[CONNECTIONS_MAX];
+
+	for (unsigned i = 0; i < n; i++)
+		pfds[i] = (struct pollfd){ .fd = rpc_get_fd(rpcs[i]), .events = (short)rpc_which_events(rpcs[i]) };
+	if (poll(pfds, n, 30000) <= 0)
 		die("no answer for 30 s");
-	if (rpc_service(b->rpc, pfd.revents) < 0)
-		die("the connection is lost: %s", rpc_get_error(b->rpc));
+	for (unsigned i = 0; i < n; i++)
+		if (pfds[i].revents)
+			serve(rpcs[i], pfds[i].revents);
 }
 
 /* Every result begins with its status. */
-static void check(const struct bench *b, int status, void *data, const char *what)
+static void check(struct rpc_context *rpc, int status, void *data, const char *what)
 {
 	if (status != RPC_STATUS_SUCCESS)
-		die("%s: %s", what, rpc_get_error(b->rpc));
+		die("%s: %s", what, rpc_get_error(rpc));
 	if (data && *(nfsstat3 *)data)
 		die("%s: %s", what, nfsstat3_to_str(*(nfsstat3 *)data));
 }
@@ -113,8 +126,7 @@ static void came(struct rpc_context *rpc, int status, void *data, void *arg)
 	struct call *call = arg;
 	struct bench *b = call->bench;
 
-	(void)rpc;
-	check(b, status, strcmp(b->kind->name, "null") ? data : NULL, b->kind->name);
+	check(rpc, status, strcmp(b->kind->name, "null") ? data : NULL, b->kind->name);
 	if (b->kind->next && b->kind->next(b, call, data))
 		return;
 	b->latency_ns[b->done++] = now_ns() - call->start_ns;
@@ -131,57 +143,63 @@ static void send_more(struct bench *b, struct call *call)
 	call->step = 0;
 	call->start_ns = now_ns();
 	if (b->kind->send(b, call))
-		die("%s cannot be sent: %s", b->kind->name, rpc_get_error(b->rpc));
+		die("%s cannot be sent: %s", b->kind->name, rpc_get_error(call->rpc));
 }
 
 static void run_all(struct bench *b)
 {
-	for (uint64_t i = 0; i < b->depth; i++) {
+	struct rpc_context *rpcs[CONNECTIONS_MAX];
+
+	for (unsigned i = 0; i < b->n_connections; i++)
+		rpcs[i] = nfs_get_rpc_context(b->nfs[i]);
+	for (uint64_t i = 0; i < b->depth * b->n_connections; i++) {
 		b->calls[i].bench = b;
+		b->calls[i].rpc = rpcs[i % b->n_connections];
 		send_more(b, &b->calls[i]);
 	}
 	while (b->done < b->count)
-		serve_once(b);
+		serve_once(rpcs, b->n_connections);
 }
 
 static int send_null(struct bench *b, struct call *call)
 {
-	return rpc_nfs3_null_async(b->rpc, came, call);
+	(void)b;
+	return rpc_nfs3_null_async(call->rpc, came, call);
 }
 
 static int send_getattr(struct bench *b, struct call *call)
 {
 	GETATTR3args args = { .object = arg_fh(&b->file) };
 
-	return rpc_nfs3_getattr_async(b->rpc, came, &args, call);
+	return rpc_nfs3_getattr_async(call->rpc, came, &args, call);
 }
 
 static int send_lookup(struct bench *b, struct call *call)
 {
 	LOOKUP3args args = { .what = { .dir = arg_fh(&b->dir), .name = (char *)"file" } };
 
-	return rpc_nfs3_lookup_async(b->rpc, came, &args, call);
+	return rpc_nfs3_lookup_async(call->rpc, came, &args, call);
 }
 
 static int send_access(struct bench *b, struct call *call)
 {
 	ACCESS3args args = { .object = arg_fh(&b->file), .access = 0x1f };
 
-	return rpc_nfs3_access_async(b->rpc, came, &args, call);
+	return rpc_nfs3_access_async(call->rpc, came, &args, call);
 }
 
 static int send_readlink(struct bench *b, struct call *call)
 {
 	READLINK3args args = { .symlink = arg_fh(&b->file) };
 
-	return rpc_nfs3_readlink_async(b->rpc, came, &args, call);
+	return rpc_nfs3_readlink_async(call->rpc, came, &args, call);
 }
 
 static int send_fsstat(struct bench *b, struct call *call)
 {
 	FSSTAT3args args = { .fsroot = arg_fh(&b->dir) };
 
-	return rpc_nfs3_fsstat_async(b->rpc, came, &args, call);
+	return rpc_nfs3_fsstat_async(call->rpc, came, &args, call);
 }
 
 static int send_read(struct bench *b, struct call *call)
@@ -190,7 +208,7 @@ static int send_read(struct bench *b, struct call *call)
 		.file = arg_fh(&b->file), .offset = call->index * b->size % FILE_SIZE, .count = (count3)b->size,
 	};
 
-	return rpc_nfs3_read_async(b->rpc, came, &args, call);
+	return rpc_nfs3_read_async(call->rpc, came, &args, call);
 }
 
 static int send_write(struct bench *b, struct call *call)
@@ -200,7 +218,7 @@ static int send_write(struct bench *b, struct call *call)
 		.stable = UNSTABLE, .data = { .data_len = (u_int)b->size, .data_val = b->data },
 	};
 
-	return rpc_nfs3_write_async(b->rpc, came, &args, call);
+	return rpc_nfs3_write_async(call->rpc, came, &args, call);
 }
 
 static int send_create(struct bench *b, struct call *call)
@@ -212,7 +230,7 @@ static int send_create(struct bench *b, struct call *call)
 
 	args.how.createhow3_u.obj_attributes.mode.set_it = 1;
 	args.how.createhow3_u.obj_attributes.mode.set_mode3_u.mode = 0644;
-	return rpc_nfs3_create_async(b->rpc, came, &args, call);
+	return rpc_nfs3_create_async(call->rpc, came, &args, call);
 }
 
 /* A small file, as tar makes it: CREATE, WRITE, SETATTR of its time, COMMIT. */
@@ -226,22 +244,22 @@ static int next_unpack(struct bench *b, struct call *call, void *data)
 
 		keep_fh(&call->fh, &((CREATE3res *)data)->CREATE3res_u.resok.obj.post_op_fh3_u.handle);
 		args.file = arg_fh(&call->fh);
-		err = rpc_nfs3_write_async(b->rpc, came, &args, call);
+		err = rpc_nfs3_write_async(call->rpc, came, &args, call);
 	} else if (call->step == 1) {
 		SETATTR3args args = { .object = arg_fh(&call->fh) };
 
 		args.new_attributes.mtime.set_it = SET_TO_CLIENT_TIME;
 		args.new_attributes.mtime.set_mtime_u.mtime.seconds = 1700000000;
-		err = rpc_nfs3_setattr_async(b->rpc, came, &args, call);
+		err = rpc_nfs3_setattr_async(call->rpc, came, &args, call);
 	} else if (call->step == 2) {
 		COMMIT3args args = { .file = arg_fh(&call->fh) };
 
-		err = rpc_nfs3_commit_async(b->rpc, came, &args, call);
+		err = rpc_nfs3_commit_async(call->rpc, came, &args, call);
 	} else {
 		return 0;
 	}
 	if (err)
-		die("a call of an unpack cannot be sent: %s", rpc_get_error(b->rpc));
+		die("a call of an unpack cannot be sent: %s", rpc_get_error(call->rpc));
 	call->step++;
 	return 1;
 }
@@ -252,14 +270,14 @@ static int send_mkdir(struct bench *b, struct call *call)
 
 	args.attributes.mode.set_it = 1;
 	args.attributes.mode.set_mode3_u.mode = 0755;
-	return rpc_nfs3_mkdir_async(b->rpc, came, &args, call);
+	return rpc_nfs3_mkdir_async(call->rpc, came, &args, call);
 }
 
 static int send_remove(struct bench *b, struct call *call)
 {
 	REMOVE3args args = { .object = { .dir = arg_fh(&b->dir), .name = call->name } };
 
-	return rpc_nfs3_remove_async(b->rpc, came, &args, call);
+	return rpc_nfs3_remove_async(call->rpc, came, &args, call);
 }
 
 static int send_rename(struct bench *b, struct call *call)
@@ -268,7 +286,7 @@ static int send_rename(struct bench *b, struct call *call)
 		.from = { .dir = arg_fh(&b->dir), .name = call->name }, .to = { .dir = arg_fh(&b->dir), .name = call->to },
 	};
 
-	return rpc_nfs3_rename_async(b->rpc, came, &args, call);
+	return rpc_nfs3_rename_async(call->rpc, came, &args, call);
 }
 
 static int send_setattr(struct bench *b, struct call *call)
@@ -277,14 +295,14 @@ static int send_setattr(struct bench *b, struct call *call)
 
 	args.new_attributes.mode.set_it = 1;
 	args.new_attributes.mode.set_mode3_u.mode = 0600 + call->index % 64;
-	return rpc_nfs3_setattr_async(b->rpc, came, &args, call);
+	return rpc_nfs3_setattr_async(call->rpc, came, &args, call);
 }
 
 static int send_link(struct bench *b, struct call *call)
 {
 	LINK3args args = { .file = arg_fh(&b->file), .link = { .dir = arg_fh(&b->dir), .name = call->to } };
 
-	return rpc_nfs3_link_async(b->rpc, came, &args, call);
+	return rpc_nfs3_link_async(call->rpc, came, &args, call);
 }
 
 static int send_symlink(struct bench *b, struct call *call)
@@ -292,7 +310,7 @@ static int send_symlink(struct bench *b, struct call *call)
 	SYMLINK3args args = { .where = { .dir = arg_fh(&b->dir), .name = call->to } };
 
 	args.symlink.symlink_data = (char *)"somewhere/else";
-	return rpc_nfs3_symlink_async(b->rpc, came, &args, call);
+	return rpc_nfs3_symlink_async(call->rpc, came, &args, call);
 }
 
 /* ---- single calls, before and after ---- */
@@ -301,8 +319,7 @@ static void over(struct rpc_context *rpc, int status, void *data, void *arg)
 {
 	struct bench *b = arg;
 
-	(void)rpc;
-	check(b, status, data, "a single call");
+	check(rpc, status, data, "a single call");
 	b->is_over = true;
 }
 
@@ -320,7 +337,7 @@ static void wait_over(struct bench *b, int sent)
 		die("a call cannot be sent: %s", rpc_get_error(b->rpc));
 	b->is_over = false;
 	while (!b->is_over)
-		serve_once(b);
+		serve_once(&b->rpc, 1);
 }
 
 static void lookup(struct bench *b, struct fh *dir, const char *name, struct fh *into)
@@ -349,8 +366,8 @@ static void make_file(struct bench *b)
 	struct nfsfh *fh;
 
 	path_in(b, "file", path, sizeof(path));
-	if (nfs_creat(b->nfs, path, 0644, &fh) || nfs_close(b->nfs, fh))
-		die("creat %s: %s", path, nfs_get_error(b->nfs));
+	if (nfs_creat(b->nfs[0], path, 0644, &fh) || nfs_close(b->nfs[0], fh))
+		die("creat %s: %s", path, nfs_get_error(b->nfs[0]));
 	lookup(b, &b->dir, "file", &b->file);
 }
 
@@ -359,8 +376,8 @@ static void make_symlink(struct bench *b)
 	char path[256];
 
 	path_in(b, "file", path, sizeof(path));
-	if (nfs_symlink(b->nfs, "somewhere/else", path))
-		die("symlink %s: %s", path, nfs_get_error(b->nfs));
+	if (nfs_symlink(b->nfs[0], "somewhere/else", path))
+		die("symlink %s: %s", path, nfs_get_error(b->nfs[0]));
 	lookup(b, &b->dir, "file", &b->file);
 }
 
@@ -490,25 +507,34 @@ static void get_root(struct bench *b, int port, char *export, struct fh *root)
 	b->rpc = rpc;
 }
 
-static void connect_to(struct bench *b, char **argv)
+static struct nfs_context *mount_at(char **argv)
 {
-	char text[512], path[256];
+	struct nfs_context *nfs = nfs_init_context();
 	struct nfs_url *url;
-	struct fh root = { 0 };
+	char text[512];
 
-	b->nfs = nfs_init_context();
-	if (!b->nfs)
+	if (!nfs)
 		die("no memory");
 	(void)snprintf(text, sizeof(text), "nfs://127.0.0.1%s?version=3&nfsport=%s&mountport=%s", argv[3], argv[1], argv[2]);
-	url = nfs_parse_url_dir(b->nfs, text);
-	if (!url || nfs_mount(b->nfs, url->server, url->path))
-		die("%s: %s", text, nfs_get_error(b->nfs));
+	url = nfs_parse_url_dir(nfs, text);
+	if (!url || nfs_mount(nfs, url->server, url->path))
+		die("%s: %s", text, nfs_get_error(nfs));
 	nfs_destroy_url(url);
-	b->rpc = nfs_get_rpc_context(b->nfs);
+	return nfs;
+}
+
+static void connect_to(struct bench *b, char **argv)
+{
+	struct fh root = { 0 };
+	char path[256];
+
+	for (unsigned i = 0; i < b->n_connections; i++)
+		b->nfs[i] = mount_at(argv);
+	b->rpc = nfs_get_rpc_context(b->nfs[0]);
 	b->path = argv[4];
 	(void)snprintf(path, sizeof(path), "/%s", b->path);
-	if (nfs_mkdir2(b->nfs, path, 0755) && !strstr(nfs_get_error(b->nfs), "EXIST"))
-		die("mkdir %s: %s", path, nfs_get_error(b->nfs));
+	if (nfs_mkdir2(b->nfs[0], path, 0755) && !strstr(nfs_get_error(b->nfs[0]), "EXIST"))
+		die("mkdir %s: %s", path, nfs_get_error(b->nfs[0]));
 	get_root(b, atoi(argv[2]), argv[3], &root);
 	lookup(b, &root, b->path, &b->dir);
 }
@@ -519,16 +545,19 @@ int main(int argc, char **argv)
 	uint64_t start_ns, took_ns;
 	bool is_listing;
 
-	if (argc < 8)
-		die("usage: calls PORT MOUNT_PORT EXPORT DIR CALL DEPTH COUNT [SIZE]");
+	if (argc < 9)
+		die("usage: calls PORT MOUNT_PORT EXPORT DIR CALL CONNECTIONS DEPTH COUNT [SIZE]");
 	(void)signal(SIGPIPE, SIG_IGN);
 	b.kind = kind_of(argv[5]);
-	b.depth = strtoull(argv[6], NULL, 10);
-	b.count = strtoull(argv[7], NULL, 10);
-	b.size = argc > 8 ? strtoull(argv[8], NULL, 10) : 4096;
-	if (!b.depth || b.depth > 1024 || !b.count || !b.size || b.size > 1u << 20)
-		die("DEPTH is 1 to 1024, COUNT at least 1, SIZE at most 1048576");
-	b.calls = calloc(1024, sizeof(*b.calls));
+	b.n_connections = (unsigned)strtoul(argv[6], NULL, 10);
+	b.depth = strtoull(argv[7], NULL, 10);
+	b.count = strtoull(argv[8], NULL, 10);
+	b.size = argc > 9 ? strtoull(argv[9], NULL, 10) : 4096;
+	if (!b.n_connections || b.n_connections > CONNECTIONS_MAX || !b.depth || b.depth > CALLS_MAX / CONNECTIONS_MAX || !b.count ||
+	    !b.size || b.size > 1u << 20)
+		die("CONNECTIONS is 1 to %d, DEPTH 1 to %d, COUNT at least 1, SIZE at most 1048576", CONNECTIONS_MAX,
+		    CALLS_MAX / CONNECTIONS_MAX);
+	b.calls = calloc(CALLS_MAX, sizeof(*b.calls));
 	b.latency_ns = calloc(b.count + FILE_SIZE / (1u << 20), sizeof(*b.latency_ns));
 	b.data = malloc(1u << 20);
 	if (!b.calls || !b.latency_ns || !b.data)
@@ -548,6 +577,7 @@ int main(int argc, char **argv)
 		commit(&b);
 	took_ns = now_ns() - start_ns;
 	print_rate(is_listing ? b.entries : b.count, took_ns, b.latency_ns, b.done);
-	nfs_destroy_context(b.nfs);
+	for (unsigned i = 0; i < b.n_connections; i++)
+		nfs_destroy_context(b.nfs[i]);
 	return 0;
 }
