@@ -15,7 +15,7 @@ struct checkpoint {
 	pthread_cond_t wake;
 	/* under lock */
 	bool is_wanted, is_stopping;
-	int done;			/* pages of the log that the last one has moved */
+	uint64_t done;			/* pages of the log that the last one has moved */
 };
 
 static void *checkpoint_run(void *arg)
@@ -44,7 +44,7 @@ static void *checkpoint_run(void *arg)
 				db_message(checkpoint->db));
 		log_debug(LOG_CACHE, "checkpoint: pages=%d of=%d", done, all);
 		pthread_mutex_lock(&checkpoint->lock);
-		checkpoint->done = rc == SQLITE_OK ? done : 0;
+		checkpoint->done = rc == SQLITE_OK ? (uint64_t)done : 0;
 	}
 	pthread_mutex_unlock(&checkpoint->lock);
 	return NULL;
@@ -107,11 +107,11 @@ void checkpoint_stop(struct cache *cache)
 	cache->checkpoint = NULL;
 }
 
-void checkpoint_poke(struct cache *cache, int pages)
+void checkpoint_poke(struct cache *cache, uint64_t pages, uint64_t page_size)
 {
 	struct checkpoint *checkpoint = cache->checkpoint;
 
-	if (!checkpoint || pages < CHECKPOINT_PAGES)
+	if (!checkpoint || pages * page_size < CHECKPOINT_BYTES)
 		return;
 	pthread_mutex_lock(&checkpoint->lock);
 	/*
@@ -120,7 +120,7 @@ void checkpoint_poke(struct cache *cache, int pages)
 	 */
 	if (pages < checkpoint->done)
 		checkpoint->done = 0;
-	if (pages >= checkpoint->done + CHECKPOINT_PAGES && !checkpoint->is_wanted) {
+	if ((pages - checkpoint->done) * page_size >= CHECKPOINT_BYTES && !checkpoint->is_wanted) {
 		checkpoint->is_wanted = true;
 		pthread_cond_signal(&checkpoint->wake);
 	}

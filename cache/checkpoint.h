@@ -4,7 +4,7 @@
  *
  * SQLite's own way is to do that within a commit, which then takes many times as long.  Here a
  * thread with a connection of its own does it in passing; only a log that outgrows it
- * (CHECKPOINT_PAGES_MAX) is dealt with by the writer, between two transactions, for only then can
+ * (CHECKPOINT_BYTES_MAX) is dealt with by the writer, between two transactions, for only then can
  * the log be begun anew.
  *
  * Threads: checkpoint_poke() from the writer.
@@ -12,14 +12,16 @@
 #ifndef CACHE_CHECKPOINT_H
 #define CACHE_CHECKPOINT_H
 
-#define CHECKPOINT_PAGES 1000
-#define CHECKPOINT_PAGES_MAX 16000
+#include <stdint.h>
+
+#define CHECKPOINT_BYTES (4u << 20)
+#define CHECKPOINT_BYTES_MAX (64u << 20)
 
 struct cache;
 
 int checkpoint_start(struct cache *cache, const char *db_path);
 void checkpoint_stop(struct cache *cache);
-/* The log has so many pages. */
-void checkpoint_poke(struct cache *cache, int pages);
+/* The log is so long: pages of page_size bytes. */
+void checkpoint_poke(struct cache *cache, uint64_t pages, uint64_t page_size);
 
 #endif

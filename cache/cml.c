@@ -238,11 +238,18 @@ int cml_drop(struct change *change, uint64_t seq)
 	return err ? err : cml_count_records(change, -1);
 }
 
+static int decode_column(sqlite3_stmt *stmt, int column, struct kml_record *ret_record)
+{
+	struct slice text = db_column(stmt, column);
+	int err = kml_record_decode(text.data, text.len, ret_record);
+
+	return !err || err == -ENOMEM ? err : -EUCLEAN;
+}
+
 /* The last record of this op for the object, if it was not taken: 1 and what it says. */
 static int waiting_record(struct change *change, uint64_t ino, enum kml_op op,
 			  struct kml_record *ret_record)
 {
-	struct slice text;
 	sqlite3_stmt *stmt;
 	int got, err;
 
@@ -253,10 +260,40 @@ static int waiting_record(struct change *change, uint64_t ino, enum kml_op op,
 		       (int64_t)change->cache->cml->frozen_seq);
 	if (got <= 0)
 		return got;
-	text = db_column(stmt, 0);
-	err = kml_record_decode(text.data, text.len, ret_record);
+	err = decode_column(stmt, 0, ret_record);
 	db_done(stmt);
-	return err ? (err == -ENOMEM ? err : -EUCLEAN) : 1;
+	return err ? err : 1;
+}
+
+/*
+ * The object's last SETATTR that was not taken: 1 and what it says, and whether a STORE or SETACL came after it.  One query
+ * for all of it: every SETATTR asks.
+ */
+static int waiting_setattr(struct change *change, uint64_t ino, struct kml_record *ret_record, bool *ret_has_store,
+			   bool *ret_has_setacl)
+{
+	sqlite3_stmt *stmt;
+	int got, err;
+
+	*ret_has_store = *ret_has_setacl = false;
+	got = db_query(writer_db(change->cache), &stmt,
+		       "SELECT op, record FROM cml WHERE ino = ?1 AND op IN (?2, ?3, ?4) AND seq > ?5 ORDER BY seq DESC", "iiiii",
+		       (int64_t)ino, (int64_t)KML_SETATTR, (int64_t)KML_STORE, (int64_t)KML_SETACL,
+		       (int64_t)change->cache->cml->frozen_seq);
+	while (got > 0) {
+		int op = sqlite3_column_int(stmt, 0);
+
+		if (op == KML_SETATTR)
+			break;
+		*ret_has_store |= op == KML_STORE;
+		*ret_has_setacl |= op == KML_SETACL;
+		got = db_next(stmt);
+	}
+	if (got <= 0)
+		return got;
+	err = decode_column(stmt, 1, ret_record);
+	db_done(stmt);
+	return err ? err : 1;
 }
 
 /* keeps (3) */
@@ -264,25 +301,20 @@ static int fold_setattr(struct change *change, uint64_t ino, struct kml_setattr 
 {
 	struct kml_record record = { 0 };
 	const struct kml_setattr *old = &record.body.kml_body_u.setattr;
-	uint64_t store = 0, setacl = 0, seq;
+	bool has_store, has_setacl;
 	unsigned take;
 	int got;
 
-	got = waiting_record(change, ino, KML_SETATTR, &record);
+	got = waiting_setattr(change, ino, &record, &has_store, &has_setacl);
 	if (got <= 0)
 		return got;
-	seq = record.seq;
+	got = 0;
 	if (!kml_oid_equal(old->oid, setattr->oid))
 		goto out;	/* of what this inode was before it became a new object */
-	got = cml_last_of(change, ino, KML_STORE, &store);
-	if (got >= 0)
-		got = cml_last_of(change, ino, KML_SETACL, &setacl);
-	if (got < 0)
-		goto out;
 	take = old->set & ~setattr->set;
-	if (store > seq)
+	if (has_store)
 		take &= ~(unsigned)KML_SET_MTIME;
-	if (setacl > seq)
+	if (has_setacl)
 		take &= ~(unsigned)KML_SET_MODE;
 	if (take & KML_SET_MODE)
 		setattr->mode = old->mode;
@@ -296,10 +328,10 @@ static int fold_setattr(struct change *change, uint64_t ino, struct kml_setattr 
 		setattr->mtime = old->mtime;
 	setattr->set |= take;
 	setattr->attr_base = old->attr_base;
-	got = cml_drop(change, seq);
+	got = cml_drop(change, record.seq);
 out:
 	kml_record_release(&record);
-	return MIN(got, 0);
+	return got;
 }
 
 static int fold_setacl(struct change *change, uint64_t ino, struct kml_setacl *setacl)

@@ -279,3 +279,15 @@ struct slice db_column(sqlite3_stmt *stmt, int column)
 		got.data = "";	/* memcpy() must not be given NULL, whatever the length */
 	return got;
 }
+
+int db_page_size(struct db *db, uint64_t *ret_bytes)
+{
+	sqlite3_stmt *stmt;
+	int got = db_query(db, &stmt, "PRAGMA page_size", "");
+
+	if (got <= 0)
+		return got ? got : -EIO;
+	*ret_bytes = (uint64_t)sqlite3_column_int64(stmt, 0);
+	db_done(stmt);
+	return 0;
+}

@@ -228,7 +228,7 @@ static void *syncer_run(void *arg)
 			list_del(&commit->node);
 			pthread_mutex_unlock(&syncer->lock);
 			sync_content(cache, commit);
-			writer_submit(cache, &commit->change);
+			writer_submit_here(cache, &commit->change);
 			pthread_mutex_lock(&syncer->lock);
 			continue;
 		}

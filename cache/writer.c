@@ -2,7 +2,7 @@
 /*
  * The order within a group, which everything about crashes rests on:
  *
- * (1) Each change writes its SQL in a savepoint; memory is changed after the savepoint, never before.
+ * (1) Each change writes its SQL in a savepoint, or is alone in its transaction; memory is changed after that, never before.
  * (2) What a change puts into memory is pinned until the transaction has ended, so that a miss
  *     never reads an older state from the disk beside it.
  * (3) Nobody is told anything, and no file is removed or cut, before COMMIT has returned.
@@ -47,7 +47,7 @@ struct writer {
 	bool is_guest;			/* an event loop's thread: it must not wait */
 	int64_t last_now;
 	uint64_t wal_sync_at_us;	/* 0: nothing to be synced */
-	int wal_pages;
+	uint64_t wal_pages, page_size;
 	int64_t token_marks[TOKEN_MARKS];
 	unsigned tokens, token_mark;
 };
@@ -158,7 +158,8 @@ static bool transaction_is_gone(struct cache *cache)
 	return sqlite3_get_autocommit(db_handle(cache->write_db));
 }
 
-static int change_run(struct cache *cache, struct writer *w, struct change *change)
+/* is_alone: in its transaction, which is rolled back when it fails. */
+static int change_run(struct cache *cache, struct writer *w, struct change *change, bool is_alone)
 {
 	int err, got;
 
@@ -170,7 +171,7 @@ static int change_run(struct cache *cache, struct writer *w, struct change *chan
 		change->was_done_before = got > 0;
 		return MIN(got, 0);
 	}
-	err = db_run(cache->write_db, "SAVEPOINT change", "");
+	err = is_alone ? 0 : db_run(cache->write_db, "SAVEPOINT change", "");
 	if (err)
 		return err;
 	w->current = change;
@@ -187,9 +188,9 @@ static int change_run(struct cache *cache, struct writer *w, struct change *chan
 	if (!err)
 		err = token_store(cache, w, change);
 	/* A change that cannot be taken back takes the whole group with it: group_run() looks. */
-	if (err && !transaction_is_gone(cache) && db_run(cache->write_db, "ROLLBACK TO change", ""))
+	if (err && !is_alone && !transaction_is_gone(cache) && db_run(cache->write_db, "ROLLBACK TO change", ""))
 		(void)db_run(cache->write_db, "ROLLBACK", "");
-	if (!transaction_is_gone(cache)) {
+	if (!is_alone && !transaction_is_gone(cache)) {
 		got = db_run(cache->write_db, "RELEASE change", "");
 		err = err ? err : got;
 	}
@@ -285,9 +286,10 @@ static void group_run(struct cache *cache, struct writer *w, struct list *group,
 {
 	sqlite3_int64 rows = sqlite3_total_changes64(db_handle(cache->write_db));
 	uint64_t began_us = log_is_traced(LOG_CACHE) ? clock_us() : 0;
+	bool is_alone = group->next == group->prev;
+	unsigned n = 0, n_good = 0;
 	struct change *change;
 	struct list done;
-	unsigned n = 0;
 	int err;
 
 	list_init(&done);
@@ -301,7 +303,7 @@ static void group_run(struct cache *cache, struct writer *w, struct list *group,
 		list_del(&change->node);
 		change->err = err;
 		if (!err) {
-			change->err = change_run(cache, w, change);
+			change->err = change_run(cache, w, change, is_alone);
 			if (transaction_is_gone(cache))
 				err = change->err ? change->err : -EIO;
 		}
@@ -312,10 +314,11 @@ static void group_run(struct cache *cache, struct writer *w, struct list *group,
 		}
 		list_append(&done, &change->node);
 		n++;
+		n_good += !change->err;
 	}
 
 	/* Where no row has changed, there is nothing to wait for the disk for. */
-	if (!err && sqlite3_total_changes64(db_handle(cache->write_db)) != rows)
+	if (!err && n_good && sqlite3_total_changes64(db_handle(cache->write_db)) != rows)
 		err = group_commit(cache, w);
 	else if (!err)
 		err = db_run(cache->write_db, "ROLLBACK", "");
@@ -348,8 +351,13 @@ static int wal_grew(void *arg, sqlite3 *handle, const char *name, int pages)
 
 	(void)handle;
 	(void)name;
-	cache->writer->wal_pages = pages;
+	cache->writer->wal_pages = (uint64_t)pages;
 	return SQLITE_OK;
+}
+
+static bool log_is_too_long(const struct writer *w)
+{
+	return w->wal_pages * w->page_size >= CHECKPOINT_BYTES_MAX;
 }
 
 static void writer_housekeeping(struct cache *cache, struct writer *w, bool is_last)
@@ -363,12 +371,24 @@ static void writer_housekeeping(struct cache *cache, struct writer *w, bool is_l
 			cache_fail(cache, "the database's log could not be synced", err);
 		w->wal_sync_at_us = 0;
 	}
-	if (w->wal_pages >= CHECKPOINT_PAGES_MAX)
+	if (log_is_too_long(w))
 		(void)sqlite3_wal_checkpoint_v2(db_handle(cache->write_db), "main",
 						SQLITE_CHECKPOINT_PASSIVE, NULL,
 						NULL); /* the log grows until it works */
-	checkpoint_poke(cache, w->wal_pages);
+	checkpoint_poke(cache, w->wal_pages, w->page_size);
 	w->wal_pages = 0;
+}
+
+/* Under the lock: what is to share the next commit. */
+static void take_group(struct writer *w, struct list *group)
+{
+	list_init(group);
+	for (unsigned n = 0; n < GROUP_MAX && !list_is_empty(&w->queue); n++) {
+		struct list *node = w->queue.next;
+
+		list_del(node);
+		list_append(group, node);
+	}
 }
 
 /* Under the lock, which is let go meanwhile: be the writer for what is in group. */
@@ -384,14 +404,14 @@ static void work(struct cache *cache, struct writer *w, struct list *group, bool
 	if (!list_is_empty(group))
 		group_run(cache, w, group, &later);
 	if (is_guest)
-		checkpoint_poke(cache, w->wal_pages);
+		checkpoint_poke(cache, w->wal_pages, w->page_size);
 	else
 		writer_housekeeping(cache, w, false);
 	w->is_guest = false;
 	self = NULL;
 	pthread_mutex_lock(&w->lock);
 	w->is_busy = false;
-	w->wants_care = is_guest && (w->wal_pages >= CHECKPOINT_PAGES_MAX || (w->wal_sync_at_us && !w->has_alarm));
+	w->wants_care = is_guest && log_is_too_long(w);
 	/* What is run again goes before what came meanwhile. */
 	list_splice(&later, &w->queue);
 	list_splice(&w->queue, &later);
@@ -402,24 +422,25 @@ static bool is_due(const struct writer *w)
 	return !list_is_empty(&w->queue) || w->wants_care || (w->wal_sync_at_us && clock_us() >= w->wal_sync_at_us);
 }
 
+/* Under the lock, after work() elsewhere than on the thread: what is left is the thread's. */
+static void leave_rest(struct writer *w)
+{
+	if (is_due(w) || (w->wal_sync_at_us && !w->has_alarm) || w->is_stopping)
+		pthread_cond_signal(&w->wake);
+}
+
 static void *writer_run(void *arg)
 {
 	struct cache *cache = arg;
 	struct writer *w = cache->writer;
 	struct list group;
 
-	list_init(&group);
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
 		uint64_t until = CLOCK_NEVER;
 
 		if (!w->is_busy && is_due(w)) {
-			for (unsigned n = 0; n < GROUP_MAX && !list_is_empty(&w->queue); n++) {
-				struct list *node = w->queue.next;
-
-				list_del(node);
-				list_append(&group, node);
-			}
+			take_group(w, &group);
 			work(cache, w, &group, false);
 			continue;
 		}
@@ -460,8 +481,33 @@ static void kick(struct loop_job *job)
 		list_splice(&group, &w->queue);
 		work(cache, w, &group, true);
 	}
-	if (!list_is_empty(&w->queue) || w->wants_care || w->is_stopping)
-		pthread_cond_signal(&w->wake);
+	leave_rest(w);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void change_init(struct cache *cache, struct change *change)
+{
+	change->cache = cache;
+	change->err = 0;
+	change->was_done_before = change->wants_rerun = false;
+	list_init(&change->edits);
+	list_init(&change->names);
+	list_init(&change->after);
+}
+
+void writer_submit_here(struct cache *cache, struct change *change)
+{
+	struct writer *w = cache->writer;
+	struct list group;
+
+	change_init(cache, change);
+	pthread_mutex_lock(&w->lock);
+	list_append(&w->queue, &change->node);
+	if (!w->is_busy) {
+		take_group(w, &group);
+		work(cache, w, &group, false);
+		leave_rest(w);
+	}
 	pthread_mutex_unlock(&w->lock);
 }
 
@@ -469,12 +515,7 @@ void writer_submit(struct cache *cache, struct change *change)
 {
 	struct writer *w = cache->writer;
 
-	change->cache = cache;
-	change->err = 0;
-	change->was_done_before = change->wants_rerun = false;
-	list_init(&change->edits);
-	list_init(&change->names);
-	list_init(&change->after);
+	change_init(cache, change);
 	pthread_mutex_lock(&w->lock);
 	list_append(&w->queue, &change->node);
 	if (!change->op || !loop_is_here(change->op->loop)) {
@@ -541,9 +582,13 @@ int writer_start(struct cache *cache)
 	 */
 	const char *pragma = cache->durability == DURABILITY_ASYNC ? "PRAGMA synchronous = NORMAL" :
 								      "PRAGMA synchronous = FULL";
+	uint64_t page_size;
 	struct writer *w;
 	int err;
 
+	err = db_page_size(cache->write_db, &page_size);
+	if (err)
+		return err;
 	err = db_exec(cache->write_db, cache->no_sync ? "PRAGMA synchronous = OFF" : pragma);
 	if (err)
 		return err;
@@ -559,6 +604,7 @@ int writer_start(struct cache *cache)
 	list_init(&w->queue);
 	w->cache = cache;
 	w->kick.run = kick;
+	w->page_size = page_size;
 	(void)sqlite3_wal_hook(db_handle(cache->write_db), wal_grew, cache);
 	cache->writer = w;
 	err = thread_start(&w->thread, "izo-writer", writer_run, cache);

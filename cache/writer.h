@@ -3,7 +3,7 @@
  * writer: the thread that changes cache.db, and group commit.
  *
  * A change is a function and what it works on.  The writer runs all changes that wait inside one
- * transaction, each in a savepoint of its own, commits, and then tells each how it ended.  The
+ * transaction, each in a savepoint of its own (where there are several), commits, and then tells each how it ended.  The
  * function runs on the writer thread, without cache->lock (it takes it to look at inodes and
  * names), and may use the writer's connection, inode_edit(), name_*() and cml_append().  It gives
  * 0, or -errno: then its savepoint is rolled back, its edits are dropped, and the others go on.
@@ -57,6 +57,11 @@ struct change {
 /* Hand over; run and done come later.  Any thread.  In the error state done comes with -EIO. */
 void writer_submit(struct cache *cache, struct change *change);
 /*
+ * The same from a thread that may wait, and has nothing better to do: it carries the change out itself, with all that wait
+ * too, unless somebody else is the writer already.  Saves handing it over.
+ */
+void writer_submit_here(struct cache *cache, struct change *change);
+/*
  * Hand over and wait for it (not on the writer thread, not on a loop thread).  Gives what done got.
  */
 int writer_call(struct cache *cache, int (*run)(struct change *change), void *arg);
@@ -64,7 +69,7 @@ int writer_call(struct cache *cache, int (*run)(struct change *change), void *ar
 /* The connection to use inside run(). */
 struct db *writer_db(struct cache *cache);
 
-/* Is this the writer thread, or who acts as it (see kick() in writer.c)? */
+/* Is this the writer thread, or who acts as it (writer_submit_here(), kick() in writer.c)? */
 bool writer_is_self(struct cache *cache);
 /* And one that must not wait for the disk or for others: -EAGAIN and wants_rerun, and the writer thread does it. */
 bool writer_must_not_wait(struct cache *cache);
