@@ -100,6 +100,29 @@ ssize_t fs_pread_full(int fd, void *data, size_t len, uint64_t offset)
 	return (ssize_t)got;
 }
 
+ssize_t fs_pread_now(int fd, void *data, size_t len, uint64_t offset)
+{
+	size_t got = 0;
+	int err = FAULT("fs.pread_now");
+
+	if (err)
+		return err;
+	while (got < len) {
+		struct iovec rest = { (char *)data + got, len - got };
+		ssize_t n = preadv2(fd, &rest, 1, (off_t)(offset + got), RWF_NOWAIT);
+
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return errno == EOPNOTSUPP ? -EAGAIN : -errno;
+		}
+		if (!n)
+			break;
+		got += (size_t)n;
+	}
+	return (ssize_t)got;
+}
+
 int fs_replace(int dirfd, const char *name, const void *data, size_t len)
 {
 	AUTO_CLOSE int fd = -1;

@@ -21,6 +21,7 @@
 #include "cache/meta.h"
 #include "cache/object.h"
 #include "cache/park.h"
+#include "cache/reader.h"
 #include "cache/recover.h"
 #include "cache/reserve.h"
 #include "cache/schema.h"
@@ -285,6 +286,8 @@ static int start(struct cache *cache, const char *path)
 	if (!err)
 		err = syncer_start(cache);
 	if (!err)
+		err = reader_start(cache);
+	if (!err)
 		err = park_start(cache);
 	if (!err)
 		err = fetched_start(cache);
@@ -334,6 +337,7 @@ static void cache_free(struct cache *cache)
 {
 	park_stop(cache);
 	fetched_stop(cache);
+	reader_stop(cache);
 	syncer_stop(cache);
 	apply_close(cache);
 	writer_stop(cache);

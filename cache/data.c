@@ -23,6 +23,7 @@
 #include "cache/object.h"
 #include "cache/op.h"
 #include "cache/park.h"
+#include "cache/reader.h"
 #include "cache/record.h"
 #include "cache/reserve.h"
 #include "cache/syncer.h"
@@ -69,6 +70,7 @@ static int read_ready(struct cache *cache, struct cache_op *op, struct inode *in
 	return 0;
 }
 
+/* CACHE_WAITS takes over the inode's reference. */
 static int read_once(struct cache *cache, struct cache_op *op, struct inode *inode,
 		     bool *ret_was_cut)
 {
@@ -78,14 +80,21 @@ static int read_once(struct cache *cache, struct cache_op *op, struct inode *ino
 
 	*ret_was_cut = false;
 	err = read_ready(cache, op, inode, &object);
+	if (err == CACHE_WAITS)
+		inode_put(cache, inode);
 	if (err || !object)
 		return err;
 	pthread_mutex_unlock(&cache->lock);
-	err = object_read(object, op->priv.extra, op->count, op->priv.num[2]);
+	err = object_read_now(object, op->priv.extra, op->count, op->priv.num[2]);
 	pthread_mutex_lock(&cache->lock);
-	object_put(cache, object);
 	*ret_was_cut = inode->cut_gen != cut_gen;	/* keeps (3) */
-	return err ? -EIO : 0;
+	if (err == -EAGAIN && !*ret_was_cut) {
+		err = reader_read(cache, op, inode, object);
+		if (err == CACHE_WAITS)
+			return err;
+	}
+	object_put(cache, object);
+	return err && err != -ENOMEM ? -EIO : err;
 }
 
 static int read_again(struct cache_op *op)
@@ -101,7 +110,8 @@ static int read_again(struct cache_op *op)
 		do {
 			err = read_once(cache, op, inode, &was_cut);
 		} while (was_cut);
-		inode_put(cache, inode);
+		if (err != CACHE_WAITS)
+			inode_put(cache, inode);
 	}
 	pthread_mutex_unlock(&cache->lock);
 	return err;

@@ -21,6 +21,7 @@ struct apply;
 struct checkpoint;
 struct reserve;
 struct fetched;
+struct reader;
 
 struct cache {
 	/* constant after open */
@@ -35,6 +36,7 @@ struct cache {
 	struct db *read_db;		/* under lock */
 	struct writer *writer;
 	struct syncer *syncer;		/* fdatasync of content, before the writer's transaction */
+	struct reader *reader;		/* waits for the disk */
 	struct park *park;		/* operations that wait for the network */
 	struct cml *cml;		/* cml.c's state */
 	struct apply *apply;		/* apply.c's and listing.c's state */

@@ -126,6 +126,16 @@ int object_read(struct object *object, void *data, size_t len, uint64_t offset)
 	return 0;
 }
 
+int object_read_now(struct object *object, void *data, size_t len, uint64_t offset)
+{
+	ssize_t got = fs_pread_now(object->fd, data, len, offset);
+
+	if (got < 0)
+		return (int)got;
+	memset((char *)data + got, 0, len - (size_t)got);
+	return 0;
+}
+
 int object_sync(struct cache *cache, struct object *object)
 {
 	AUTO_CLOSE int dirfd = -1;

@@ -42,6 +42,8 @@ void object_leave(struct cache *cache, struct inode *inode);
 
 /* Without the lock.  len bytes at offset; beyond the file's end zeros. */
 int object_read(struct object *object, void *data, size_t len, uint64_t offset);
+/* The same as far as it can be had without waiting for the disk: else -EAGAIN. */
+int object_read_now(struct object *object, void *data, size_t len, uint64_t offset);
 /*
  * Without the lock.  -EIO when the content could not be made durable: the caller calls
  * cache_fail().

@@ -9,7 +9,9 @@
 #include "tests/unit/apply_model.h"
 
 #include <pthread.h>
+#include <sys/wait.h>
 #include "cache/internal.h"
+#include "cache/reader.h"
 
 #define SIZE_MAX_OF_FILE 20000u
 #define WISHES 256
@@ -206,13 +208,18 @@ static void check_read(struct world *w, int err)
 	}
 }
 
-/* What has been posted to the reader's loop runs. */
+/* What has been posted to the reader's loop runs; a read that waits for the disk ends before anything else is done. */
 static void read_on(struct world *w)
 {
-	struct stop_job stop = { { .run = stop_run }, w->f.loop };
+	bool is_busy;
 
-	loop_post(w->f.loop, &stop.job);
-	assert_int_equal(loop_run(w->f.loop), 0);
+	do {
+		struct stop_job stop = { { .run = stop_run }, w->f.loop };
+
+		is_busy = reader_is_busy(w->f.cache);
+		loop_post(w->f.loop, &stop.job);
+		assert_int_equal(loop_run(w->f.loop), 0);
+	} while (is_busy && w->is_reading && !w->f.is_done);
 	if (w->is_reading && w->f.is_done)
 		check_read(w, w->f.op.err);
 }
@@ -426,18 +433,20 @@ static void step(struct world *w)
 static void random_run(unsigned seed, unsigned steps)
 {
 	struct world *w = world_new(seed);
+	unsigned n_read = 0;
 
 	print_message("# IZO_SEED=%u\n", seed);
 	for (unsigned i = 0; i < steps && w->n_versions < 1000; i++) {
 		/* A conflict ends here; to settle it is another test's. */
 		if (w->is_conflict && !pick(w, 30)) {
+			n_read += w->n_read;
 			world_free(w);
 			w = world_new(seed += 1000);
 		}
 		step(w);
 	}
 	settle(w);
-	assert_true(w->n_read > 0);
+	assert_true(n_read + w->n_read > 0);
 	world_free(w);
 }
 
@@ -541,12 +550,40 @@ static void two_threads(void **state)
 	world_free(w);
 }
 
+static bool is_from_disk;
+
+static void waits_for_no_disk(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t ino = made(f, ROOT, "a", "hello");
+	int err;
+
+	err = cache_read(f->cache, f_begin(f), ino, 0, got, 5);
+	if (is_from_disk)
+		assert_int_equal(err, CACHE_WAITS);
+	assert_int_equal(f_wait(f, err), 0);
+	assert_memory_equal(got, "hello", 5);
+}
+
+/* Once with the content in the page cache, and once with none of it there: then other threads read (cache/reader.c). */
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(by_chance),
 		cmocka_unit_test(two_threads),
+		cmocka_unit_test_setup_teardown(waits_for_no_disk, f_setup, f_teardown),
 	};
+	int status = 0;
+	pid_t child;
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	(void)fflush(stdout);
+	child = fork();
+	if (!child) {
+		is_from_disk = true;
+		(void)setenv("IZO_FAULT", "fs.pread_now:0:EAGAIN", 1);
+		return cmocka_run_group_tests_name("from the disk", tests, NULL, NULL);
+	}
+	if (child < 0 || waitpid(child, &status, 0) < 0)
+		return 1;
+	return cmocka_run_group_tests_name("from memory", tests, NULL, NULL) || status;
 }
