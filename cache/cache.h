@@ -92,6 +92,7 @@ struct cache_op {
 		const void *args[4];
 		uint64_t num[6];
 		uint64_t object;	/* whose attributes are told of a failure, in 'attr'; 0: nobody's */
+		int refusal;		/* what it gets unless it was carried out before */
 		void *extra;
 		uint64_t *waits;	/* which of 'waited' it waits for; NULL: for nothing */
 		uint64_t since_us;	/* since when; or when that was over */

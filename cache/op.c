@@ -183,6 +183,8 @@ static void submit_done(struct change *change, int err)
 	bool was_done_before = change->was_done_before;
 
 	free(change);
+	if (!was_done_before && op->priv.refusal)
+		err = op->priv.refusal;
 	if (err == -ERESTART) {
 		cache_op_again(op);
 		return;
@@ -219,6 +221,20 @@ int op_check_name(struct slice name)
 	if (text[0] == '.' && (name.len == 1 || (name.len == 2 && text[1] == '.')))
 		return -EEXIST;
 	return 0;
+}
+
+static int refuse_run(struct change *change)
+{
+	return change->op->priv.refusal;
+}
+
+int op_refuse_new(struct cache_op *op, int err)
+{
+	if (!op->has_token)
+		return op_refuse(op, err);
+	/* Only the writer knows; looking needs no room, and what has changed no row is not waited for. */
+	op->priv.refusal = err;
+	return op_submit(op, refuse_run);
 }
 
 struct inode *op_get_dir(struct cache_op *op, uint64_t dir, int *ret)

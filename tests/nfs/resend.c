@@ -7,6 +7,8 @@
  *	resend PORT NAME FILE again [no-acls]	the same bytes once more; prints TAP: all OK, the answers are those of the
  *						first time, and things are as the calls have made them; what was answered
  *						first is kept in FILE for the next time
+ *	resend PORT NAME FILE full [no-acls]	the same while the server's disk is full: a WRITE and what is another call get
+ *						NOSPC, and nothing else does
  *
  * Each call has a directory of its own, so that no other changes what an answer tells of it.  Then an answer is the
  * first one byte for byte, but for these:
@@ -80,6 +82,8 @@ static void verdict(bool is_ok, const char *what, const char *more)
 	printf("%sok %u - %s%s\n", is_ok ? "" : "not ", ++tests, what, more);
 	failed += !is_ok;
 }
+
+static bool is_full;
 
 static uint32_t status_of(const struct record *reply)
 {
@@ -169,6 +173,10 @@ static void compare(const struct saved *first, const struct saved *again)
 		const struct record *was = &first->reply[i], *is = &again->reply[i];
 		uint32_t status = status_of(is);
 
+		if (is_full && i == row_of("WRITE")) {
+			verdict(status == NFS3ERR_NOSPC, "WRITE", " sent again on a full disk: no space");
+			continue;
+		}
 		if (status)
 			printf("# %s sent again: status %u\n", rows[i].name, status);
 		verdict(!status && (!was->len || same_answer(i, was, is)), rows[i].name,
@@ -182,7 +190,7 @@ static void compare_verifiers(const struct saved *first, const struct saved *aga
 	unsigned i = row_of("WRITE");
 	const struct record *was = &first->reply[i], *is = &again->reply[i];
 
-	if (was->len)
+	if (was->len && !is_full)
 		verdict(memcmp(was->data + was->len - 8, is->data + is->len - 8, 8) != 0, "WRITE", ": another verifier");
 }
 
@@ -212,15 +220,16 @@ static void others(const struct saved *s)
 {
 	const struct record *guarded = &s->call[row_of("CREATE, guarded")];
 	struct record call = *guarded;
+	uint32_t want = is_full ? NFS3ERR_NOSPC : NFS3ERR_EXIST;
 
 	xdr_store_u32(call.data, next_xid++);
-	verdict(status_now(&call) == NFS3ERR_EXIST, "CREATE, guarded", " with another xid: another answer");
+	verdict(status_now(&call) == want, "CREATE, guarded", " with another xid: another answer");
 	call = *guarded;
 	xdr_store_u32(call.data + UID_AT, 1000);
-	verdict(status_now(&call) == NFS3ERR_EXIST, "CREATE, guarded", " with other credentials: another answer");
+	verdict(status_now(&call) == want, "CREATE, guarded", " with other credentials: another answer");
 	call = *guarded;
 	call.data[call.len - 21] ^= 1;		/* of the mode */
-	verdict(status_now(&call) == NFS3ERR_EXIST, "CREATE, guarded", " with other arguments: another answer");
+	verdict(status_now(&call) == want, "CREATE, guarded", " with other arguments: another answer");
 }
 
 static bool find(const struct fh *dir, const char *name, struct fh *ret_fh)
@@ -345,14 +354,15 @@ static int first_main(const char *name, const char *path, bool waits)
 int main(int argc, char **argv)
 {
 	if (argc < 5 || argc > 6) {
-		fprintf(stderr, "usage: %s PORT NAME FILE wait|leave|again [no-acls]\n", argv[0]);
+		fprintf(stderr, "usage: %s PORT NAME FILE wait|leave|again|full [no-acls]\n", argv[0]);
 		return 2;
 	}
 	next_xid = (uint32_t)getpid() << 8;
 	if (argc == 6)
 		n_calls = row_of("SETACL");
 	connect_to(argv[1]);
-	if (!strcmp(argv[4], "again"))
+	is_full = !strcmp(argv[4], "full");
+	if (is_full || !strcmp(argv[4], "again"))
 		return again_main(argv[3]);
 	return first_main(argv[2], argv[3], !strcmp(argv[4], "wait"));
 }

@@ -35,6 +35,7 @@ enum proc {
 enum { UNCHECKED, GUARDED, EXCLUSIVE };
 
 #define NFS3ERR_EXIST 17
+#define NFS3ERR_NOSPC 28
 #define HEADER 24		/* of an accepted reply, and of a call up to its credentials */
 #define UID_AT (HEADER + 16)	/* flavor, length, stamp, an empty name */
 #define ATTR 84

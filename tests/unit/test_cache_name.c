@@ -477,6 +477,48 @@ static void token_gives_first_result(void **state)
 	assert_int_equal(records(f), 1);
 }
 
+/* What the call was about may be gone meanwhile: it was carried out all the same. */
+static void token_outlives_its_objects(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t dir = made_dir(f, ROOT, "d"), ino;
+
+	(void)made(f, dir, "moved", NULL);
+	f->has_token = true;
+	f->token[0] = 1;
+	assert_int_equal(f_create(f, dir, "once", 0644), 0);
+	ino = f->op.ino;
+	f->token[0] = 2;
+	assert_int_equal(f_rename(f, dir, "moved", ROOT, "moved"), 0);
+	f->token[0] = 3;
+	assert_int_equal(f_link(f, ino, dir, "linked"), 0);
+	f->token[0] = 4;
+	assert_int_equal(f_remove(f, dir, "linked"), 0);
+	f->has_token = false;
+	assert_int_equal(f_remove(f, dir, "once"), 0);
+	assert_int_equal(f_rmdir(f, ROOT, "d"), 0);
+	f->has_token = true;
+	for (int restart = 0; restart < 2; restart++) {
+		f->token[0] = 1;
+		assert_int_equal(f_create(f, dir, "once", 0644), 0);
+		assert_int_equal(f->op.ino, ino);
+		assert_false(f->op.has_attr);
+		assert_false(f->op.wcc[0].has_after);
+		f->token[0] = 2;
+		assert_int_equal(f_rename(f, dir, "moved", ROOT, "moved"), 0);
+		assert_true(f->op.wcc[1].has_after);
+		f->token[0] = 3;
+		assert_int_equal(f_link(f, ino, dir, "linked"), 0);
+		f->token[0] = 4;
+		assert_int_equal(f_remove(f, dir, "linked"), 0);
+		f->token[0] = 5;
+		assert_int_equal(f_create(f, dir, "once", 0644), -ESTALE);
+		assert_int_equal(f_remove(f, dir, "linked"), -ESTALE);
+		assert_int_equal(f_rename(f, dir, "moved", ROOT, "moved"), -ESTALE);
+		f_reopen(f);
+	}
+}
+
 /* ---- listing ---- */
 
 struct seen {
@@ -608,6 +650,7 @@ int main(void)
 		T(times),
 		T(directory_time_is_the_records),
 		T(token_gives_first_result),
+		T(token_outlives_its_objects),
 		T(listing),
 		T(listing_while_changing),
 	};
