@@ -155,6 +155,12 @@ int cache_write(struct cache *cache, struct cache_op *op, uint64_t ino, uint64_t
 		const void *data, uint32_t len, enum stability want);
 int cache_commit(struct cache *cache, struct cache_op *op, uint64_t ino);
 
+/*
+ * An operation that the caller itself refuses, with err (which it gives): what is to be told all the same of objects as they
+ * are, in op->attr of 'object', in op->wcc[0] and [1] of 'first' and 'second'.  0: of none; one that is gone is left out.
+ */
+int cache_refuse(struct cache *cache, struct cache_op *op, int err, uint64_t object, uint64_t first, uint64_t second);
+
 /* ---- operations on names.  dir: of the directory.  Names are checked here. ---- */
 
 /* op->ino, op->attr; the directory's attributes in op->wcc[0].after.  "." and ".." work. */
