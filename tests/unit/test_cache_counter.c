@@ -21,12 +21,13 @@ static const char *const keys[COUNTERS] = { "next_ino", "next_oid", "next_cookie
 static const char *const last_keys[COUNTERS] = { "test_ino", "test_oid", "test_cookie", "test_seq" };
 
 /* A child's exit status: what was wrong. */
-enum { FINE, GIVEN_TWICE = 10, FAILED };
+enum { FINE, GIVEN_TWICE = 10, NO_BOUND, FAILED };
 
 /* ---- one life ---- */
 
 struct life {
 	uint64_t last[COUNTERS];	/* taken by it; at first what is written down */
+	uint64_t committed[COUNTERS];	/* of these */
 	unsigned n[COUNTERS];		/* to take in the next transaction */
 	int wrong;
 };
@@ -37,6 +38,11 @@ static int take_run(struct change *change)
 	int err = 0;
 
 	for (unsigned i = 0; i < COUNTERS && !err; i++) {
+		int64_t bound = 0;
+
+		/* Were it killed here, the next life would begin there. */
+		if (meta_get_int(writer_db(change->cache), keys[i], &bound) < 0 || (uint64_t)bound <= life->committed[i])
+			life->wrong = NO_BOUND;
 		for (unsigned k = 0; k < life->n[i]; k++) {
 			uint64_t number = counter_take(change->cache, i);
 
@@ -58,7 +64,7 @@ static int begin_run(struct change *change)
 
 		if (meta_get_int(writer_db(change->cache), last_keys[i], &last) < 0)
 			return -EIO;
-		life->last[i] = (uint64_t)last;
+		life->last[i] = life->committed[i] = (uint64_t)last;
 	}
 	return 0;
 }
@@ -85,6 +91,8 @@ static int child_main(char **argv)
 		err = writer_call(f.cache, take_run, &life);
 		if (err && err != -ENOSPC)
 			return FAILED;
+		if (!err)
+			memcpy(life.committed, life.last, sizeof(life.committed));
 	}
 	/* And no cache_close(): nothing may depend on it. */
 	return life.wrong;
