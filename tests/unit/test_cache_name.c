@@ -453,6 +453,32 @@ static void directory_time_is_the_records(void **state)
 		1);
 }
 
+/* The clock was set back while the cache was closed: a client must see each change all the same. */
+static void times_never_go_back(void **state)
+{
+	struct fixture *f = *state;
+	struct timespec ctime, mtime;
+	uint64_t ino = made(f, ROOT, "a", "content");
+
+	f_close(f);
+	assert_int_equal(query(f, "UPDATE inode SET ctime = ctime + 3600000000000, mtime = mtime + 3600000000000"
+				  " RETURNING 1"), 1);
+	f_open(f);
+	assert_int_equal(f_getattr(f, ROOT), 0);
+	ctime = f->op.attr.ctime;
+	mtime = f->op.attr.mtime;
+	assert_int_equal(f_create(f, ROOT, "b", 0644), 0);
+	assert_true(clock_cmp(f->op.wcc[0].after.ctime, ctime) > 0);
+	assert_true(clock_cmp(f->op.wcc[0].after.mtime, mtime) >= 0);
+	assert_int_equal(f_getattr(f, ino), 0);
+	ctime = f->op.attr.ctime;
+	assert_int_equal(f_chmod(f, ino, 0600), 0);
+	assert_true(clock_cmp(f->op.attr.ctime, ctime) > 0);
+	ctime = f->op.attr.ctime;
+	assert_int_equal(f_write(f, ino, 0, "C"), 0);
+	assert_true(clock_cmp(f->op.attr.ctime, ctime) > 0);
+}
+
 /* ---- the duplicate request cache ---- */
 
 static void token_gives_first_result(void **state)
@@ -649,6 +675,7 @@ int main(void)
 		T(sticky_and_setgid),
 		T(times),
 		T(directory_time_is_the_records),
+		T(times_never_go_back),
 		T(token_gives_first_result),
 		T(token_outlives_its_objects),
 		T(listing),
