@@ -92,6 +92,7 @@ struct cache_op {
 		const void *args[4];
 		uint64_t num[6];
 		uint64_t object;	/* whose attributes are told of a failure, in 'attr'; 0: nobody's */
+		int refusal;		/* what it gets unless it was carried out before */
 		void *extra;
 		uint64_t *waits;	/* which of 'waited' it waits for; NULL: for nothing */
 		uint64_t since_us;	/* since when; or when that was over */
@@ -153,6 +154,12 @@ int cache_read(struct cache *cache, struct cache_op *op, uint64_t ino, uint64_t 
 int cache_write(struct cache *cache, struct cache_op *op, uint64_t ino, uint64_t offset,
 		const void *data, uint32_t len, enum stability want);
 int cache_commit(struct cache *cache, struct cache_op *op, uint64_t ino);
+
+/*
+ * An operation that the caller itself refuses, with err (which it gives): what is to be told all the same of objects as they
+ * are, in op->attr of 'object', in op->wcc[0] and [1] of 'first' and 'second'.  0: of none; one that is gone is left out.
+ */
+int cache_refuse(struct cache *cache, struct cache_op *op, int err, uint64_t object, uint64_t first, uint64_t second);
 
 /* ---- operations on names.  dir: of the directory.  Names are checked here. ---- */
 

@@ -166,6 +166,8 @@ static int readdir_again(struct cache_op *op)
 		inode_put(cache, dir);
 	}
 	pthread_mutex_unlock(&cache->lock);
+	if (!dir && got != CACHE_WAITS)
+		return op_refuse(op, got);
 	if (got)
 		return got;
 	return list_from(&l, op->priv.num[2]);
@@ -176,7 +178,7 @@ int cache_readdir(struct cache *cache, struct cache_op *op, uint64_t dir, uint64
 		  void *arg)
 {
 	op_begin(cache, op, readdir_again);
-	op->priv.num[0] = dir;
+	op->priv.num[0] = op->priv.object = dir;
 	op->priv.num[2] = cookie;
 	op->priv.num[3] = want_attrs;
 	memcpy(&op->priv.args[0], &emit, sizeof(emit));

@@ -91,6 +91,8 @@ void cache_op_finish(struct cache_op *op, int err);
  * Any thread.
  */
 void cache_op_again(struct cache_op *op);
+/* End it with err, unless it was carried out before; what is to be told with a failure is looked up on its loop.  Any thread. */
+void cache_op_give_up(struct cache_op *op, int err);
 
 /* A file came into cache->written.  Under the lock. */
 void syncer_poke(struct cache *cache);

@@ -296,8 +296,8 @@ static int make_again(struct cache_op *op)
 	inode_put(cache, dir);
 	pthread_mutex_unlock(&cache->lock);
 	if (dir)
-		return reserve_is_tight(cache) ? op_refuse(op, -ENOSPC) : op_submit(op, make_run);
-	return got == CACHE_WAITS ? got : op_refuse(op, got);
+		return reserve_is_tight(cache) ? op_refuse_new(op, -ENOSPC) : op_submit(op, make_run);
+	return got == CACHE_WAITS ? got : op_refuse_new(op, got);
 }
 
 static int make_begin(struct cache *cache, struct cache_op *op, uint64_t dir, struct slice name,

@@ -170,6 +170,15 @@ int op_refuse(struct cache_op *op, int err)
 	return err;
 }
 
+int cache_refuse(struct cache *cache, struct cache_op *op, int err, uint64_t object, uint64_t first, uint64_t second)
+{
+	op_begin(cache, op, NULL);
+	op->priv.object = object;
+	op->priv.num[0] = first;
+	op->priv.num[1] = second;
+	return op_refuse(op, err);
+}
+
 /* The call was carried out before: its result, with attributes as they are now. */
 static void fill_result(struct cache_op *op)
 {
@@ -183,6 +192,8 @@ static void submit_done(struct change *change, int err)
 	bool was_done_before = change->was_done_before;
 
 	free(change);
+	if (!was_done_before && op->priv.refusal)
+		err = op->priv.refusal;
 	if (err == -ERESTART) {
 		cache_op_again(op);
 		return;
@@ -219,6 +230,41 @@ int op_check_name(struct slice name)
 	if (text[0] == '.' && (name.len == 1 || (name.len == 2 && text[1] == '.')))
 		return -EEXIST;
 	return 0;
+}
+
+static int refuse_run(struct change *change)
+{
+	return change->op->priv.refusal;
+}
+
+int op_refuse_new(struct cache_op *op, int err)
+{
+	if (!op->has_token)
+		return op_refuse(op, err);
+	/* Only the writer knows; looking needs no room, and what has changed no row is not waited for. */
+	op->priv.refusal = err;
+	return op_submit(op, refuse_run);
+}
+
+static void give_up_job(struct loop_job *job)
+{
+	struct cache_op *op = container_of(job, struct cache_op, priv.job);
+	int got;
+
+	on_loop(op);
+	got = op_refuse_new(op, op->err);
+	if (got == CACHE_WAITS)
+		return;		/* and may be over already */
+	op->err = got;
+	op->done(op);
+}
+
+void cache_op_give_up(struct cache_op *op, int err)
+{
+	wait_over(op);
+	op->err = err;
+	op->priv.job.run = give_up_job;
+	loop_post(op->loop, &op->priv.job);
 }
 
 struct inode *op_get_dir(struct cache_op *op, uint64_t dir, int *ret)

@@ -28,6 +28,12 @@ void op_waits(struct cache_op *op, uint64_t *for_what);
 int op_refuse(struct cache_op *op, int err);
 
 /*
+ * The same for what was not always so (the disk is full, the directory is gone): this very call may have been carried
+ * out before it was, and is then given its result.  Gives err or CACHE_WAITS.
+ */
+int op_refuse_new(struct cache_op *op, int err);
+
+/*
  * Hand to the writer: run() with change->op set.  It gives results in op, -errno (wcc is then
  * filled in by this), or -ERESTART: begin anew with op->priv.again().  Gives CACHE_WAITS or
  * -ENOMEM.

@@ -209,7 +209,7 @@ int park_content(struct cache *cache, struct cache_op *op, const struct inode *i
 /* ---- waking ---- */
 
 /* End, or begin anew (err 0), those of the wait that want something in [start, end). */
-static void wait_wake(struct wait *wait, uint64_t start, uint64_t end, int err)
+static void wait_wake(struct park *park, struct wait *wait, uint64_t start, uint64_t end, int err)
 {
 	struct cache_op *op, *next;
 
@@ -218,8 +218,10 @@ static void wait_wake(struct wait *wait, uint64_t start, uint64_t end, int err)
 		    (op->priv.num[2] >= end || op->priv.num[2] + op->priv.num[3] <= start))
 			continue;
 		list_del(&op->priv.node);
-		if (err)
-			cache_op_finish(op, err);
+		if (err && park->is_stopping)
+			cache_op_finish(op, err);	/* the cache may be gone when its loop hears of it */
+		else if (err)
+			cache_op_give_up(op, err);
 		else
 			cache_op_again(op);
 	}
@@ -240,7 +242,7 @@ void park_wake_listing(struct cache *cache, uint64_t dir, int err)
 	}
 	wait = wait_find(park, FOR_LISTING, dir);
 	if (wait)
-		wait_wake(wait, 0, UINT64_MAX, err ? -EIO : 0);
+		wait_wake(park, wait, 0, UINT64_MAX, err ? -EIO : 0);
 	pthread_mutex_unlock(&park->lock);
 }
 
@@ -252,7 +254,7 @@ void park_wake_content(struct cache *cache, uint64_t ino, int err)
 	pthread_mutex_lock(&park->lock);
 	wait = wait_find(park, FOR_CONTENT, ino);
 	if (wait)
-		wait_wake(wait, 0, UINT64_MAX, err ? -EIO : 0);
+		wait_wake(park, wait, 0, UINT64_MAX, err ? -EIO : 0);
 	pthread_mutex_unlock(&park->lock);
 }
 
@@ -284,7 +286,7 @@ void park_content_done(struct cache *cache, uint64_t ino, uint64_t version, uint
 	}
 	wait = wait_find(park, FOR_CONTENT, ino);
 	if (wait && err != -ESTALE)
-		wait_wake(wait, start, end, err ? -EIO : 0);
+		wait_wake(park, wait, start, end, err ? -EIO : 0);
 	pthread_mutex_unlock(&park->lock);
 }
 
@@ -293,7 +295,7 @@ static void wake_all(struct park *park)
 	struct wait *wait, *next;
 
 	list_each_safe(wait, next, &park->waits, node)
-		wait_wake(wait, 0, UINT64_MAX, -EIO);
+		wait_wake(park, wait, 0, UINT64_MAX, -EIO);
 }
 
 void cache_link_lost(struct cache *cache)
@@ -321,7 +323,7 @@ static uint64_t end_late(struct park *park, uint64_t now_us)
 				continue;
 			}
 			list_del(&op->priv.node);
-			cache_op_finish(op, -EIO);
+			cache_op_give_up(op, -EIO);
 		}
 		wait_free_if_empty(wait);
 	}

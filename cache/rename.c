@@ -282,7 +282,7 @@ static int rename_again(struct cache_op *op)
 	pthread_mutex_unlock(&cache->lock);
 	if (!got)
 		return op_submit(op, rename_run);
-	return got == CACHE_WAITS ? got : op_refuse(op, got);
+	return got == CACHE_WAITS ? got : op_refuse_new(op, got);
 }
 
 int cache_rename(struct cache *cache, struct cache_op *op, uint64_t from_dir, struct slice from,
@@ -370,7 +370,7 @@ static int link_again(struct cache_op *op)
 	pthread_mutex_unlock(&cache->lock);
 	if (dir)
 		return op_submit(op, link_run);
-	return got == CACHE_WAITS ? got : op_refuse(op, got);
+	return got == CACHE_WAITS ? got : op_refuse_new(op, got);
 }
 
 int cache_link(struct cache *cache, struct cache_op *op, uint64_t ino, uint64_t dir,

@@ -148,7 +148,7 @@ static int setacl_again(struct cache_op *op)
 	pthread_mutex_lock(&cache->lock);
 	has_acls = cache->has_acls;
 	pthread_mutex_unlock(&cache->lock);
-	return has_acls ? op_submit(op, setacl_run) : op_refuse(op, -EOPNOTSUPP);
+	return has_acls ? op_submit(op, setacl_run) : op_refuse_new(op, -EOPNOTSUPP);
 }
 
 int cache_setacl(struct cache *cache, struct cache_op *op, uint64_t ino, unsigned set,

@@ -99,7 +99,7 @@ static int unlink_again(struct cache_op *op)
 	pthread_mutex_unlock(&cache->lock);
 	if (!got)
 		return op_submit(op, unlink_run);
-	return got == CACHE_WAITS ? got : op_refuse(op, got);
+	return got == CACHE_WAITS ? got : op_refuse_new(op, got);
 }
 
 static int unlink_begin(struct cache *cache, struct cache_op *op, uint64_t dir, struct slice name,

@@ -215,9 +215,9 @@ static int group_commit(struct cache *cache, struct writer *w)
 {
 	int err;
 
-	err = FAULT("writer.commit");
+	err = counters_store(cache);
 	if (!err)
-		err = counters_store(cache);
+		err = FAULT("writer.commit");
 	if (!err)
 		err = db_run(cache->write_db, "COMMIT", "");
 	if (err)

@@ -44,10 +44,16 @@ struct timespec nfs3_in_time(struct xdr_in *in);
 /*
  * Which object a handle means.  Sets call->tree, of which every handle of a call must be (-EXDEV), and makes of
  * the caller whom that export takes him for.
- * -NFSD_EBADHANDLE: not one of ours; -ESTALE: of a tree that is not served; -EROFS: the procedure
- * modifies and the export is read-only.
+ * -NFSD_EBADHANDLE: not one of ours; -ESTALE: of a tree that is not served.
  */
 int nfs3_open_fh(struct rpc_call *call, struct slice fh, uint64_t *ret_ino);
+/* Its handles are open.  -EROFS: the procedure modifies and the export is read-only. */
+int nfs3_may_modify(const struct rpc_call *call);
+/*
+ * Refuse a call before the cache has seen it: err, with attributes of 'object' and wcc of 'first' and 'second', as far as
+ * their handles could be opened; 0: of none.
+ */
+int nfs3_refuse(struct rpc_call *call, int err, uint64_t object, uint64_t first, uint64_t second);
 
 /* ---- nfs3_conv.c: results ---- */
 

@@ -37,7 +37,7 @@ int nfs3_setattr(struct rpc_call *call)
 	struct slice fh = nfs3_in_fh(&call->args);
 	int err, bad = nfs3_in_sattr(&call->args, &call->u.set.change);
 	bool is_guarded;
-	uint64_t ino;
+	uint64_t ino = 0;
 
 	is_guarded = xdr_in_bool(&call->args);
 	if (is_guarded)
@@ -46,9 +46,11 @@ int nfs3_setattr(struct rpc_call *call)
 		return RPC_GARBAGE;
 	err = nfs3_open_fh(call, fh, &ino);
 	if (!err)
+		err = nfs3_may_modify(call);
+	if (!err)
 		err = bad;
 	if (err)
-		return err;
+		return nfs3_refuse(call, err, 0, ino, 0);
 	return cache_setattr(call->tree->cache, &call->op, ino, &call->u.set.change,
 			     is_guarded ? &call->u.set.guard : NULL);
 }

@@ -78,6 +78,7 @@ int nfs3_in_sattr(struct xdr_in *in, struct attr_change *ret_change)
 int nfs3_open_fh(struct rpc_call *call, struct slice fh, uint64_t *ret_ino)
 {
 	const struct nfsd *nfsd = call->nfsd;
+	uint64_t ino;
 	uint32_t id;
 
 	if (!fh_tree(fh, &id))
@@ -87,7 +88,7 @@ int nfs3_open_fh(struct rpc_call *call, struct slice fh, uint64_t *ret_ino)
 
 		if (tree->id != id)
 			continue;
-		if (!fh_open(tree->key, fh, ret_ino))
+		if (!fh_open(tree->key, fh, &ino))
 			return -NFSD_EBADHANDLE;
 		if (call->tree && call->tree != tree)
 			return -EXDEV;
@@ -95,12 +96,23 @@ int nfs3_open_fh(struct rpc_call *call, struct slice fh, uint64_t *ret_ino)
 			cred_squash(&tree->callers, &call->op.cred, call->is_anon);
 		call->tree = tree;
 		if (!call->ino)
-			call->ino = *ret_ino;
-		if (tree->is_read_only && (call->proc->flags & RPC_MODIFIES))
-			return -EROFS;
+			call->ino = ino;
+		*ret_ino = ino;
 		return 0;
 	}
 	return -ESTALE;
+}
+
+int nfs3_may_modify(const struct rpc_call *call)
+{
+	return call->tree->is_read_only && (call->proc->flags & RPC_MODIFIES) ? -EROFS : 0;
+}
+
+int nfs3_refuse(struct rpc_call *call, int err, uint64_t object, uint64_t first, uint64_t second)
+{
+	if (!call->tree)
+		return err;
+	return cache_refuse(call->tree->cache, &call->op, err, object, first, second);
 }
 
 /* ---- results ---- */

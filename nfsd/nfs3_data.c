@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <errno.h>
 #include "base/clock.h"
 #include "nfsd/internal.h"
 #include "nfsd/nfs3.h"
@@ -51,17 +50,17 @@ int nfs3_write(struct rpc_call *call)
 	uint32_t count = xdr_in_u32(&call->args);
 	enum stability want = (enum stability)xdr_in_enum(&call->args, FILE_SYNC + 1);
 	struct slice data = xdr_in_opaque(&call->args, UINT32_MAX);
-	uint64_t ino;
+	uint64_t ino = 0;
 	int err;
 
 	if (!xdr_in_done(&call->args) || count != data.len)
 		return RPC_GARBAGE;
 	err = nfs3_open_fh(call, fh, &ino);
+	if (!err)
+		err = nfs3_may_modify(call);
 	if (err)
-		return err;
+		return nfs3_refuse(call, err, 0, ino, 0);
 	count = MIN(count, NFSD_IO_MAX);
-	if (offset > CACHE_SIZE_MAX - count)
-		return -EFBIG;
 	return cache_write(call->tree->cache, &call->op, ino, offset, data.data, count, want);
 }
 

@@ -64,7 +64,7 @@ static int readdir_run(struct rpc_call *call, bool is_plus)
 		return err;
 	count = MIN(count, NFSD_DIR_MAX);
 	if (count < AROUND)
-		return -NFSD_ETOOSMALL;
+		return nfs3_refuse(call, -NFSD_ETOOSMALL, ino, 0, 0);
 	err = rpc_bulk(call, count);
 	if (err)
 		return err;

@@ -78,7 +78,7 @@ int nfs3_create(struct rpc_call *call)
 	enum create_how how = (enum create_how)xdr_in_enum(&call->args, CREATE_EXCLUSIVE + 1);
 	struct slice verifier = { NULL, 0 };
 	int err, bad = 0;
-	uint64_t dir;
+	uint64_t dir = 0;
 
 	if (how == CREATE_EXCLUSIVE)
 		verifier = xdr_in_fixed(&call->args, NFS3_CREATEVERFSIZE);
@@ -88,9 +88,11 @@ int nfs3_create(struct rpc_call *call)
 		return RPC_GARBAGE;
 	err = nfs3_open_fh(call, where.fh, &dir);
 	if (!err)
+		err = nfs3_may_modify(call);
+	if (!err)
 		err = bad;
 	if (err)
-		return err;
+		return nfs3_refuse(call, err, 0, dir, 0);
 	return cache_create(call->tree->cache, &call->op, dir, where.name, how,
 			    how == CREATE_EXCLUSIVE ? NULL : &call->u.set.change, verifier.data);
 }
@@ -119,15 +121,17 @@ int nfs3_mkdir(struct rpc_call *call)
 {
 	struct where where = in_where(&call->args);
 	int err, bad = nfs3_in_sattr(&call->args, &call->u.set.change);
-	uint64_t dir;
+	uint64_t dir = 0;
 
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
 	err = nfs3_open_fh(call, where.fh, &dir);
 	if (!err)
+		err = nfs3_may_modify(call);
+	if (!err)
 		err = bad;
 	if (err)
-		return err;
+		return nfs3_refuse(call, err, 0, dir, 0);
 	return cache_mkdir(call->tree->cache, &call->op, dir, where.name, &call->u.set.change);
 }
 
@@ -141,15 +145,17 @@ int nfs3_symlink(struct rpc_call *call)
 	struct where where = in_where(&call->args);
 	int err, bad = nfs3_in_sattr(&call->args, &call->u.set.change);
 	struct slice target = nfs3_in_name(&call->args);
-	uint64_t dir;
+	uint64_t dir = 0;
 
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
 	err = nfs3_open_fh(call, where.fh, &dir);
 	if (!err)
+		err = nfs3_may_modify(call);
+	if (!err)
 		err = bad;
 	if (err)
-		return err;
+		return nfs3_refuse(call, err, 0, dir, 0);
 	return cache_symlink(call->tree->cache, &call->op, dir, where.name, target,
 			     &call->u.set.change);
 }
@@ -166,7 +172,7 @@ int nfs3_mknod(struct rpc_call *call)
 	bool is_device = type == TYPE_CHR || type == TYPE_BLK;
 	bool is_special = is_device || type == TYPE_SOCK || type == TYPE_FIFO;
 	int err, bad = 0;
-	uint64_t dir;
+	uint64_t dir = 0;
 
 	if (is_special)
 		bad = nfs3_in_sattr(&call->args, &call->u.set.change);
@@ -178,9 +184,11 @@ int nfs3_mknod(struct rpc_call *call)
 		return RPC_GARBAGE;
 	err = nfs3_open_fh(call, where.fh, &dir);
 	if (!err)
+		err = nfs3_may_modify(call);
+	if (!err)
 		err = is_special ? bad : -NFSD_EBADTYPE;
 	if (err)
-		return err;
+		return nfs3_refuse(call, err, 0, dir, 0);
 	return cache_mknod(call->tree->cache, &call->op, dir, where.name, (enum file_type)type,
 			   major, minor, &call->u.set.change);
 }
@@ -195,14 +203,16 @@ bool nfs3_mknod_reply(struct rpc_call *call, int err, struct xdr_out *out)
 int nfs3_remove(struct rpc_call *call)
 {
 	struct where where = in_where(&call->args);
-	uint64_t dir;
+	uint64_t dir = 0;
 	int err;
 
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
 	err = nfs3_open_fh(call, where.fh, &dir);
+	if (!err)
+		err = nfs3_may_modify(call);
 	if (err)
-		return err;
+		return nfs3_refuse(call, err, 0, dir, 0);
 	return cache_remove(call->tree->cache, &call->op, dir, where.name);
 }
 
@@ -214,14 +224,16 @@ bool nfs3_remove_reply(struct rpc_call *call, int err, struct xdr_out *out)
 int nfs3_rmdir(struct rpc_call *call)
 {
 	struct where where = in_where(&call->args);
-	uint64_t dir;
+	uint64_t dir = 0;
 	int err;
 
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
 	err = nfs3_open_fh(call, where.fh, &dir);
+	if (!err)
+		err = nfs3_may_modify(call);
 	if (err)
-		return err;
+		return nfs3_refuse(call, err, 0, dir, 0);
 	return cache_rmdir(call->tree->cache, &call->op, dir, where.name);
 }
 
@@ -233,7 +245,7 @@ bool nfs3_rmdir_reply(struct rpc_call *call, int err, struct xdr_out *out)
 int nfs3_rename(struct rpc_call *call)
 {
 	struct where from = in_where(&call->args), to = in_where(&call->args);
-	uint64_t from_dir, to_dir;
+	uint64_t from_dir = 0, to_dir = 0;
 	int err;
 
 	if (!xdr_in_done(&call->args))
@@ -241,8 +253,10 @@ int nfs3_rename(struct rpc_call *call)
 	err = nfs3_open_fh(call, from.fh, &from_dir);
 	if (!err)
 		err = nfs3_open_fh(call, to.fh, &to_dir);
+	if (!err)
+		err = nfs3_may_modify(call);
 	if (err)
-		return err;
+		return nfs3_refuse(call, err, 0, from_dir, to_dir);
 	return cache_rename(call->tree->cache, &call->op, from_dir, from.name, to_dir, to.name);
 }
 
@@ -258,7 +272,7 @@ int nfs3_link(struct rpc_call *call)
 {
 	struct slice fh = nfs3_in_fh(&call->args);
 	struct where where = in_where(&call->args);
-	uint64_t ino, dir;
+	uint64_t ino = 0, dir = 0;
 	int err;
 
 	if (!xdr_in_done(&call->args))
@@ -266,8 +280,10 @@ int nfs3_link(struct rpc_call *call)
 	err = nfs3_open_fh(call, fh, &ino);
 	if (!err)
 		err = nfs3_open_fh(call, where.fh, &dir);
+	if (!err)
+		err = nfs3_may_modify(call);
 	if (err)
-		return err;
+		return nfs3_refuse(call, err, ino, 0, dir);
 	return cache_link(call->tree->cache, &call->op, ino, dir, where.name);
 }
 

@@ -111,7 +111,7 @@ static int nfsacl3_getacl(struct rpc_call *call)
 	const struct attr *attr = &call->op.attr;
 	struct acls *acls;
 	struct xdr_out out;
-	uint64_t ino;
+	uint64_t ino = 0;
 	size_t room;
 	int err;
 
@@ -120,8 +120,9 @@ static int nfsacl3_getacl(struct rpc_call *call)
 	err = nfs3_open_fh(call, fh, &ino);
 	if (!err && mask & ~(uint32_t)MASK_ALL)
 		err = -EINVAL;
-	if (!err)
-		err = cache_getacl(call->tree->cache, &call->op, ino, &acls);
+	if (err)
+		return nfs3_refuse(call, err, ino, 0, 0);
+	err = cache_getacl(call->tree->cache, &call->op, ino, &acls);
 	if (err)
 		return err;
 	room = NFSACL3_LIST(acls->access.n + 1) + NFSACL3_LIST(acls->def.n + 1);
@@ -175,7 +176,7 @@ static int nfsacl3_setacl(struct rpc_call *call)
 	struct given *given = malloc(sizeof(*given));
 	unsigned set = (mask & NFS_ACL ? ACL_SET_ACCESS : 0) |
 		       (mask & NFS_DFACL ? ACL_SET_DEFAULT : 0);
-	uint64_t ino;
+	uint64_t ino = 0;
 	int bad, err;
 
 	if (!given)
@@ -187,8 +188,12 @@ static int nfsacl3_setacl(struct rpc_call *call)
 	}
 	err = nfs3_open_fh(call, fh, &ino);
 	if (!err)
+		err = nfs3_may_modify(call);
+	if (!err)
 		err = mask & ~(uint32_t)MASK_ALL ? -EINVAL : bad;
-	if (!err) {
+	if (err) {
+		err = nfs3_refuse(call, err, ino, 0, 0);
+	} else {
 		call->u.acl.given = given;
 		call->op.done = setacl_done;
 		err = cache_setacl(call->tree->cache, &call->op, ino, set, &given->acls);

@@ -190,6 +190,59 @@ static void ctime_never_repeats(struct client *c)
 	}
 }
 
+/* Of many changes of one directory at once, each says what was before it and is after it: together they are a row. */
+struct changes {
+	unsigned left, n;
+	struct nfstime3 before[64], after[64];
+};
+
+static void created_cb(struct rpc_context *rpc, int status, void *data, void *arg)
+{
+	struct changes *changes = arg;
+	struct CREATE3res *res = data;
+	struct wcc_data *wcc = &res->CREATE3res_u.resok.dir_wcc;
+
+	(void)rpc;
+	changes->left--;
+	if (status != RPC_STATUS_SUCCESS || res->status != NFS3_OK || !wcc->before.attributes_follow ||
+	    !wcc->after.attributes_follow)
+		return;
+	changes->before[changes->n] = wcc->before.pre_op_attr_u.attributes.ctime;
+	changes->after[changes->n++] = wcc->after.post_op_attr_u.attributes.ctime;
+}
+
+static void a_directory_never_goes_back(struct client *c)
+{
+	struct changes changes = { .left = ARRAY_SIZE(changes.before) };
+	struct nfstime3 at;
+	unsigned steps = 0;
+
+	want_is(nfs3_getattr(c, &c->dir), NFS3_OK);
+	at = c->got.attr.ctime;
+	for (unsigned i = 0; i < ARRAY_SIZE(changes.before); i++) {
+		char name[16];
+		struct CREATE3args args = { .where = name_arg(&c->dir, name), .how = { .mode = GUARDED } };
+
+		snprintf(name, sizeof(name), "%u", i);
+		want_is(rpc_nfs3_create_async(c->rpc, created_cb, &args, &changes), 0);
+	}
+	client_wait_for(c, &changes.left, 0, WAIT_S);
+	want_is(changes.n, ARRAY_SIZE(changes.before));
+	for (unsigned i = 0; i < changes.n; i++) {
+		if (!same_time(changes.before[i], at))
+			continue;
+		want(is_later(changes.after[i], at));
+		at = changes.after[i];
+		i = (unsigned)-1;	/* look for the one that came behind it */
+		if (++steps > changes.n)
+			break;
+	}
+	want_is(steps, changes.n);
+	want_is(nfs3_getattr(c, &c->dir), NFS3_OK);
+	want(same_time(c->got.attr.ctime, at));
+	want(same_time(c->got.attr.mtime, at));
+}
+
 #define R ACCESS3_READ
 #define L ACCESS3_LOOKUP
 #define M ACCESS3_MODIFY
@@ -296,6 +349,7 @@ int main(int argc, char **argv)
 		{ "SETATTR of times", setattr_times },
 		{ "SETATTR, guarded", setattr_guarded },
 		{ "ctime goes up with every change", ctime_never_repeats },
+		{ "a directory that many change at once", a_directory_never_goes_back },
 		{ "ACCESS", access_bits },
 		{ "FSSTAT", fsstat },
 		{ "FSINFO", fsinfo },

@@ -453,6 +453,32 @@ static void directory_time_is_the_records(void **state)
 		1);
 }
 
+/* The clock was set back while the cache was closed: a client must see each change all the same. */
+static void times_never_go_back(void **state)
+{
+	struct fixture *f = *state;
+	struct timespec ctime, mtime;
+	uint64_t ino = made(f, ROOT, "a", "content");
+
+	f_close(f);
+	assert_int_equal(query(f, "UPDATE inode SET ctime = ctime + 3600000000000, mtime = mtime + 3600000000000"
+				  " RETURNING 1"), 1);
+	f_open(f);
+	assert_int_equal(f_getattr(f, ROOT), 0);
+	ctime = f->op.attr.ctime;
+	mtime = f->op.attr.mtime;
+	assert_int_equal(f_create(f, ROOT, "b", 0644), 0);
+	assert_true(clock_cmp(f->op.wcc[0].after.ctime, ctime) > 0);
+	assert_true(clock_cmp(f->op.wcc[0].after.mtime, mtime) >= 0);
+	assert_int_equal(f_getattr(f, ino), 0);
+	ctime = f->op.attr.ctime;
+	assert_int_equal(f_chmod(f, ino, 0600), 0);
+	assert_true(clock_cmp(f->op.attr.ctime, ctime) > 0);
+	ctime = f->op.attr.ctime;
+	assert_int_equal(f_write(f, ino, 0, "C"), 0);
+	assert_true(clock_cmp(f->op.attr.ctime, ctime) > 0);
+}
+
 /* ---- the duplicate request cache ---- */
 
 static void token_gives_first_result(void **state)
@@ -475,6 +501,48 @@ static void token_gives_first_result(void **state)
 	f->token[3] = 8;
 	assert_int_equal(f_create(f, ROOT, "once", 0644), -EEXIST);
 	assert_int_equal(records(f), 1);
+}
+
+/* What the call was about may be gone meanwhile: it was carried out all the same. */
+static void token_outlives_its_objects(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t dir = made_dir(f, ROOT, "d"), ino;
+
+	(void)made(f, dir, "moved", NULL);
+	f->has_token = true;
+	f->token[0] = 1;
+	assert_int_equal(f_create(f, dir, "once", 0644), 0);
+	ino = f->op.ino;
+	f->token[0] = 2;
+	assert_int_equal(f_rename(f, dir, "moved", ROOT, "moved"), 0);
+	f->token[0] = 3;
+	assert_int_equal(f_link(f, ino, dir, "linked"), 0);
+	f->token[0] = 4;
+	assert_int_equal(f_remove(f, dir, "linked"), 0);
+	f->has_token = false;
+	assert_int_equal(f_remove(f, dir, "once"), 0);
+	assert_int_equal(f_rmdir(f, ROOT, "d"), 0);
+	f->has_token = true;
+	for (int restart = 0; restart < 2; restart++) {
+		f->token[0] = 1;
+		assert_int_equal(f_create(f, dir, "once", 0644), 0);
+		assert_int_equal(f->op.ino, ino);
+		assert_false(f->op.has_attr);
+		assert_false(f->op.wcc[0].has_after);
+		f->token[0] = 2;
+		assert_int_equal(f_rename(f, dir, "moved", ROOT, "moved"), 0);
+		assert_true(f->op.wcc[1].has_after);
+		f->token[0] = 3;
+		assert_int_equal(f_link(f, ino, dir, "linked"), 0);
+		f->token[0] = 4;
+		assert_int_equal(f_remove(f, dir, "linked"), 0);
+		f->token[0] = 5;
+		assert_int_equal(f_create(f, dir, "once", 0644), -ESTALE);
+		assert_int_equal(f_remove(f, dir, "linked"), -ESTALE);
+		assert_int_equal(f_rename(f, dir, "moved", ROOT, "moved"), -ESTALE);
+		f_reopen(f);
+	}
 }
 
 /* ---- listing ---- */
@@ -607,7 +675,9 @@ int main(void)
 		T(sticky_and_setgid),
 		T(times),
 		T(directory_time_is_the_records),
+		T(times_never_go_back),
 		T(token_gives_first_result),
+		T(token_outlives_its_objects),
 		T(listing),
 		T(listing_while_changing),
 	};

@@ -4,7 +4,7 @@
  *
  * Each operation of the cache is tried where what it needs is not here: with no link it ends at once; with an upstream
  * that says nothing it ends at its deadline, or when the link is lost; never later, and never with a
- * change half made.
+ * change half made.  It tells the attributes that are known all the same.
  */
 #include "tests/unit/cache_fixture.h"
 
@@ -169,24 +169,28 @@ static int do_readdir(struct test *t)
 	return cache_readdir(t->f.cache, f_begin(&t->f), t->dir, 0, true, no_entry, NULL);
 }
 
+/* Whose attributes it tells though it fails: the object's in attr, in wcc[0], in wcc[1]. */
+enum told { OBJECT = 1, FIRST = 2, SECOND = 4 };
+
 static const struct op_case {
 	const char *name;
 	int (*run)(struct test *t);
+	unsigned told;		/* enum told */
 } op_cases[] = {
-	{ "read",		do_read },
-	{ "lookup",		do_lookup },
-	{ "create",		do_create },
-	{ "create exclusive",	do_exclusive },
-	{ "mkdir",		do_mkdir },
-	{ "symlink",		do_symlink },
-	{ "mknod",		do_mknod },
-	{ "remove",		do_remove },
-	{ "rmdir",		do_rmdir },
-	{ "rmdir of itself",	do_rmdir_itself },
-	{ "rename from",	do_rename_from },
-	{ "rename to",		do_rename_to },
-	{ "link",		do_link },
-	{ "readdir",		do_readdir },
+	{ "read",		do_read, OBJECT },
+	{ "lookup",		do_lookup, FIRST },
+	{ "create",		do_create, FIRST },
+	{ "create exclusive",	do_exclusive, FIRST },
+	{ "mkdir",		do_mkdir, FIRST },
+	{ "symlink",		do_symlink, FIRST },
+	{ "mknod",		do_mknod, FIRST },
+	{ "remove",		do_remove, FIRST },
+	{ "rmdir",		do_rmdir, FIRST },
+	{ "rmdir of itself",	do_rmdir_itself, FIRST },
+	{ "rename from",	do_rename_from, FIRST | SECOND },
+	{ "rename to",		do_rename_to, FIRST | SECOND },
+	{ "link",		do_link, OBJECT | SECOND },
+	{ "readdir",		do_readdir, OBJECT },
 };
 
 /* ---- how it ends ---- */
@@ -225,6 +229,16 @@ static void nothing_happened(struct test *t, const char *name)
 		fail_msg("%s: something of it was done", name);
 }
 
+static void attributes_are_told(const struct test *t, const struct op_case *c)
+{
+	const struct cache_op *op = &t->f.op;
+	unsigned told = (op->has_attr ? OBJECT : 0) | (op->wcc[0].has_after ? FIRST : 0) |
+			(op->wcc[1].has_after ? SECOND : 0);
+
+	if ((told & c->told) != c->told)
+		fail_msg("%s: told of %#x, not of %#x", c->name, told, c->told);
+}
+
 static void no_link(void **state)
 {
 	struct test *t = *state;
@@ -236,6 +250,7 @@ static void no_link(void **state)
 			got = wait_bounded(t, clock_us() + MUCH_LATER_US);
 		if (got != -EIO)
 			fail_msg("%s: %d", op_cases[i].name, got);
+		attributes_are_told(t, &op_cases[i]);
 		nothing_happened(t, op_cases[i].name);
 	}
 	assert_int_equal(t->n_asked, 0);
@@ -257,6 +272,7 @@ static void silent_upstream(void **state)
 			fail_msg("%s: %d", op_cases[i].name, got);
 		if (clock_us() < t->f.op.deadline_us)
 			fail_msg("%s ended before its time", op_cases[i].name);
+		attributes_are_told(t, &op_cases[i]);
 		nothing_happened(t, op_cases[i].name);
 	}
 }
@@ -289,6 +305,7 @@ static void link_lost(void **state)
 		assert_int_equal(pthread_join(thread, NULL), 0);
 		if (got != -EIO)
 			fail_msg("%s: %d", op_cases[i].name, got);
+		attributes_are_told(t, &op_cases[i]);
 		nothing_happened(t, op_cases[i].name);
 	}
 }

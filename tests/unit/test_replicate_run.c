@@ -206,6 +206,26 @@ static void refused(void **state)
 	setup(state);
 }
 
+static void list(struct world *w)
+{
+	w->cache->fetcher->list(w->cache->fetcher_arg, 2, &KML_ROOT);
+}
+
+/* The machine sleeps in the middle of a back-off: that was waiting too. */
+static void suspended(void **state)
+{
+	struct world *w = *state;
+
+	misbehave(w->upstream, "", "/izo/v1/hello", GARBAGE, 0, -1);
+	start(w);
+	UNTIL(5, status(w).probe_in_s >= 10);
+	misbehave(w->upstream, "", "/izo/v1/hello", GOOD, 0, -1);
+	clock_advance(3600 * US_PER_S);
+	/* The kernel wakes who waited; here it is somebody who wants a listing, which is no reason to try. */
+	list(w);
+	UNTIL(5, status(w).state == LINK_CONNECTED);
+}
+
 static void offline(void **state)
 {
 	struct world *w = *state;
@@ -549,11 +569,6 @@ static void fetch_breaks_off(void **state)
 	assert_int_equal(w->cache->link_lost, 0);
 }
 
-static void list(struct world *w)
-{
-	w->cache->fetcher->list(w->cache->fetcher_arg, 2, &KML_ROOT);
-}
-
 static void lists(void **state)
 {
 	struct world *w = *state;
@@ -683,6 +698,7 @@ int main(void)
 		TEST(connects_pulls_and_lists),
 		TEST(not_there_then_there),
 		TEST(refused),
+		TEST(suspended),
 		TEST(offline),
 		TEST(journal_reset),
 		TEST(journal_garbage_applies_nothing),
