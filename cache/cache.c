@@ -27,7 +27,7 @@
 #include "cache/syncer.h"
 #include "cache/writer.h"
 
-#define INODES_MAX 65536	/* in memory, about 0.5 KiB each */
+#define INODES_MAX 131072	/* in memory, below 400 bytes each with its name */
 #define USAGE_AGE_US (5 * US_PER_S)
 
 /* ---- time ---- */
@@ -305,8 +305,6 @@ static struct cache *cache_new(const struct cache_config *config)
 	cache->durability = config->durability;
 	cache->no_sync = config->no_sync;
 	cache->max_inodes = INODES_MAX;
-	list_init(&cache->inode_lru);
-	list_init(&cache->dentry_lru);
 	list_init(&cache->object_lru);
 	list_init(&cache->written);
 	cache->dir = strdup(config->dir);

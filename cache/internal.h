@@ -47,10 +47,12 @@ struct cache {
 	pthread_mutex_t lock;
 	/* under lock */
 	struct hash_table inodes, dentries;
-	struct list inode_lru, dentry_lru, object_lru;
+	size_t inode_hand, dentry_hand;	/* where in the tables the next sweep begins */
+	struct list object_lru;
 	uint64_t n_inodes, n_dentries, n_objects_open, max_inodes;
 	pthread_cond_t content_idle;	/* some n_writing fell to 0, or some is_held ended */
-	struct list written;		/* inode.quiet: files with is_dirty, by last_write_us */
+	uint64_t last_write_gen;	/* the number that a content got last */
+	struct list written;		/* inode_work.quiet: files with is_dirty, by last_write_us */
 	uint8_t write_verifier[8];
 	uint64_t position;
 	char upstream_id[40];

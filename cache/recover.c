@@ -141,7 +141,7 @@ static int mend_dirty(struct change *change, uint64_t ino)
 		return err;
 	err = EDIT_MAPS(edit);
 	if (!err)
-		err = extent_copy(edit->inode->taken_seq ? &edit->dirty_next : &edit->dirty,
+		err = extent_copy(edit->inode->work->taken_seq ? &edit->dirty_next : &edit->dirty,
 				  &edit->present);
 	if (!err)
 		err = cml_append_store(change, edit);
