@@ -43,6 +43,7 @@ struct cache {
 	struct reserve *reserve;	/* room for the database on a full disk */
 	const struct fetcher *fetcher;
 	void *fetcher_arg;
+	bool was_closed;		/* properly, before this start (recover.h) */
 
 	pthread_mutex_t lock;
 	/* under lock */
@@ -57,6 +58,7 @@ struct cache {
 	uint64_t position;
 	char upstream_id[40];
 	uint64_t usage_objects, usage_bytes, usage_until_us;	/* of cache_status() */
+	bool has_leftovers;		/* content files that the next start has to look for */
 	bool is_offline;
 	bool has_acls;			/* the upstream's file system has them; false before the first contact */
 	bool is_failed;			/* error state: changes get -EIO */

@@ -180,11 +180,13 @@ void object_unlink(struct cache *cache, uint64_t ino, uint32_t gen)
 
 	object_name(ino, gen, name);
 	/* What stays behind is removed at the next start. */
-	if (unlinkat(cache->objects_dirfd, name, 0) < 0 && errno != ENOENT)
-		log_warn(
-			"cache: content file %s/objects/%s cannot be removed, it takes up room"
-			" until the next start: %s",
-			cache->dir, name, strerror(errno));
+	if (unlinkat(cache->objects_dirfd, name, 0) == 0 || errno == ENOENT)
+		return;
+	log_warn("cache: content file %s/objects/%s cannot be removed, it takes up room until the next start: %s",
+		 cache->dir, name, strerror(errno));
+	pthread_mutex_lock(&cache->lock);
+	cache->has_leftovers = true;
+	pthread_mutex_unlock(&cache->lock);
 }
 
 int object_cut(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size)
