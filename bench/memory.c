@@ -6,11 +6,13 @@
  *   memory touch PORT COUNT FILE	LOOKUP and GETATTR of random files; handles of some of them into FILE
  *   memory getattr PORT FILE	GETATTR of each handle in FILE, one after the other
  *   memory list PORT		READDIRPLUS of the large directory, all of it
+ *   memory pread FILE		what the disk does by itself: random pages of a file, one after the other
  *
- * touch, getattr and list print calls (entries) a second, and the latencies' median, 99th percentile and worst, in ms.
+ * touch, getattr, list and pread print calls (entries) a second, and the latencies' median, 99th percentile and worst, in ms.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include "bench/tree.h"
 #include "tests/nfs/client.h"
@@ -201,6 +203,26 @@ static void list(struct client *c)
 	print_times(c->n_entries);
 }
 
+static void pread_some(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+	char page[4096];
+
+	if (size < (off_t)sizeof(page))
+		die(path, "cannot be read");
+	taken.begin_ns = now_ns();
+	for (unsigned i = 0; i < HANDLES; i++) {
+		uint64_t since_ns = now_ns();
+
+		if (pread(fd, page, sizeof(page), rnd(size / sizeof(page)) * (off_t)sizeof(page)) != sizeof(page))
+			die(path, strerror(errno));
+		take_time(since_ns);
+	}
+	(void)close(fd);
+	print_times(taken.n);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[1] : "";
@@ -211,8 +233,13 @@ int main(int argc, char **argv)
 		start((int)number(argv[2]), argv + 3);
 		return 0;
 	}
+	if (!strcmp(what, "pread")) {
+		pread_some(argv[2]);
+		return 0;
+	}
 	if (!what[0])
-		die("usage", "memory start PORT PROGRAM... | touch PORT COUNT FILE | getattr PORT FILE | list PORT");
+		die("usage", "memory start PORT PROGRAM... | touch PORT COUNT FILE | getattr PORT FILE | list PORT |"
+		    " pread FILE");
 	client_open(&c, (int)number(argv[2]));
 	if (!strcmp(what, "touch") && argc == 5)
 		touch(&c, number(argv[3]), argv[4]);
