@@ -88,6 +88,23 @@ struct hash_node *hash_next(const struct hash_node *node)
 	return same_value(node->next, node->value);
 }
 
+void hash_sweep(struct hash_table *table, size_t *io_hand, size_t n,
+		bool (*fn)(struct hash_node *node, void *arg), void *arg)
+{
+	bool goes_on = true;
+	size_t seen = 0;
+
+	for (size_t i = 0; i <= table->mask && seen < n && goes_on; i++) {
+		struct hash_node *node = table->bucket[(*io_hand)++ & table->mask], *next;
+
+		for (; node; node = next) {
+			next = node->next;
+			goes_on &= fn(node, arg);
+			seen++;
+		}
+	}
+}
+
 void hash_drain(struct hash_table *table, void (*fn)(struct hash_node *node, void *arg), void *arg)
 {
 	for (size_t i = 0; table->bucket && i <= table->mask; i++) {

@@ -11,6 +11,7 @@
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/mem.h"
@@ -35,6 +36,13 @@ void hash_remove(struct hash_table *table, struct hash_node *node);
 /* The first (next) node of this hash value, or NULL. */
 struct hash_node *hash_first(const struct hash_table *table, uint64_t value);
 struct hash_node *hash_next(const struct hash_node *node);
+
+/*
+ * Call fn for nodes from *io_hand on (0 at first), round the table, until it gives false, or 'n' were seen, or all
+ * were.  fn may remove the node it is given.  A chain is always seen to its end.
+ */
+void hash_sweep(struct hash_table *table, size_t *io_hand, size_t n,
+		bool (*fn)(struct hash_node *node, void *arg), void *arg);
 
 /* Call fn for every node; fn may free it.  The table is empty afterwards. */
 void hash_drain(struct hash_table *table, void (*fn)(struct hash_node *node, void *arg), void *arg);

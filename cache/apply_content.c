@@ -110,7 +110,7 @@ static int take_bytes(struct cache *cache, struct inode *inode, struct arrival *
 	if (err)
 		return err;
 	inode->used = used;
-	inode->write_gen++;
+	inode_content_changed(cache, inode);
 	fetched_add(cache, inode);
 	return 0;
 }
@@ -130,6 +130,9 @@ static int take(struct cache *cache, struct inode *inode, struct arrival *arriva
 		if (err)
 			return err;
 	}
+	err = inode_wake(cache, inode);
+	if (err)
+		return err;
 	inode_hold(cache, inode);
 	err = take_bytes(cache, inode, arrival);
 	inode_hold_end(cache, inode);

@@ -226,7 +226,7 @@ static int setattr_run(struct change *change)
 	 * An exclusive create is over with the SETATTR that the client must send (RFC 1813 3.3.8).  From now on the
 	 * same verifier, in other years, is another program's, who must learn that the file exists.
 	 */
-	if (edit->inode->has_verifier)
+	if (edit->inode->work->has_verifier)
 		edit->set_verifier = true;
 	op_wcc_after(op, 0, edit);
 	op_result(op, edit);

@@ -28,7 +28,7 @@
 #include "cache/syncer.h"
 #include "cache/writer.h"
 
-#define INODES_MAX 65536	/* in memory, about 0.5 KiB each */
+#define INODES_MAX 131072	/* in memory, below 400 bytes each with its name */
 #define USAGE_AGE_US (5 * US_PER_S)
 
 /* ---- time ---- */
@@ -267,6 +267,8 @@ static int open_database(struct cache *cache, const char *path, bool starts_empt
 	if (!err)
 		err = load_identity(cache, starts_empty);
 	if (!err)
+		err = recover_begin(cache);
+	if (!err)
 		err = db_open(path, DB_READER, false, &cache->read_db);
 	if (!err && is_new)
 		log_info("cache: a new cache has been made: dir=%s", cache->dir);
@@ -308,8 +310,6 @@ static struct cache *cache_new(const struct cache_config *config)
 	cache->durability = config->durability;
 	cache->no_sync = config->no_sync;
 	cache->max_inodes = INODES_MAX;
-	list_init(&cache->inode_lru);
-	list_init(&cache->dentry_lru);
 	list_init(&cache->object_lru);
 	list_init(&cache->written);
 	cache->dir = strdup(config->dir);
@@ -333,7 +333,7 @@ no_inodes:
 	return NULL;
 }
 
-static void cache_free(struct cache *cache)
+static void cache_stop(struct cache *cache)
 {
 	park_stop(cache);
 	fetched_stop(cache);
@@ -343,6 +343,11 @@ static void cache_free(struct cache *cache)
 	writer_stop(cache);
 	cml_close(cache);	/* commits that were handed over late have appended to it until now */
 	checkpoint_stop(cache);
+}
+
+/* Stopped. */
+static void cache_free(struct cache *cache)
+{
 	object_cache_release(cache);
 	name_cache_release(cache);
 	inode_cache_release(cache);
@@ -390,6 +395,7 @@ int cache_open(const struct cache_config *config, struct cache **ret_cache, char
 	*ret_cache = cache;
 	return 0;
 fail:
+	cache_stop(cache);
 	cache_free(cache);
 	return err;
 }
@@ -405,6 +411,9 @@ void cache_close(struct cache *cache)
 		log_warn(
 			"cache: what was written last is logged at the next start only: dir=%s: %s",
 			cache->dir, strerror(-err));
+	cache_stop(cache);
+	if (!err)
+		recover_end(cache);
 	cache_free(cache);
 }
 

@@ -116,8 +116,8 @@ static int retire_content(struct change *change, struct inode_edit *edit,
 		err = EDIT_MAPS(edit);
 	if (err)
 		return err;
-	is_last = edit->inode->taken_seq == record->seq;
-	if (edit->inode->has_uncommitted) {
+	is_last = edit->inode->work->taken_seq == record->seq;
+	if (edit->inode->work->has_uncommitted) {
 		/* The maps that go into the row speak of these as well. */
 		EDIT(edit, size, edit->v.size);
 		EDIT(edit, mtime, edit->v.mtime);
@@ -133,7 +133,7 @@ static int retire_content(struct change *change, struct inode_edit *edit,
 	} else if (is_last) {
 		map_move(&edit->dirty, &edit->dirty_next);
 		/* Where one was frozen behind another these may be that one's bytes once more, see below. */
-		if (last_store <= record->seq && !edit->inode->has_uncommitted)
+		if (last_store <= record->seq && !edit->inode->work->has_uncommitted)
 			extent_release(&edit->dirty);
 	} else {
 		/* Another one is frozen: dirty_next is that one's, and of what was written since too. */

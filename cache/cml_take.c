@@ -71,9 +71,9 @@ static int fill_store(const struct inode *inode, uint64_t keep_size, struct kml_
 	struct kml_range *ranges = NULL;
 	int err;
 
-	err = extent_copy(&map, &inode->dirty);
+	err = extent_copy(&map, &inode->work->dirty);
 	if (!err)
-		err = extent_union(&map, &inode->dirty_next);
+		err = extent_union(&map, &inode->work->dirty_next);
 	if (!err) {
 		extent_cut(&map, inode->v.size);
 		join_ranges(&map, &inode->present);
@@ -165,7 +165,7 @@ static int freeze(struct change *change, struct inode_edit *edit, struct kml_rec
 	EDIT(edit, ctime, edit->v.ctime);
 	EDIT(edit, keep_size, edit->v.size);
 	edit->set_taken = true;
-	edit->taken_seq = MAX(edit->inode->taken_seq, record->seq);
+	edit->taken_seq = MAX(edit->inode->work->taken_seq, record->seq);
 	return 0;
 }
 
@@ -176,7 +176,7 @@ static int take_content(struct cache *cache, struct inode *inode, uint64_t keep_
 
 	pthread_mutex_lock(&cache->lock);
 	err = fill_store(inode, keep_size, &item->record, &item->bytes);
-	item->write_gen = inode->write_gen;
+	item->write_gen = inode->work->write_gen;
 	if (!err && item->bytes) {
 		item->fd = open_content(cache, inode);
 		err = MIN(item->fd, 0);
@@ -353,7 +353,7 @@ void cml_sync_content(struct cache *cache, uint64_t ino)
 	pthread_mutex_lock(&cache->lock);
 	inode = inode_get(cache, ino, &err);
 	if (inode)
-		is_synced = inode->synced_gen == inode->write_gen;
+		is_synced = inode->work->synced_gen == inode->work->write_gen;
 	pthread_mutex_unlock(&cache->lock);
 	if (!is_synced)
 		(void)object_sync_inode(cache, inode);	/* a failure is the error state */
@@ -472,8 +472,8 @@ static void look(struct cache *cache, struct inode *inode, struct refresh *refre
 	struct cml_item *item = refresh->item;
 	int err;
 
-	refresh->is_settled = !inode->n_writing;
-	refresh->has_changed = inode->write_gen != item->write_gen;
+	refresh->is_settled = !inode->work->n_writing;
+	refresh->has_changed = inode->work->write_gen != item->write_gen;
 	if (!refresh->is_settled || !refresh->has_changed)
 		return;
 	err = fill_store(inode, inode->v.keep_size, &item->record, &item->bytes);
@@ -483,7 +483,7 @@ static void look(struct cache *cache, struct inode *inode, struct refresh *refre
 	}
 	/* Where that did not work the next look tries again: nothing half is ever sealed. */
 	if (!err)
-		item->write_gen = inode->write_gen;
+		item->write_gen = inode->work->write_gen;
 	else
 		log_warn("cml: content of inode %llu changed and cannot be looked at anew: %s",
 			 (unsigned long long)item->ino, strerror(-err));
@@ -524,7 +524,7 @@ static int refresh_once(struct cache *cache, struct refresh *refresh)
 		return err;
 	}
 	is_pinned = inode->pins;
-	if (inode->n_writing)
+	if (inode->work->n_writing)
 		cache_cond_wait(&cache->content_idle, &cache->lock, clock_us() + WRITING_WAIT_US);
 	else if (!is_pinned)
 		look(cache, inode, refresh);

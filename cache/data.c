@@ -75,7 +75,7 @@ static int read_once(struct cache *cache, struct cache_op *op, struct inode *ino
 		     bool *ret_was_cut)
 {
 	struct object *object = NULL;
-	uint64_t cut_gen = inode->cut_gen;
+	uint64_t cut_gen = inode->work->cut_gen;
 	int err;
 
 	*ret_was_cut = false;
@@ -87,7 +87,7 @@ static int read_once(struct cache *cache, struct cache_op *op, struct inode *ino
 	pthread_mutex_unlock(&cache->lock);
 	err = object_read_now(object, op->priv.extra, op->count, op->priv.num[2]);
 	pthread_mutex_lock(&cache->lock);
-	*ret_was_cut = inode->cut_gen != cut_gen;	/* keeps (3) */
+	*ret_was_cut = inode->work->cut_gen != cut_gen;	/* keeps (3) */
 	if (err == -EAGAIN && !*ret_was_cut) {
 		err = reader_read(cache, op, inode, object);
 		if (err == CACHE_WAITS)
@@ -215,7 +215,7 @@ static int write_check(struct cache *cache, const struct cache_op *op, const str
 static int write_ready(struct cache *cache, struct cache_op *op, struct inode *inode,
 		       struct object **ret_object)
 {
-	uint32_t more = inode->n_writing + 1;
+	uint32_t more = inode->work->n_writing + 1;
 	int err;
 
 	err = write_check(cache, op, inode);
@@ -225,23 +225,25 @@ static int write_ready(struct cache *cache, struct cache_op *op, struct inode *i
 		return 0;
 	if (!inode->is_noted || !inode->v.gen || access_write_kills_suid(&op->cred, &inode->v))
 		return submit_note(cache, op);
+	err = inode_wake(cache, inode);
 	/* keeps (2): each write under way adds at most one range to a map */
-	err = extent_reserve(&inode->present, more);
 	if (!err)
-		err = extent_reserve(&inode->dirty, more);
+		err = extent_reserve(&inode->present, more);
 	if (!err)
-		err = extent_reserve(&inode->dirty_next, more);
+		err = extent_reserve(&inode->work->dirty, more);
+	if (!err)
+		err = extent_reserve(&inode->work->dirty_next, more);
 	if (err)
 		return err;
 	*ret_object = object_get(cache, inode, true, &err);
 	if (!*ret_object)
 		return err == -ENOSPC || err == -ENOMEM ? err : -EIO;
-	if (inode_write_begin(cache, inode))
+	if (inode_write_begin(inode))
 		return 0;
 	object_put(cache, *ret_object);
 	*ret_object = NULL;
 	op_waits(op, &op->waited.commit_us);	/* what holds it is a transaction */
-	list_append(&inode->held, &op->priv.node);
+	list_append(&inode->work->held, &op->priv.node);
 	return CACHE_WAITS;
 }
 
@@ -260,10 +262,10 @@ static void write_account(struct cache *cache, struct inode *inode, uint64_t sta
 	inode->v.size = MAX(inode->v.size, end);
 	inode->v.mtime = inode->v.ctime = now;
 	inode->used = used;
-	inode->has_uncommitted = true;
-	inode->last_write_us = clock_us();
-	list_del(&inode->quiet);
-	list_append(&cache->written, &inode->quiet);
+	inode->work->has_uncommitted = true;
+	inode->work->last_write_us = clock_us();
+	list_del(&inode->work->quiet);
+	list_append(&cache->written, &inode->work->quiet);
 	syncer_poke(cache);
 }
 
@@ -287,7 +289,7 @@ static void write_failed(struct cache *cache, struct inode *inode, struct object
 			cache_fail_locked(cache, "what was written in part could not be noted",
 					  -ENOMEM);
 	}
-	inode->has_uncommitted = true;
+	inode->work->has_uncommitted = true;
 	/* Only as far as the file goes: further on the file system may have no offsets. */
 	if (!fstat(object->fd, &st))
 		end = MIN(end, (uint64_t)st.st_size);
@@ -403,7 +405,7 @@ static int commit_again(struct cache_op *op)
 		if (inode->v.type != TYPE_REG)
 			err = -EINVAL;
 		/* Pinned: a transaction that may hold what was written is not over. */
-		is_needed = inode->has_uncommitted || inode->pins;
+		is_needed = inode->work->has_uncommitted || inode->pins;
 		op_wcc_now(op, 0, inode, true);
 		op_result_now(op, inode);
 	}

@@ -10,19 +10,20 @@
 #include "cache/internal.h"
 #include "cache/writer.h"
 
+#define SWEEP 16		/* names looked at for one that comes */
 #define PATH_DEPTH_MAX 4096	/* a longer way up is a circle */
 
 struct touch;
 
 struct dentry {
 	struct hash_node node;
-	struct list lru;
-	uint32_t pins;			/* by transactions that have not committed */
-	bool is_known;			/* else the row is to be read */
-	bool exists;			/* there is a row; a tombstone too */
 	struct name_info info;
 	struct touch *touch;		/* writer thread: what the present change makes of it */
 	uint64_t dir;
+	uint32_t pins;			/* by transactions that have not committed */
+	bool is_known;		/* else the row is to be read */
+	bool exists;		/* there is a row; a tombstone too */
+	bool is_recent;		/* used since the sweep came by */
 	uint8_t len;
 	char name[];
 };
@@ -42,27 +43,36 @@ static uint64_t name_hash(uint64_t dir, struct slice name)
 	return hash_bytes(name.data, name.len, hash_u64(dir));
 }
 
+/* Names that are not there count too, and files with several. */
+static uint64_t dentries_max(const struct cache *cache)
+{
+	return cache->max_inodes * 2;
+}
+
 static void dentry_free(struct cache *cache, struct dentry *dentry)
 {
 	hash_remove(&cache->dentries, &dentry->node);
-	list_del(&dentry->lru);
 	cache->n_dentries--;
 	free(dentry);
 }
 
+/* As inodes are swept (inode.c). */
+static bool dentry_swept(struct hash_node *node, void *arg)
+{
+	struct dentry *dentry = container_of(node, struct dentry, node);
+	struct cache *cache = arg;
+
+	if (dentry->is_recent)
+		dentry->is_recent = false;
+	else if (!dentry->pins && !dentry->touch)
+		dentry_free(cache, dentry);
+	return cache->n_dentries >= dentries_max(cache);
+}
+
 static void dentry_shrink(struct cache *cache)
 {
-	struct dentry *dentry, *next;
-	unsigned tries = 0;
-
-	if (cache->n_dentries <= cache->max_inodes * 2)
-		return;
-	list_each_safe(dentry, next, &cache->dentry_lru, lru) {
-		if (cache->n_dentries <= cache->max_inodes * 2 || ++tries > 16)
-			return;
-		if (!dentry->pins && !dentry->touch)
-			dentry_free(cache, dentry);
-	}
+	if (cache->n_dentries >= dentries_max(cache))
+		hash_sweep(&cache->dentries, &cache->dentry_hand, SWEEP, dentry_swept, cache);
 }
 
 static struct dentry *dentry_find(struct cache *cache, uint64_t dir, struct slice name)
@@ -74,8 +84,7 @@ static struct dentry *dentry_find(struct cache *cache, uint64_t dir, struct slic
 		if (dentry->dir != dir || dentry->len != name.len ||
 		    memcmp(dentry->name, name.data, name.len))
 			continue;
-		list_del(&dentry->lru);
-		list_append(&cache->dentry_lru, &dentry->lru);
+		dentry->is_recent = true;
 		return dentry;
 	}
 	return NULL;
@@ -94,7 +103,6 @@ static struct dentry *dentry_make(struct cache *cache, uint64_t dir, struct slic
 	dentry->len = name.len;
 	memcpy(dentry->name, name.data, name.len);
 	hash_insert(&cache->dentries, &dentry->node, name_hash(dir, name));
-	list_append(&cache->dentry_lru, &dentry->lru);
 	cache->n_dentries++;
 	return dentry;
 }

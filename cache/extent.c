@@ -13,7 +13,7 @@ void extent_release(struct extent_map *map)
 
 static int map_reserve(struct extent_map *map, uint32_t n)
 {
-	uint32_t cap = map->cap ? map->cap : 4;
+	uint32_t cap = map->cap ? map->cap : 1;		/* most files are here from end to end */
 	struct extent *v;
 
 	if (n <= map->cap)

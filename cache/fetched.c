@@ -50,15 +50,15 @@ void fetched_add(struct cache *cache, struct inode *inode)
 {
 	struct fetched *fetched = cache->fetched;
 
-	inode->fetched_gen = inode->write_gen;
-	if (inode->has_fetched)
+	inode->work->fetched_gen = inode->work->write_gen;
+	if (inode->work->has_fetched)
 		return;
 	/* No memory: then it is not noted, and fetched once more after a restart. */
 	if (buf_append(&fetched->queue, &inode->ino, sizeof(inode->ino))) {
 		fetched->queue.error = 0;	/* the others are still there */
 		return;
 	}
-	inode->has_fetched = true;
+	inode->work->has_fetched = true;
 	if (fetched->queue.len == sizeof(inode->ino)) {
 		fetched->since_us = clock_us();
 		pthread_cond_signal(&fetched->wake);
@@ -76,7 +76,7 @@ static bool is_due(struct cache *cache, const struct inode *inode, const struct 
 	bool is;
 
 	pthread_mutex_lock(&cache->lock);
-	is = !inode->has_uncommitted && (is_chase || inode->write_gen == note->write_gen);
+	is = !inode->work->has_uncommitted && (is_chase || inode->work->write_gen == note->write_gen);
 	pthread_mutex_unlock(&cache->lock);
 	return is;
 }
@@ -100,7 +100,7 @@ static int note_run(struct change *change)
 		err = EDIT_MAPS(edit);
 		if (err)
 			return err;
-		if (edit->inode->has_uncommitted) {	/* since: a map never goes beyond the size beside it */
+		if (edit->inode->work->has_uncommitted) {	/* since: a map never goes beyond the size beside it */
 			EDIT(edit, size, edit->v.size);
 			EDIT(edit, mtime, edit->v.mtime);
 			EDIT(edit, ctime, edit->v.ctime);
@@ -128,7 +128,7 @@ static void sync_all(struct cache *cache, struct notes *notes)
 		pthread_mutex_lock(&cache->lock);
 		inode = inode_get(cache, notes->v[i].ino, &err);
 		if (inode && is_synced)
-			inode->synced_gen = MAX(inode->synced_gen, notes->v[i].write_gen);
+			inode->work->synced_gen = MAX(inode->work->synced_gen, notes->v[i].write_gen);
 		pthread_mutex_unlock(&cache->lock);
 		if (inode && !is_synced)
 			(void)object_sync_inode(cache, inode);	/* the error state keeps it from being noted */
@@ -149,8 +149,8 @@ static void take_back(struct cache *cache, struct notes *notes, int result)
 		inode = inode_get(cache, note->ino, &err);
 		if (!inode)
 			continue;
-		inode->has_fetched = false;
-		if (!result && inode->write_gen != note->write_gen && !inode->has_uncommitted)
+		inode->work->has_fetched = false;
+		if (!result && inode->work->write_gen != note->write_gen && !inode->work->has_uncommitted)
 			fetched_add(cache, inode);
 		inode_put(cache, inode);
 	}
@@ -165,7 +165,7 @@ static void look(struct cache *cache, struct notes *notes)
 		struct inode *inode = inode_get(cache, notes->v[i].ino, &err);
 
 		if (inode)
-			notes->v[i].write_gen = inode->write_gen;
+			notes->v[i].write_gen = inode->work->write_gen;
 		inode_put(cache, inode);
 	}
 }
@@ -205,7 +205,7 @@ static void forget_all(struct fetched *fetched)
 		memcpy(&ino, fetched->queue.data + at, sizeof(ino));
 		inode = inode_get(fetched->cache, ino, &err);
 		if (inode)
-			inode->has_fetched = false;
+			inode->work->has_fetched = false;
 		inode_put(fetched->cache, inode);
 	}
 	buf_reset(&fetched->queue);

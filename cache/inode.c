@@ -14,12 +14,12 @@
 #include "cache/writer.h"
 
 #define DIRECTORY_SIZE 4096	/* shown for every directory: there is no true one */
+#define SWEEP 16		/* inodes looked at for one that comes */
 
 static void inode_free(struct inode *inode)
 {
+	inode_work_free(inode);
 	extent_release(&inode->present);
-	extent_release(&inode->dirty);
-	extent_release(&inode->dirty_next);
 	free(inode->target);
 	free((void *)inode->v.acls);
 	free(inode);
@@ -29,38 +29,32 @@ static void inode_free(struct inode *inode)
 static void inode_forget(struct cache *cache, struct inode *inode)
 {
 	object_leave(cache, inode);
-	list_del(&inode->quiet);
-	list_del(&inode->lru);
 	hash_remove(&cache->inodes, &inode->by_ino);
 	cache->n_inodes--;
 	inode_free(inode);
 }
 
-/* May what memory knows of it be read again from its row? */
-static bool inode_is_idle(const struct inode *inode)
+/*
+ * Room for one more.  The sweep goes round the table: what has not been used since it came by the last time is
+ * evicted.  That keeps what is in use nearly as well as a list by time of use, at a bit for each in place of two
+ * pointers, and what is read once, as by find(1), is the first to go.
+ */
+static bool inode_swept(struct hash_node *node, void *arg)
 {
-	return !inode->refs && !inode->pins && !inode->n_writing && !inode->is_held &&
-	       !inode->has_uncommitted && !inode->has_fetched && !list_is_linked(&inode->quiet);
+	struct inode *inode = container_of(node, struct inode, by_ino);
+	struct cache *cache = arg;
+
+	if (inode->is_recent)
+		inode->is_recent = false;
+	else if (inode_is_idle(inode))
+		inode_forget(cache, inode);
+	return cache->n_inodes >= cache->max_inodes;
 }
 
 static void inode_shrink(struct cache *cache)
 {
-	struct inode *inode, *next;
-	unsigned tries = 0;
-
-	if (cache->n_inodes <= cache->max_inodes)
-		return;
-	list_each_safe(inode, next, &cache->inode_lru, lru) {
-		if (cache->n_inodes <= cache->max_inodes || ++tries > 16)
-			return;
-		if (inode_is_idle(inode)) {
-			inode_forget(cache, inode);
-			continue;
-		}
-		/* Not now: look at others first the next time. */
-		list_del(&inode->lru);
-		list_append(&cache->inode_lru, &inode->lru);
-	}
+	if (cache->n_inodes >= cache->max_inodes)
+		hash_sweep(&cache->inodes, &cache->inode_hand, SWEEP, inode_swept, cache);
 }
 
 static struct inode *inode_find(struct cache *cache, uint64_t ino)
@@ -83,9 +77,8 @@ int inode_hash_add(struct cache *cache, uint64_t ino, struct inode **ret_inode)
 	if (!inode)
 		return -ENOMEM;
 	inode->ino = ino;
-	list_init(&inode->held);
+	inode_work_init(inode);
 	hash_insert(&cache->inodes, &inode->by_ino, hash_u64(ino));
-	list_append(&cache->inode_lru, &inode->lru);
 	cache->n_inodes++;
 	*ret_inode = inode;
 	return 0;
@@ -131,9 +124,33 @@ static void load_values(sqlite3_stmt *stmt, struct inode_values *v)
 	assert(i == 25);
 }
 
-static int load_rest(sqlite3_stmt *stmt, struct inode *inode)
+/* Columns of the row whose place is in work, of which most inodes have none. */
+static int load_work(struct cache *cache, sqlite3_stmt *stmt, struct inode *inode)
 {
-	struct slice target = db_column(stmt, 28), verifier = db_column(stmt, 29);
+	struct slice dirty = db_column(stmt, 26), dirty_next = db_column(stmt, 27), verifier = db_column(stmt, 29);
+	struct inode_work *work;
+	int err;
+
+	if (dirty.len || dirty_next.len || verifier.len) {
+		err = inode_wake(cache, inode);
+		if (err)
+			return err;
+	} else if (!inode_is_awake(inode)) {
+		return 0;
+	}
+	work = inode->work;
+	err = extent_decode(&work->dirty, dirty);
+	if (!err)
+		err = extent_decode(&work->dirty_next, dirty_next);
+	work->has_verifier = verifier.len == sizeof(work->verifier);
+	if (work->has_verifier)
+		memcpy(work->verifier, verifier.data, verifier.len);
+	return err;
+}
+
+static int load_rest(struct cache *cache, sqlite3_stmt *stmt, struct inode *inode)
+{
+	struct slice target = db_column(stmt, 28);
 	struct acls *acls = NULL;
 	char *text = NULL;
 	int err;
@@ -147,9 +164,7 @@ static int load_rest(sqlite3_stmt *stmt, struct inode *inode)
 	}
 	err = extent_decode(&inode->present, db_column(stmt, 25));
 	if (!err)
-		err = extent_decode(&inode->dirty, db_column(stmt, 26));
-	if (!err)
-		err = extent_decode(&inode->dirty_next, db_column(stmt, 27));
+		err = load_work(cache, stmt, inode);
 	if (!err)
 		err = acls_decode(db_column(stmt, 30), &acls);
 	if (err) {
@@ -160,31 +175,31 @@ static int load_rest(sqlite3_stmt *stmt, struct inode *inode)
 	inode->target = text;
 	free((void *)inode->v.acls);
 	inode->v.acls = acls;
-	inode->has_verifier = verifier.len == sizeof(inode->verifier);
-	if (inode->has_verifier)
-		memcpy(inode->verifier, verifier.data, verifier.len);
 	return 0;
 }
 
 /* The last STORE of the file that was taken, or found at start: it is frozen. */
 static int load_taken(struct cache *cache, struct inode *inode)
 {
+	uint64_t taken_seq = 0;
 	sqlite3_stmt *stmt;
 	int got;
 
-	inode->taken_seq = 0;
-	if (!inode->v.data_seq || inode->v.type != TYPE_REG)
-		return 0;
-	got = db_query(cache->read_db, &stmt,
-		       "SELECT max(seq) FROM cml WHERE ino = ?1 AND op = ?2 AND seq <= ?3", "iii",
-		       (int64_t)inode->ino, (int64_t)KML_STORE, (int64_t)cml_frozen_seq(cache));
-	if (got < 0)
-		return got;
-	if (got) {
-		inode->taken_seq = sqlite3_column_int64(stmt, 0);
-		db_done(stmt);
+	if (inode->v.data_seq && inode->v.type == TYPE_REG) {
+		got = db_query(cache->read_db, &stmt,
+			       "SELECT max(seq) FROM cml WHERE ino = ?1 AND op = ?2 AND seq <= ?3", "iii",
+			       (int64_t)inode->ino, (int64_t)KML_STORE, (int64_t)cml_frozen_seq(cache));
+		if (got < 0)
+			return got;
+		if (got) {
+			taken_seq = sqlite3_column_int64(stmt, 0);
+			db_done(stmt);
+		}
 	}
-	return 0;
+	got = taken_seq ? inode_wake(cache, inode) : 0;
+	if (!got && inode_is_awake(inode))
+		inode->work->taken_seq = taken_seq;
+	return got;
 }
 
 int inode_load(struct cache *cache, struct inode *inode)
@@ -197,7 +212,7 @@ int inode_load(struct cache *cache, struct inode *inode)
 		return got;
 	load_values(stmt, &inode->v);
 	inode->has_names = inode->v.is_listed;
-	got = load_rest(stmt, inode);
+	got = load_rest(cache, stmt, inode);
 	db_done(stmt);
 	if (!got)
 		got = load_taken(cache, inode);
@@ -215,8 +230,7 @@ struct inode *inode_get(struct cache *cache, uint64_t ino, int *ret_err)
 		return NULL;
 	}
 	if (inode) {
-		list_del(&inode->lru);
-		list_append(&cache->inode_lru, &inode->lru);
+		inode->is_recent = true;
 		inode->refs++;
 		return inode;
 	}
@@ -250,8 +264,12 @@ void inode_put(struct cache *cache, struct inode *inode)
 		return;
 	assert(inode->refs > 0);
 	inode->refs--;
-	if (inode->is_gone && !inode->refs && !inode->pins)
+	if (inode->refs)
+		return;
+	if (inode->is_gone && !inode->pins)
 		inode_forget(cache, inode);
+	else
+		inode_rest(cache, inode);
 }
 
 uint64_t inode_find_oid(struct cache *cache, const struct kml_oid *oid)
@@ -316,8 +334,8 @@ void inode_attr(const struct inode *inode, struct attr *ret)
 
 bool inode_data_is_clean(const struct inode *inode)
 {
-	return !inode->v.data_seq && !inode->v.is_dirty && !inode->has_uncommitted &&
-	       !inode->dirty.n && !inode->dirty_next.n && !inode->n_writing;
+	return !inode->v.data_seq && !inode->v.is_dirty && !inode->work->has_uncommitted &&
+	       !inode->work->dirty.n && !inode->work->dirty_next.n && !inode->work->n_writing;
 }
 
 bool inode_attr_is_clean(const struct inode *inode)
@@ -325,60 +343,11 @@ bool inode_attr_is_clean(const struct inode *inode)
 	return !inode->v.attr_seq;
 }
 
-/* ---- content, while it is written ---- */
-
-bool inode_write_begin(struct cache *cache, struct inode *inode)
-{
-	(void)cache;
-	if (inode->is_held)
-		return false;
-	inode->n_writing++;
-	return true;
-}
-
-void inode_write_end(struct cache *cache, struct inode *inode, bool has_changed)
-{
-	assert(inode->n_writing > 0);
-	inode->n_writing--;
-	if (has_changed)
-		inode->write_gen++;
-	if (!inode->n_writing && inode->is_held)
-		pthread_cond_broadcast(&cache->content_idle);
-}
-
-void inode_write_wait(struct cache *cache, struct inode *inode)
-{
-	while (!inode_write_begin(cache, inode))
-		pthread_cond_wait(&cache->content_idle, &cache->lock);
-}
-
-void inode_hold(struct cache *cache, struct inode *inode)
-{
-	while (inode->is_held)
-		pthread_cond_wait(&cache->content_idle, &cache->lock);
-	inode->is_held = true;
-	while (inode->n_writing)
-		pthread_cond_wait(&cache->content_idle, &cache->lock);
-}
-
-void inode_hold_end(struct cache *cache, struct inode *inode)
-{
-	struct cache_op *op, *next;
-
-	inode->is_held = false;
-	pthread_cond_broadcast(&cache->content_idle);
-	list_each_safe(op, next, &inode->held, priv.node) {
-		list_del(&op->priv.node);
-		cache_op_again(op);
-	}
-}
-
 static void inode_drain(struct hash_node *node, void *arg)
 {
 	struct inode *inode = container_of(node, struct inode, by_ino);
 
 	(void)arg;
-	list_del(&inode->quiet);
 	inode_free(inode);
 }
 

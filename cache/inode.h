@@ -36,19 +36,20 @@ struct cache;
 struct change;
 struct object;
 
+/* In memory a hundred thousand times: the small ones stand together. */
 struct inode_values {
 	struct kml_oid oid;
-	enum file_type type;
+	enum file_type type : 8;
+	bool is_stale, is_listed, is_dirty;
 	uint32_t mode, uid, gid, major, minor;
 	uint32_t nlink, links_up;
+	uint32_t gen;
 	uint64_t parent;
 	uint64_t size;
 	int64_t atime, mtime, ctime;	/* ns since 1970 */
 	uint64_t data_version, attr_version;
 	uint64_t data_seq, attr_seq;
-	bool is_stale, is_listed, is_dirty;
 	uint64_t listed_at;
-	uint32_t gen;
 	uint64_t keep_size;
 	/*
 	 * As kept (acl.h); NULL: none.  No field of its own: set by inode_edit_acls(), owned by the inode or, where it
@@ -57,25 +58,44 @@ struct inode_values {
 	const struct acls *acls;
 };
 
+/*
+ * What every object in memory has.  It is what memory is spent on, so that a cache can have many: what only those have
+ * with which something goes on is in 'work'.
+ */
 struct inode {
 	struct hash_node by_ino;
-	struct list lru;
+	uint64_t ino;
 	uint32_t refs;			/* users now; 0 and not pinned: may be evicted */
 	uint32_t pins;			/* changed by a transaction that has not committed */
-	uint64_t ino;
+	struct inode_values v;
+	struct extent_map present;
+	char *target;			/* of a symlink, NUL-terminated */
+	uint64_t used;			/* bytes on disk when last seen; 0: unknown; not in the row */
+	struct inode_work *work;	/* its own after inode_wake(), else everybody's, which is const */
 	bool is_gone;			/* removed; only references are left */
 	bool is_noted;			/* is_dirty is committed: content may be written */
 	bool has_names;			/* v.is_listed is committed: the readers' connection has its names */
-	struct inode_values v;
-	struct extent_map present, dirty, dirty_next;
+	bool is_recent;			/* used since the sweep came by (inode.c) */
+};
+
+/*
+ * What goes on with an inode: it is edited, written, fetched, read, or waits to be synced or replayed.  An inode at
+ * rest shares one in which nothing goes on, so anybody may look; who wants to change something calls inode_wake() first,
+ * with a reference that keeps it awake.
+ */
+struct inode_work {
+	struct inode *inode;
+	struct extent_map dirty, dirty_next;
 	struct object *object;		/* open content file, counted, or NULL */
-	char *target;			/* of a symlink, NUL-terminated */
 	uint8_t verifier[8];
 	bool has_verifier;
 	/* not on disk */
 	struct inode_edit *edit;	/* of the change that runs now; the writer thread's */
-	uint64_t used;			/* bytes on disk when last seen; 0: unknown */
-	uint64_t write_gen;		/* goes up with each change of content */
+	/*
+	 * Changes with the content, to a number that no content in this cache has had since its start: what was evicted
+	 * meanwhile and is read again has another one as well.
+	 */
+	uint64_t write_gen;
 	uint64_t synced_gen;		/* write_gen up to which the object file was synced */
 	uint64_t fetched_gen;		/* write_gen when bytes were fetched last */
 	bool has_fetched;		/* bytes were fetched that the maps on disk do not have yet */
@@ -101,6 +121,8 @@ struct inode {
  */
 struct inode *inode_get(struct cache *cache, uint64_t ino, int *ret_err);
 void inode_put(struct cache *cache, struct inode *inode);
+/* Give it work of its own, under the lock; until the last reference is put, and while something goes on.  -ENOMEM. */
+int inode_wake(struct cache *cache, struct inode *inode);
 /*
  * ino of an oid, 0: not here.  Under cache->lock or on the writer thread (sees the open transaction
  * then).
@@ -178,26 +200,23 @@ int inode_edit_maps(struct inode_edit *edit);
  *
  * For code that pwrites on another thread (data.c, apply.c), under the lock: inode_write_begin()
  * gives true, then pwrite without the lock, then the maps are added to and inode_write_end() is
- * called.  False: held; come again later (data.c queues its operation in inode->held; on a thread
- * that may wait: inode_write_wait()).
+ * called.  False: held; come again later (data.c queues its operation in work->held).
  * A file whose content is written (not fetched) must have is_dirty committed before.
+ * The inode is awake.
  */
-bool inode_write_begin(struct cache *cache, struct inode *inode);
+bool inode_write_begin(struct inode *inode);
 void inode_write_end(struct cache *cache, struct inode *inode, bool has_changed);
-/*
- * As begin, but waits; the lock is let go meanwhile: look at the inode again.  Not on a loop or the
- * writer thread.
- */
-void inode_write_wait(struct cache *cache, struct inode *inode);
+/* The content is another one now.  Awake. */
+void inode_content_changed(struct cache *cache, struct inode *inode);
 /*
  * Hold the content: waits for what is being written, new writes wait until inode_hold_end().  The lock is let go
- * meanwhile: look at the inode again.  Not on a loop thread, and nothing may be waited for while it is held.
+ * meanwhile: look at the inode again.  Not on a loop thread, and nothing may be waited for while it is held.  Awake.
  */
 void inode_hold(struct cache *cache, struct inode *inode);
-/* New local content goes here: dirty, or dirty_next while the store is taken. */
+/* New local content goes here: dirty, or dirty_next while the store is taken.  Awake. */
 static inline struct extent_map *inode_dirty_map(struct inode *inode)
 {
-	return inode->taken_seq ? &inode->dirty_next : &inode->dirty;
+	return inode->work->taken_seq ? &inode->work->dirty_next : &inode->work->dirty;
 }
 
 /*
@@ -241,7 +260,7 @@ void inode_edits_committed(struct change *change);
 void inode_edits_revert(struct change *change);
 void inode_cache_release(struct cache *cache);
 
-/* ---- between inode.c and inode_edit.c ---- */
+/* ---- between inode.c, inode_work.c and inode_edit.c ---- */
 
 int inode_hash_add(struct cache *cache, uint64_t ino, struct inode **ret_inode);
 /*
@@ -250,6 +269,13 @@ int inode_hash_add(struct cache *cache, uint64_t ino, struct inode **ret_inode);
  */
 int inode_load(struct cache *cache, struct inode *inode);
 void inode_hold_end(struct cache *cache, struct inode *inode);
+bool inode_is_awake(const struct inode *inode);
+void inode_work_init(struct inode *inode);
+/* Nothing goes on that memory alone knows of: what it has may be read again from the row. */
+bool inode_is_idle(const struct inode *inode);
+/* Where nothing goes on any more: give up the work of its own.  Nobody has a reference. */
+void inode_rest(struct cache *cache, struct inode *inode);
+void inode_work_free(struct inode *inode);
 void inode_values_attr(const struct inode *inode, const struct inode_values *v, struct attr *ret);
 void inode_sql_release(struct cache *cache);
 

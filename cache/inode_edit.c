@@ -53,11 +53,15 @@ static struct inode_edit *edit_new(struct change *change, struct inode *inode)
 
 	if (!edit)
 		return NULL;
+	if (inode_wake(change->cache, inode)) {
+		free(edit);
+		return NULL;
+	}
 	edit->change = change;
 	edit->inode = inode;
 	edit->v = inode->v;
 	edit->old_gen = inode->v.gen;
-	inode->edit = edit;
+	inode->work->edit = edit;
 	list_append(&change->edits, &edit->node);
 	return edit;
 }
@@ -69,7 +73,7 @@ static struct inode *inode_new_in(struct change *change, uint64_t ino)
 	     n = hash_next(n)) {
 		struct inode *inode = container_of(n, struct inode, by_ino);
 
-		if (inode->ino == ino && inode->edit && inode->edit->is_new)
+		if (inode->ino == ino && inode->work->edit && inode->work->edit->is_new)
 			return inode;
 	}
 	return NULL;
@@ -84,13 +88,13 @@ struct inode_edit *inode_edit(struct change *change, uint64_t ino, int *ret_err)
 	pthread_mutex_lock(&cache->lock);
 	inode = inode_new_in(change, ino);
 	if (inode) {
-		edit = inode->edit;
+		edit = inode->work->edit;
 		goto out;
 	}
 	inode = inode_get(cache, ino, ret_err);
 	if (!inode)
 		goto out;
-	edit = inode->edit;
+	edit = inode->work->edit;
 	if (edit) {
 		inode_put(cache, inode);
 		goto out;
@@ -180,22 +184,22 @@ void inode_drop(struct inode_edit *edit)
 
 static bool has_to_sync(const struct cache *cache, const struct inode *inode)
 {
-	if (cache->no_sync || inode->synced_gen == inode->write_gen)
+	if (cache->no_sync || inode->work->synced_gen == inode->work->write_gen)
 		return false;
 	/*
 	 * ASYNC promises little about what was written last; but what was fetched must never be said to be here
 	 * when it is not.
 	 */
-	return cache->durability != DURABILITY_ASYNC || inode->synced_gen < inode->fetched_gen;
+	return cache->durability != DURABILITY_ASYNC || inode->work->synced_gen < inode->work->fetched_gen;
 }
 
 /* Hold the content for the rest of the change; under the lock, which is let go meanwhile. */
 static int content_hold(struct cache *cache, struct inode_edit *edit)
 {
 	struct inode *inode = edit->inode;
-	bool waits = inode->is_held || inode->n_writing || has_to_sync(cache, inode);
+	bool waits = inode->work->is_held || inode->work->n_writing || has_to_sync(cache, inode);
 
-	if (inode->cut_pending || (waits && writer_must_not_wait(cache))) {
+	if (inode->work->cut_pending || (waits && writer_must_not_wait(cache))) {
 		edit->change->wants_rerun = true;
 		return -EAGAIN;
 	}
@@ -222,9 +226,9 @@ int inode_edit_maps(struct inode_edit *edit)
 	if (!err)
 		err = extent_copy(&edit->present, &inode->present);
 	if (!err)
-		err = extent_copy(&edit->dirty, &inode->dirty);
+		err = extent_copy(&edit->dirty, &inode->work->dirty);
 	if (!err)
-		err = extent_copy(&edit->dirty_next, &inode->dirty_next);
+		err = extent_copy(&edit->dirty_next, &inode->work->dirty_next);
 	if (!err) {
 		edit->has_maps = true;
 		/* What writes have changed since the edit was begun. */
@@ -303,9 +307,10 @@ static void map_swap(struct extent_map *a, struct extent_map *b)
 static void edit_apply(struct cache *cache, struct inode_edit *edit)
 {
 	struct inode *inode = edit->inode;
+	struct inode_work *work = inode->work;
 
 	inode->pins++;
-	inode->edit = NULL;
+	work->edit = NULL;
 	edit->was_size = inode->v.size;
 	edit->was_mtime = inode->v.mtime;
 	inode->is_gone = edit->is_removed;
@@ -316,8 +321,11 @@ static void edit_apply(struct cache *cache, struct inode_edit *edit)
 	}
 	if (edit->has_maps && (edit->v.gen != inode->v.gen || edit->v.size != inode->v.size)) {
 		/* The content as a whole changed, not by writing: what was synced stays so. */
-		inode->synced_gen += inode->synced_gen == inode->write_gen;
-		inode->write_gen++;
+		bool is_synced = work->synced_gen == work->write_gen;
+
+		inode_content_changed(cache, inode);
+		if (is_synced)
+			work->synced_gen = work->write_gen;
 		inode->used = 0;
 	}
 	for (unsigned field = 0; field < INODE_FIELDS; field++) {
@@ -326,11 +334,11 @@ static void edit_apply(struct cache *cache, struct inode_edit *edit)
 	}
 	if (edit->has_maps) {
 		map_swap(&inode->present, &edit->present);
-		map_swap(&inode->dirty, &edit->dirty);
-		map_swap(&inode->dirty_next, &edit->dirty_next);
+		map_swap(&work->dirty, &edit->dirty);
+		map_swap(&work->dirty_next, &edit->dirty_next);
 	}
 	if (edit->set_taken)
-		inode->taken_seq = edit->taken_seq;
+		work->taken_seq = edit->taken_seq;
 	if (edit->target) {
 		free(inode->target);
 		inode->target = edit->target;
@@ -342,24 +350,24 @@ static void edit_apply(struct cache *cache, struct inode_edit *edit)
 		edit->acls = NULL;
 	}
 	if (edit->set_verifier) {
-		memcpy(inode->verifier, edit->verifier, sizeof(inode->verifier));
-		inode->has_verifier = edit->has_verifier;
+		memcpy(work->verifier, edit->verifier, sizeof(work->verifier));
+		work->has_verifier = edit->has_verifier;
 	}
 	if (edit->is_committed) {
-		inode->has_uncommitted = false;
-		inode->last_commit_us = clock_us();
+		work->has_uncommitted = false;
+		work->last_commit_us = clock_us();
 	}
 	if (!inode->v.is_dirty || edit->is_removed) {
 		inode->is_noted = false;
-		list_del(&inode->quiet);
-	} else if (!list_is_linked(&inode->quiet)) {
-		inode->last_write_us = clock_us();
-		list_append(&cache->written, &inode->quiet);
+		list_del(&work->quiet);
+	} else if (!list_is_linked(&work->quiet)) {
+		work->last_write_us = clock_us();
+		list_append(&cache->written, &work->quiet);
 		syncer_poke(cache);
 	}
 	if (edit->cuts) {
-		inode->cut_gen++;
-		inode->cut_pending = true;
+		work->cut_gen++;
+		work->cut_pending = true;
 	} else if (edit->holds) {
 		inode_hold_end(cache, inode);
 	}
@@ -395,9 +403,9 @@ void inode_edits_release(struct change *change, bool is_applied)
 		if (is_applied) {
 			inode->pins--;
 			inode->is_noted = inode->v.is_dirty && (inode->is_noted || !inode->pins);
-			inode->cut_pending &= !edit->cuts;
+			inode->work->cut_pending &= !edit->cuts;
 		} else {
-			inode->edit = NULL;
+			inode->work->edit = NULL;
 		}
 		if (edit->holds && (edit->cuts || !is_applied))
 			inode_hold_end(cache, inode);
@@ -449,12 +457,13 @@ void inode_edits_committed(struct change *change)
 static int inode_reload(struct cache *cache, struct inode *inode)
 {
 	struct extent_map present = { 0 }, dirty = { 0 }, dirty_next = { 0 };
+	struct inode_work *work = inode->work;
 	struct inode_values was = inode->v;
 	int got, err = 0;
 
 	map_swap(&present, &inode->present);
-	map_swap(&dirty, &inode->dirty);
-	map_swap(&dirty_next, &inode->dirty_next);
+	map_swap(&dirty, &work->dirty);
+	map_swap(&dirty_next, &work->dirty_next);
 	got = inode_load(cache, inode);
 	object_leave(cache, inode);
 	inode->used = 0;
@@ -462,22 +471,22 @@ static int inode_reload(struct cache *cache, struct inode *inode)
 	if (got > 0 && inode->v.is_dirty && inode->v.gen == was.gen) {
 		err = extent_union(&inode->present, &present);
 		if (!err)
-			err = extent_union(&inode->dirty, &dirty);
+			err = extent_union(&work->dirty, &dirty);
 		if (!err)
-			err = extent_union(&inode->dirty_next, &dirty_next);
+			err = extent_union(&work->dirty_next, &dirty_next);
 		inode->v.size = MAX(inode->v.size, was.size);
 		extent_cut(&inode->present, inode->v.size);
 		inode->v.mtime = MAX(inode->v.mtime, was.mtime);
 		inode->v.ctime = MAX(inode->v.ctime, was.ctime);
-		inode->has_uncommitted = true;
+		work->has_uncommitted = true;
 	}
 	extent_release(&present);
 	extent_release(&dirty);
 	extent_release(&dirty_next);
-	if (got > 0 && inode->v.is_dirty && !list_is_linked(&inode->quiet))
-		list_append(&cache->written, &inode->quiet);
+	if (got > 0 && inode->v.is_dirty && !list_is_linked(&work->quiet))
+		list_append(&cache->written, &work->quiet);
 	else if (got <= 0 || !inode->v.is_dirty)
-		list_del(&inode->quiet);
+		list_del(&work->quiet);
 	return MIN(got, 0) ? got : err;
 }
 

@@ -45,18 +45,22 @@ struct cache {
 	struct reserve *reserve;	/* room for the database on a full disk */
 	const struct fetcher *fetcher;
 	void *fetcher_arg;
+	bool was_closed;		/* properly, before this start (recover.h) */
 
 	pthread_mutex_t lock;
 	/* under lock */
 	struct hash_table inodes, dentries;
-	struct list inode_lru, dentry_lru, object_lru;
+	size_t inode_hand, dentry_hand;	/* where in the tables the next sweep begins */
+	struct list object_lru;
 	uint64_t n_inodes, n_dentries, n_objects_open, max_inodes;
 	pthread_cond_t content_idle;	/* some n_writing fell to 0, or some is_held ended */
-	struct list written;		/* inode.quiet: files with is_dirty, by last_write_us */
+	uint64_t last_write_gen;	/* the number that a content got last */
+	struct list written;		/* inode_work.quiet: files with is_dirty, by last_write_us */
 	uint8_t write_verifier[8];
 	uint64_t position;
 	char upstream_id[40];
 	uint64_t usage_objects, usage_bytes, usage_until_us;	/* of cache_status() */
+	bool has_leftovers;		/* content files that the next start has to look for */
 	bool is_offline;
 	bool has_acls;			/* the upstream's file system has them; false before the first contact */
 	bool is_failed;			/* error state: changes get -EIO */

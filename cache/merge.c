@@ -44,12 +44,12 @@ bool merge_has_our_data(const struct inode_edit *edit)
 {
 	struct cache *cache = edit->change->cache;
 	const struct inode *inode = edit->inode;
+	const struct inode_work *work = inode->work;
 	bool has;
 
 	pthread_mutex_lock(&cache->lock);
 	/* Not n_writing: where is_dirty is not set, these are fetched bytes. */
-	has = edit->v.data_seq || inode->v.is_dirty || inode->has_uncommitted || inode->dirty.n ||
-	      inode->dirty_next.n;
+	has = edit->v.data_seq || inode->v.is_dirty || work->has_uncommitted || work->dirty.n || work->dirty_next.n;
 	pthread_mutex_unlock(&cache->lock);
 	return has;
 }

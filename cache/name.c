@@ -118,9 +118,9 @@ static int create_existing(struct change *change, struct inode_edit *edit)
 		return -EEXIST;
 	case CREATE_EXCLUSIVE:
 		/* The same verifier: it is this very call, sent again. */
-		if (edit->v.type != TYPE_REG || !edit->inode->has_verifier ||
-		    memcmp(edit->inode->verifier, op->priv.args[2],
-			   sizeof(edit->inode->verifier)) != 0)
+		if (edit->v.type != TYPE_REG || !edit->inode->work->has_verifier ||
+		    memcmp(edit->inode->work->verifier, op->priv.args[2],
+			   sizeof(edit->inode->work->verifier)) != 0)
 			return -EEXIST;
 		break;
 	case CREATE_UNCHECKED:

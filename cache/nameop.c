@@ -179,7 +179,7 @@ static int revive(struct change *change, struct inode_edit *edit, const struct i
 	EDIT(edit, keep_size, 0);
 	err = extent_copy(&edit->dirty, &edit->present);
 	/* A store that is on its way takes 'dirty' with it when it is answered. */
-	if (!err && edit->inode->taken_seq)
+	if (!err && edit->inode->work->taken_seq)
 		err = extent_copy(&edit->dirty_next, &edit->present);
 	if (!err)
 		err = nameop_log_make(change, edit, dir, name, ret_seq);

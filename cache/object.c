@@ -26,8 +26,10 @@ static void object_close(struct cache *cache, struct object *object)
 {
 	assert(!object->refs);
 	list_del(&object->lru);
-	if (object->inode)
-		object->inode->object = NULL;
+	if (object->inode) {
+		object->inode->work->object = NULL;
+		inode_rest(cache, object->inode);
+	}
 	cache->n_objects_open--;
 	(void)close(object->fd);	/* what must last has been synced */
 	free(object);
@@ -52,7 +54,7 @@ static int object_open(struct cache *cache, uint64_t ino, uint32_t gen, bool may
 
 struct object *object_get(struct cache *cache, struct inode *inode, bool may_make, int *ret_err)
 {
-	struct object *object = inode->object;
+	struct object *object = inode->work->object;
 	bool is_new;
 	int fd;
 
@@ -65,6 +67,9 @@ struct object *object_get(struct cache *cache, struct inode *inode, bool may_mak
 		*ret_err = -ENOENT;
 		return NULL;
 	}
+	*ret_err = inode_wake(cache, inode);
+	if (*ret_err)
+		return NULL;
 	while (cache->n_objects_open >= OBJECTS_OPEN_MAX && !list_is_empty(&cache->object_lru))
 		object_close(cache, list_first(&cache->object_lru, struct object, lru));
 	object = calloc(1, sizeof(*object));
@@ -86,7 +91,7 @@ struct object *object_get(struct cache *cache, struct inode *inode, bool may_mak
 		.fd = fd,
 		.is_new = is_new,
 	};
-	inode->object = object;
+	inode->work->object = object;
 	cache->n_objects_open++;
 	return object;
 }
@@ -106,11 +111,11 @@ void object_put(struct cache *cache, struct object *object)
 
 void object_leave(struct cache *cache, struct inode *inode)
 {
-	struct object *object = inode->object;
+	struct object *object = inode->work->object;
 
 	if (!object)
 		return;
-	inode->object = NULL;
+	inode->work->object = NULL;
 	object->inode = NULL;
 	if (!object->refs)
 		object_close(cache, object);
@@ -161,7 +166,7 @@ int object_sync_inode(struct cache *cache, struct inode *inode)
 	int err = 0;
 
 	pthread_mutex_lock(&cache->lock);
-	write_gen = inode->write_gen;
+	write_gen = inode->work->write_gen;
 	object = object_get(cache, inode, false, &err);
 	if (object) {
 		pthread_mutex_unlock(&cache->lock);
@@ -171,9 +176,9 @@ int object_sync_inode(struct cache *cache, struct inode *inode)
 	} else if (err == -ENOENT) {
 		err = 0;	/* nothing was ever put into it */
 	}
-	if (!err)
-		inode->synced_gen = MAX(inode->synced_gen, write_gen);
-	else
+	if (!err && inode->work->synced_gen < write_gen)
+		inode->work->synced_gen = write_gen;
+	else if (err)
 		cache_fail_locked(cache, "a content file could not be synced", err);
 	pthread_mutex_unlock(&cache->lock);
 	return err;
@@ -185,11 +190,13 @@ void object_unlink(struct cache *cache, uint64_t ino, uint32_t gen)
 
 	object_name(ino, gen, name);
 	/* What stays behind is removed at the next start. */
-	if (unlinkat(cache->objects_dirfd, name, 0) < 0 && errno != ENOENT)
-		log_warn(
-			"cache: content file %s/objects/%s cannot be removed, it takes up room"
-			" until the next start: %s",
-			cache->dir, name, strerror(errno));
+	if (unlinkat(cache->objects_dirfd, name, 0) == 0 || errno == ENOENT)
+		return;
+	log_warn("cache: content file %s/objects/%s cannot be removed, it takes up room until the next start: %s",
+		 cache->dir, name, strerror(errno));
+	pthread_mutex_lock(&cache->lock);
+	cache->has_leftovers = true;
+	pthread_mutex_unlock(&cache->lock);
 }
 
 int object_cut(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size)

@@ -47,7 +47,7 @@ int reader_read(struct cache *cache, struct cache_op *op, struct inode *inode, s
 
 	if (!job)
 		return -ENOMEM;
-	*job = (struct job){ .op = op, .inode = inode, .object = object, .cut_gen = inode->cut_gen };
+	*job = (struct job){ .op = op, .inode = inode, .object = object, .cut_gen = inode->work->cut_gen };
 	op_waits(op, &op->waited.fetch_us);
 	pthread_mutex_lock(&reader->lock);
 	list_append(&reader->queue, &job->node);
@@ -64,7 +64,7 @@ static void job_run(struct cache *cache, struct job *job)
 	bool was_cut;
 
 	pthread_mutex_lock(&cache->lock);
-	was_cut = job->inode->cut_gen != job->cut_gen;
+	was_cut = job->inode->work->cut_gen != job->cut_gen;
 	object_put(cache, job->object);
 	inode_put(cache, job->inode);
 	pthread_mutex_unlock(&cache->lock);

@@ -3,11 +3,14 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
 #include "cache/internal.h"
+#include "cache/meta.h"
 #include "cache/object.h"
 #include "cache/record.h"
 #include "cache/writer.h"
@@ -98,11 +101,27 @@ static int unname_local(void *arg, uint64_t dir, struct slice name, const struct
 	return name_is_local(name) ? name_unbind(unname->change, dir, name, 0) : 0;
 }
 
+/* One with records is known upstream, by names in directories that are not listed here. */
+static bool is_known_there(const struct inode_values *v)
+{
+	return v->links_up && (v->data_seq || v->attr_seq);
+}
+
+static int forget(struct change *change, struct inode_edit *edit)
+{
+	int err = cml_forget(change, edit);
+
+	if (!err)
+		inode_drop(edit);
+	return err;
+}
+
 /* No client can have it open any more. */
 static int mend_old_local(struct change *change, uint64_t ino)
 {
 	struct unname unname = { change, ino };
 	struct inode_edit *edit;
+	int64_t left;
 	int err;
 
 	edit = inode_edit(change, ino, &err);
@@ -113,7 +132,10 @@ static int mend_old_local(struct change *change, uint64_t ino)
 	err = name_each_of(change->cache, ino, unname_local, &unname);
 	if (!err && edit->v.nlink > 1)
 		EDIT(edit, nlink, edit->v.nlink - 1);
-	return err;
+	if (err || is_known_there(&edit->v))
+		return err;
+	left = name_count_of(change->cache, ino);
+	return left ? (int)MIN(left, 0) : forget(change, edit);
 }
 
 static int mend_nameless(struct change *change, uint64_t ino)
@@ -124,10 +146,7 @@ static int mend_nameless(struct change *change, uint64_t ino)
 	edit = inode_edit(change, ino, &err);
 	if (!edit)
 		return err;
-	err = cml_forget(change, edit);
-	if (!err)
-		inode_drop(edit);
-	return err;
+	return forget(change, edit);
 }
 
 /* Bytes that changed without a record do not exist: all that is here counts as changed. */
@@ -141,7 +160,7 @@ static int mend_dirty(struct change *change, uint64_t ino)
 		return err;
 	err = EDIT_MAPS(edit);
 	if (!err)
-		err = extent_copy(edit->inode->taken_seq ? &edit->dirty_next : &edit->dirty,
+		err = extent_copy(edit->inode->work->taken_seq ? &edit->dirty_next : &edit->dirty,
 				  &edit->present);
 	if (!err)
 		err = cml_append_store(change, edit);
@@ -176,21 +195,82 @@ static int mend_object(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uin
 	return 0;
 }
 
+/* Is there one but the root?  Two indices are counted, which takes a tenth of looking for each one's names. */
+static int has_nameless(struct db *db)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	got = db_query(db, &stmt, "SELECT (SELECT count(*) FROM inode) <> 1 +"
+				  " (SELECT count(DISTINCT ino) FROM name WHERE ino > 0)", "");
+	if (got <= 0)
+		return got ? got : -EIO;
+	got = sqlite3_column_int(stmt, 0);
+	db_done(stmt);
+	return got;
+}
+
+static int has_nameless_run(struct change *change)
+{
+	int got = has_nameless(writer_db(change->cache));
+
+	*(bool *)change->arg = got > 0;
+	return MIN(got, 0);
+}
+
+/* Gives how many there were, or -errno. */
+static int64_t mend_all_nameless(struct cache *cache)
+{
+	bool has_some;
+	int err;
+
+	err = writer_call(cache, has_nameless_run, &has_some);
+	if (err || !has_some)
+		return err;
+	/* The terms are those of is_known_there(). */
+	return mend_all(cache,
+			"SELECT ino FROM inode WHERE ino <> 2 AND NOT EXISTS (SELECT 1 FROM name"
+			" WHERE name.ino = inode.ino AND name.ino > 0)"
+			" AND (links_up = 0 OR (data_seq = 0 AND attr_seq = 0))",
+			mend_nameless);
+}
+
+int recover_begin(struct cache *cache)
+{
+	int64_t ignored;
+	int got;
+
+	got = meta_get_int(cache->write_db, "closed", &ignored);
+	if (got <= 0)
+		return got;
+	cache->was_closed = true;
+	return db_run(cache->write_db, "DELETE FROM meta WHERE key = 'closed'", "");
+}
+
+void recover_end(struct cache *cache)
+{
+	if (cache->is_failed || cache->has_leftovers)
+		return;
+	/* Files that were cut or removed must not come back longer than the database says that they are. */
+	if (!cache->no_sync && (FAULT("recover.sync") || syncfs(cache->objects_dirfd) < 0))
+		return;
+	/* Nothing but a start looks for those that have lost their last name, and their records since. */
+	if (has_nameless(cache->write_db) != 0)
+		return;
+	(void)meta_put_int(cache->write_db, "closed", 1);	/* without it the next start takes longer */
+}
+
 int recover_cache(struct cache *cache)
 {
-	int64_t old, nameless, dirty;
+	int64_t old, nameless = 0, dirty;
 
-	old = mend_all(cache, "SELECT DISTINCT ino FROM name WHERE ino > 0 AND length(name) = 28"
-			      " AND substr(name, 1, 4) = x'2e6e6673'", mend_old_local);
+	/* The terms are those of the index. */
+	old = mend_all(cache, "SELECT DISTINCT ino FROM name INDEXED BY name_local WHERE length(name) = 28"
+			      " AND substr(name, 1, 4) = x'2e6e6673' AND ino > 0", mend_old_local);
 	if (old < 0)
 		return old;
-	/* One with records is known upstream by names in directories that are not listed here. */
-	nameless =
-		mend_all(cache,
-			 "SELECT ino FROM inode WHERE ino <> 2 AND NOT EXISTS (SELECT 1 FROM name"
-			 " WHERE name.ino = inode.ino AND name.ino > 0)"
-			 " AND (links_up = 0 OR (data_seq = 0 AND attr_seq = 0))",
-			 mend_nameless);
+	if (!cache->was_closed)
+		nameless = mend_all_nameless(cache);
 	if (nameless < 0)
 		return nameless;
 	dirty = mend_all(cache, "SELECT ino FROM inode WHERE is_dirty <> 0", mend_dirty);
@@ -201,5 +281,5 @@ int recover_cache(struct cache *cache)
 			"cache: %s was not closed properly and has been mended: files=%lld"
 			" forgotten=%lld",
 			cache->dir, (long long)dirty, (long long)nameless);
-	return object_each(cache, mend_object, cache);
+	return cache->was_closed ? 0 : object_each(cache, mend_object, cache);
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "cache/db.h"
 
-#define FORMAT 3	/* 2: column acl; 3: counters in meta, in place of AUTOINCREMENT */
+#define FORMAT 4	/* 2: column acl; 3: counters in meta, in place of AUTOINCREMENT; 4: index name_local */
 #define APPLICATION_ID 0x697a6f63	/* "izoc" */
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
@@ -35,6 +35,9 @@ static const char cml_table[] =
 	"CREATE TABLE cml (seq INTEGER PRIMARY KEY, op INTEGER NOT NULL,"
 	" ino INTEGER NOT NULL, time INTEGER NOT NULL, record BLOB NOT NULL);"
 	"CREATE INDEX cml_ino ON cml (ino);";
+
+static const char name_local_index[] =
+	"CREATE INDEX name_local ON name (ino) WHERE length(name) = 28 AND substr(name, 1, 4) = x'2e6e6673';";
 
 static const char other_tables[] =
 	"CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
@@ -121,8 +124,10 @@ static int exec_all(struct db *db, const char *const *steps, size_t n)
 
 static int migrate(struct db *db, int64_t format, const char *path, char **ret_why)
 {
-	const char *const steps[] = { from_1, from_2_old, inode_table, cml_table, from_2_copy, format_marks };
-	size_t skip = format == 1 ? 0 : 1;
+	const char *const steps[] = { from_1, from_2_old, inode_table, cml_table, from_2_copy, name_local_index,
+				      format_marks };
+	static const size_t first[FORMAT] = { [1] = 0, [2] = 1, [3] = 5 };	/* of each format before this one */
+	size_t skip = first[format];
 	int err = exec_all(db, steps + skip, ARRAY_SIZE(steps) - skip);
 
 	if (err) {
@@ -134,7 +139,7 @@ static int migrate(struct db *db, int64_t format, const char *path, char **ret_w
 
 int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why)
 {
-	static const char *const steps[] = { inode_table, cml_table, other_tables, format_marks };
+	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, format_marks };
 	int64_t format = 0, application = 0, n_tables = 0;
 	char text[24];
 	int err;

@@ -190,24 +190,35 @@ void stale_forget(struct cache *cache, uint64_t ino)
 	pthread_mutex_unlock(&cache->lock);
 }
 
+struct reset {
+	struct cache *cache;
+	uint64_t from, to, position;
+};
+
+static bool dir_reset(struct hash_node *node, void *arg)
+{
+	struct inode *inode = container_of(node, struct inode, by_ino);
+	const struct reset *reset = arg;
+	struct note *note;
+
+	if (inode->v.type != TYPE_DIR || inode->ino < reset->from || inode->ino > reset->to)
+		return true;
+	inode->v.listed_at = MAX(inode->v.listed_at, reset->position);
+	inode->v.is_stale |= inode->v.is_listed;
+	note = note_find(reset->cache->apply->stale, inode->ino);
+	if (note)
+		note->was_marked = note->is_out;
+	return true;
+}
+
 void stale_reset_dirs(struct cache *cache, uint64_t from, uint64_t to, uint64_t position)
 {
-	struct stale *stale = cache->apply->stale;
-	struct inode *inode;
+	struct reset reset = { cache, from, to, position };
+	size_t hand = 0;
 
 	pthread_mutex_lock(&cache->lock);
-	list_each(inode, &cache->inode_lru, lru) {
-		struct note *note;
-
-		if (inode->v.type != TYPE_DIR || inode->ino < from || inode->ino > to)
-			continue;
-		inode->v.listed_at = MAX(inode->v.listed_at, position);
-		inode->v.is_stale |= inode->v.is_listed;
-		note = note_find(stale, inode->ino);
-		if (note)
-			note->was_marked = note->is_out;
-	}
-	stale->marks++;
+	hash_sweep(&cache->inodes, &hand, SIZE_MAX, dir_reset, &reset);
+	cache->apply->stale->marks++;
 	pthread_mutex_unlock(&cache->lock);
 }
 

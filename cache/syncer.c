@@ -50,6 +50,7 @@ struct syncer {
 static int commit_run(struct change *change)
 {
 	struct commit *commit = change->arg;
+	const struct inode_work *work;
 	struct inode_edit *edit;
 	bool is_hot, has_new;
 	int err;
@@ -61,8 +62,9 @@ static int commit_run(struct change *change)
 	if (err)
 		return err;
 	/* Held now: nobody else changes these. */
-	has_new = edit->inode->has_uncommitted;
-	is_hot = edit->inode->last_commit_us && clock_us() - edit->inode->last_commit_us < QUIET_US;
+	work = edit->inode->work;
+	has_new = work->has_uncommitted;
+	is_hot = work->last_commit_us && clock_us() - work->last_commit_us < QUIET_US;
 	if (has_new) {
 		EDIT(edit, size, edit->v.size);
 		EDIT(edit, mtime, edit->v.mtime);
@@ -182,23 +184,23 @@ static void sync_content(struct cache *cache, struct commit *commit)
 static bool commit_quiet(struct cache *cache)
 {
 	uint64_t now_us = clock_us();
-	struct inode *inode, *next;
+	struct inode_work *work, *next;
 	struct list found;
 	unsigned n = 0;
 	bool has_more;
 
 	list_init(&found);
 	pthread_mutex_lock(&cache->lock);
-	list_each_safe(inode, next, &cache->written, quiet) {
+	list_each_safe(work, next, &cache->written, quiet) {
 		struct commit *commit;
 
-		if (inode->last_write_us + QUIET_US > now_us || n++ >= QUIET_AT_ONCE)
+		if (work->last_write_us + QUIET_US > now_us || n++ >= QUIET_AT_ONCE)
 			break;
 		/* Once more after another QUIET_US, should this one fail. */
-		inode->last_write_us = now_us;
-		list_del(&inode->quiet);
-		list_append(&cache->written, &inode->quiet);
-		commit = commit_new(cache, inode->ino);
+		work->last_write_us = now_us;
+		list_del(&work->quiet);
+		list_append(&cache->written, &work->quiet);
+		commit = commit_new(cache, work->inode->ino);
 		if (!commit)
 			break;
 		commit->is_quiet = true;
@@ -321,21 +323,21 @@ void syncer_stop(struct cache *cache)
 static int flush_written(struct cache *cache, bool is_quiet)
 {
 	struct flush flush = { .under_way = 1 };
-	struct inode *inode;
+	struct inode_work *work;
 	struct list found;
 
 	list_init(&found);
 	pthread_mutex_lock(&cache->lock);
-	list_each(inode, &cache->written, quiet) {
+	list_each(work, &cache->written, quiet) {
 		struct commit *commit;
 
 		/*
 		 * One that is not uncommitted but pinned is in a transaction that is not over: wait
 		 * for it.
 		 */
-		if (!is_quiet && !inode->has_uncommitted && !inode->pins && !inode->n_writing)
+		if (!is_quiet && !work->has_uncommitted && !work->inode->pins && !work->n_writing)
 			continue;
-		commit = commit_new(cache, inode->ino);
+		commit = commit_new(cache, work->inode->ino);
 		if (!commit) {
 			flush.err = -ENOMEM;
 			break;

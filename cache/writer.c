@@ -568,6 +568,7 @@ static void writer_free(struct cache *cache)
 {
 	struct writer *w = cache->writer;
 
+	(void)sqlite3_wal_hook(db_handle(cache->write_db), NULL, NULL);
 	pthread_mutex_destroy(&w->lock);
 	pthread_cond_destroy(&w->wake);
 	free(w);

@@ -504,17 +504,23 @@ static void migration(void **state)
 		    "CREATE INDEX cml_ino ON cml (ino); INSERT INTO cml SELECT * FROM now; DROP TABLE now;"
 		    "UPDATE sqlite_sequence SET seq = 70 WHERE name = 'cml';"
 		    "INSERT INTO sqlite_sequence (name, seq) VALUES ('inode', 90);"
-		    "DELETE FROM meta WHERE key IN ('next_ino', 'next_seq'); PRAGMA user_version = 1;");
+		    "DELETE FROM meta WHERE key IN ('next_ino', 'next_seq'); DROP INDEX name_local; PRAGMA user_version = 1;");
 	f_open(f);
 	assert_content(f, file, "text");
 	assert_int_equal(f_setacl(f, file, "u::6,u:5:6,g::4,m::6,o::0", NULL), 0);
 	f_reopen(f);
 	assert_acl(f, file, "u::6,u:5:6,g::4,m::6,o::0", "");
-	assert_int_equal(query(f, "PRAGMA user_version"), 3);
+	assert_int_equal(query(f, "PRAGMA user_version"), 4);
 	/* Their numbers go on from there. */
 	assert_true(made(f, ROOT, "later", "") > 90);
 	assert_true(query(f, "SELECT max(seq) FROM cml") > 70);
 	assert_int_equal(query(f, "SELECT count(*) FROM sqlite_master WHERE name LIKE 'inode%' OR name LIKE 'cml%'"), 7);
+	assert_int_equal(query(f, "SELECT count(*) FROM sqlite_master WHERE name = 'name_local'"), 1);
+	f_close(f);
+	exec_sql(f, "DROP INDEX name_local; PRAGMA user_version = 3;");
+	f_open(f);
+	assert_content(f, file, "text");
+	assert_int_equal(query(f, "SELECT count(*) FROM sqlite_master WHERE name = 'name_local'"), 1);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, f_teardown)

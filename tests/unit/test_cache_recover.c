@@ -517,6 +517,13 @@ static void leftovers(void **state)
 		" mtime, ctime, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL FROM"
 		" inode WHERE ino > 2"
 		" LIMIT 1");
+	/* A cache that says that it was closed is believed: nothing is looked through but the old local names. */
+	f_open(&f);
+	assert_int_equal(content_files(&f), 3);
+	assert_int_equal(query(&f, "SELECT count(*) FROM inode"), 3);
+	assert_int_equal(query(&f, "SELECT count(*) FROM name"), 2);
+	f_close(&f);
+	exec_sql(&f, "DELETE FROM meta WHERE key = 'closed'");
 	f_open(&f);
 	assert_int_equal(content_files(&f), 1);
 	assert_int_equal(query(&f, "SELECT count(*) FROM inode"), 2);
@@ -564,8 +571,12 @@ static void uncommitted_bytes_are_logged(void **state)
 
 	(void)state;
 	f_init(&f);
+	f_open(&f);
+	f_close(&f);
+	assert_int_equal(query(&f, "SELECT count(*) FROM meta WHERE key = 'closed'"), 1);
 	status = in_child(&f, NULL, RUN_DIRTY);
 	assert_true(WIFSIGNALED(status));
+	assert_int_equal(query(&f, "SELECT count(*) FROM meta WHERE key = 'closed'"), 0);
 	assert_int_equal(query(&f, "SELECT is_dirty FROM inode WHERE ino > 2"), 1);
 	f_open(&f);
 	assert_int_equal(query(&f, "SELECT is_dirty FROM inode WHERE ino > 2"), 0);
