@@ -16,9 +16,9 @@ $(TOOLS:%=$(B)/%.o): private ALL_CFLAGS += $(if $(filter undefined,$(SAN)),-fno-
 $(foreach t,$(TOOLS),$(eval $(call test_program,$(t),cache rpcgen base,-lnfs)))
 $(foreach t,$(patsubst %.c,%,$(wildcard tests/http/*.c)),$(eval $(call test_program,$(t),rpcgen base,)))
 
-.PHONY: check check-unit check-lint check-quick test-programs
+.PHONY: check check-unit check-lint check-quick check-long test-programs
 test-programs: $(TEST_PROGRAMS)
 check:
 	@tests/check all
-check-unit check-lint check-quick:
+check-unit check-lint check-quick check-long:
 	@tests/check $(@:check-%=%)
