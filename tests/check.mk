@@ -9,16 +9,16 @@ $(B)/$(1): $(B)/$(1).o $(foreach l,$(2),$(B)/lib$(l).a)
 	$$(call say,LINK)
 	$$(Q)$$(CC) $$(ALL_CFLAGS) -o $$@ $$^ $(3) $$(LDLIBS)
 endef
-TOOLS	:= $(patsubst %.c,%,$(wildcard tests/lib/*.c tests/nfs/*.c tests/faults/*.c bench/*.c))
+TOOLS	:= $(patsubst %.c,%,$(wildcard tests/lib/*.c tests/nfs/*.c tests/faults/*.c tests/kernel/*.c bench/*.c))
 # libnfs hands out lists whose members are not aligned, which is its affair.
 # "private": the file of flags must not differ because of it.
 $(TOOLS:%=$(B)/%.o): private ALL_CFLAGS += $(if $(filter undefined,$(SAN)),-fno-sanitize=alignment)
 $(foreach t,$(TOOLS),$(eval $(call test_program,$(t),cache rpcgen base,-lnfs)))
 $(foreach t,$(patsubst %.c,%,$(wildcard tests/http/*.c)),$(eval $(call test_program,$(t),rpcgen base,)))
 
-.PHONY: check check-unit check-lint check-quick test-programs
+.PHONY: check check-unit check-lint check-quick check-long test-programs
 test-programs: $(TEST_PROGRAMS)
 check:
 	@tests/check all
-check-unit check-lint check-quick:
+check-unit check-lint check-quick check-long:
 	@tests/check $(@:check-%=%)

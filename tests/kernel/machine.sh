@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # machine.sh: for tests/kernel/test_*, after daemon.sh: a machine of tests/lib/vm with what "make install" makes in
-# /job/root, and two disks, at /var/cache/izo and /exports.
+# /job/root, and disks: two, at /var/cache/izo and /exports, or one.
 #
 # IZO_KEEP=DIR keeps the programs' logs and the console there.
 
@@ -9,19 +9,22 @@ here=$(cd "$(dirname "$0")" && pwd)
 export IZO_TOP
 command -v linux.uml > /dev/null || command -v linux > /dev/null || skip_all "no user-mode-linux here (apt-get install user-mode-linux)"
 
-# machine_new SIZE: of each disk.
+# machine_new SIZE [MOUNTPOINT]: of each disk; with MOUNTPOINT there is one, mounted there.
 machine_new()
 {
-	local disk
+	local place image
 
+	disks=()
 	mkdir "$T/job"
 	make -s -C "$IZO_TOP" BUILD="$(dirname "$IZO_BUILD")" DESTDIR="$T/job/root" install > "$T/install.log" 2>&1 || {
 		sed 's/^/# /' "$T/install.log"
 		give_up "make install DESTDIR"
 	}
-	for disk in cache exports; do
-		truncate -s "$1" "$T/$disk.img"
-		mkfs.ext4 -q -F "$T/$disk.img" || give_up "mkfs.ext4"
+	for place in ${2:-/var/cache/izo /exports}; do
+		image=$T/disk-${#disks[@]}.img
+		truncate -s "$1" "$image"
+		mkfs.ext4 -q -F "$image" || give_up "mkfs.ext4"
+		disks+=(-d "$image=$place")
 	done
 }
 
@@ -31,7 +34,7 @@ machine_run()
 	local limit=$1 memory=$2 status
 
 	shift 2
-	"$IZO_TOP/tests/lib/vm" -t "$limit" -m "$memory" -d "$T/cache.img=/var/cache/izo" -d "$T/exports.img=/exports" "$T/job" "$@"
+	"$IZO_TOP/tests/lib/vm" -t "$limit" -m "$memory" "${disks[@]}" "$T/job" "$@"
 	status=$?
 	if [ -n "${IZO_KEEP:-}" ]; then
 		mkdir -p "$IZO_KEEP"
