@@ -219,7 +219,7 @@ static void read_on(struct world *w)
 		is_busy = reader_is_busy(w->f.cache);
 		loop_post(w->f.loop, &stop.job);
 		assert_int_equal(loop_run(w->f.loop), 0);
-	} while (is_busy && w->is_reading && !w->f.is_done);
+	} while ((is_busy || reader_is_busy(w->f.cache)) && w->is_reading && !w->f.is_done);
 	if (w->is_reading && w->f.is_done)
 		check_read(w, w->f.op.err);
 }
