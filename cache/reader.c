@@ -48,7 +48,7 @@ int reader_read(struct cache *cache, struct cache_op *op, struct inode *inode, s
 	if (!job)
 		return -ENOMEM;
 	*job = (struct job){ .op = op, .inode = inode, .object = object, .cut_gen = inode->work->cut_gen };
-	op_waits(op, &op->waited.fetch_us);
+	op_waits(op, &op->waited.commit_us);	/* which is the time for the disk */
 	pthread_mutex_lock(&reader->lock);
 	list_append(&reader->queue, &job->node);
 	reader->n_under_way++;
