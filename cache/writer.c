@@ -23,11 +23,10 @@
 #include "cache/dentry.h"
 #include "cache/internal.h"
 #include "cache/reserve.h"
+#include "cache/token.h"
 
 #define GROUP_MAX 1000 /* changes in one transaction: bounds how long the first one waits */
 #define WAL_SYNC_AFTER_US US_PER_S /* DURABILITY_ASYNC: a commit is on the disk so much later */
-#define TOKENS_PER_MARK 4096
-#define TOKEN_MARKS 8 /* at most TOKENS_PER_MARK * (TOKEN_MARKS + 1) tokens are kept */
 
 struct writer {
 	struct cache *cache;
@@ -48,8 +47,7 @@ struct writer {
 	int64_t last_now;
 	uint64_t wal_sync_at_us;	/* 0: nothing to be synced */
 	uint64_t wal_pages, page_size;
-	int64_t token_marks[TOKEN_MARKS];
-	unsigned tokens, token_mark;
+	struct tokens *tokens;
 };
 
 struct after {
@@ -104,52 +102,6 @@ static void after_run(struct change *change, bool is_committed)
 	}
 }
 
-/* ---- the duplicate request cache ---- */
-
-static struct slice token_of(const struct change *change)
-{
-	return (struct slice){ change->op->token, CACHE_TOKEN_LEN };
-}
-
-/* 1: this very call was carried out before. */
-static int token_find(struct cache *cache, struct change *change)
-{
-	sqlite3_stmt *stmt;
-	int got;
-
-	if (!change->op || !change->op->has_token)
-		return 0;
-	got = db_query(cache->write_db, &stmt, "SELECT ino FROM drc WHERE token = ?1", "b",
-		       token_of(change));
-	if (got > 0) {
-		change->op->ino = sqlite3_column_int64(stmt, 0);
-		db_done(stmt);
-	}
-	return got;
-}
-
-static int token_store(struct cache *cache, struct writer *w, struct change *change)
-{
-	int64_t now_s = clock_wall().tv_sec;
-	int64_t *mark = &w->token_marks[w->token_mark];
-	int err;
-
-	if (!change->op || !change->op->has_token)
-		return 0;
-	err = db_run(cache->write_db,
-		     "INSERT OR REPLACE INTO drc (token, ino, at) VALUES (?1, ?2, ?3)", "bii",
-		     token_of(change), (int64_t)change->op->ino, now_s);
-	if (err || ++w->tokens < TOKENS_PER_MARK)
-		return err;
-	/* Every so many, forget those that are older than the oldest mark. */
-	w->tokens = 0;
-	if (*mark)
-		err = db_run(cache->write_db, "DELETE FROM drc WHERE at < ?1", "i", *mark);
-	*mark = now_s;
-	w->token_mark = (w->token_mark + 1) % TOKEN_MARKS;
-	return err;
-}
-
 /* ---- one change ---- */
 
 static bool transaction_is_gone(struct cache *cache)
@@ -166,7 +118,7 @@ static int change_run(struct cache *cache, struct writer *w, struct change *chan
 	change->now = MAX(cache_now_ns(), w->last_now + 1);
 	w->last_now = change->now;
 	change->was_done_before = false;
-	got = token_find(cache, change);
+	got = token_find(w->tokens, change);
 	if (got) {
 		change->was_done_before = got > 0;
 		return MIN(got, 0);
@@ -186,7 +138,7 @@ static int change_run(struct cache *cache, struct writer *w, struct change *chan
 	if (!err)
 		err = inode_edits_flush(change);
 	if (!err)
-		err = token_store(cache, w, change);
+		err = token_store(w->tokens, change);
 	/* A change that cannot be taken back takes the whole group with it: group_run() looks. */
 	if (err && !is_alone && !transaction_is_gone(cache) && db_run(cache->write_db, "ROLLBACK TO change", ""))
 		(void)db_run(cache->write_db, "ROLLBACK", "");
@@ -571,6 +523,7 @@ static void writer_free(struct cache *cache)
 	(void)sqlite3_wal_hook(db_handle(cache->write_db), NULL, NULL);
 	pthread_mutex_destroy(&w->lock);
 	pthread_cond_destroy(&w->wake);
+	tokens_free(w->tokens);
 	free(w);
 	cache->writer = NULL;
 }
@@ -596,8 +549,11 @@ int writer_start(struct cache *cache)
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;
-	err = cache_cond_init(&w->wake);
+	w->tokens = tokens_new(cache->write_db, &err);
+	if (!err)
+		err = cache_cond_init(&w->wake);
 	if (err) {
+		tokens_free(w->tokens);
 		free(w);
 		return err;
 	}

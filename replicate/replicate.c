@@ -400,7 +400,8 @@ static void set_host(struct replicate *r, const char *host)
 
 	if (!host && !gethostname(name, sizeof(name) - 1))
 		host = name;
-	snprintf(r->host, sizeof(r->host), "%s", host && *host ? host : "unknown");
+	/* A longer one is cut. */
+	snprintf(r->host, sizeof(r->host), "%.*s", (int)sizeof(r->host) - 1, host && *host ? host : "unknown");
 	for (char *p = r->host; *p; p++)
 		if (*p == '/' || (unsigned char)*p <= ' ')
 			*p = '-';
