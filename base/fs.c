@@ -114,7 +114,7 @@ ssize_t fs_pread_now(int fd, void *data, size_t len, uint64_t offset)
 		if (n < 0) {
 			if (errno == EINTR)
 				continue;
-			return errno == EOPNOTSUPP ? -EAGAIN : -errno;
+			return errno == EOPNOTSUPP ? fs_pread_full(fd, data, len, offset) : -errno;
 		}
 		if (!n)
 			break;

@@ -19,7 +19,10 @@ int fs_pwrite_all(int fd, const void *data, size_t len, uint64_t offset);
 int fs_pwritev_all(int fd, struct iovec *iov, int iovcnt, uint64_t offset);
 /* Reads up to len bytes; fewer only at end of file.  Gives the count or -errno. */
 ssize_t fs_pread_full(int fd, void *data, size_t len, uint64_t offset);
-/* The same from the system's page cache only; -EAGAIN when that has not all of it, or the file system cannot tell. */
+/*
+ * The same from the system's page cache only; -EAGAIN when that has not all of it.  A file system that cannot tell is one in
+ * memory, most likely (tmpfs; ext4, xfs and btrfs can): there it is read as by fs_pread_full().
+ */
 ssize_t fs_pread_now(int fd, void *data, size_t len, uint64_t offset);
 
 /* Make the file NAME in dirfd hold exactly data, whatever happens meanwhile: old or new, never a part. */
