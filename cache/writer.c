@@ -2,7 +2,9 @@
 /*
  * The order within a group, which everything about crashes rests on:
  *
- * (1) Each change writes its SQL in a savepoint, or is alone in its transaction; memory is changed after that, never before.
+ * (1) Each change writes its SQL; memory is changed after that, never before.  One that fails having written something is
+ *     undone: with the whole transaction, which is then done anew, each change in a savepoint of its own.  (Nearly all that fail
+ *     have written nothing yet, and savepoints cost a fifth of a change.)
  * (2) What a change puts into memory is pinned until the transaction has ended, so that a miss
  *     never reads an older state from the disk beside it.
  * (3) Nobody is told anything, and no file is removed or cut, before COMMIT has returned.
@@ -44,6 +46,7 @@ struct writer {
 	/* who is the writer */
 	struct change *current;
 	bool is_guest;			/* an event loop's thread: it must not wait */
+	bool is_careful;		/* the next group: in savepoints */
 	int64_t last_now;
 	uint64_t wal_sync_at_us;	/* 0: nothing to be synced */
 	uint64_t wal_pages, page_size;
@@ -110,9 +113,15 @@ static bool transaction_is_gone(struct cache *cache)
 	return sqlite3_get_autocommit(db_handle(cache->write_db));
 }
 
-/* is_alone: in its transaction, which is rolled back when it fails. */
-static int change_run(struct cache *cache, struct writer *w, struct change *change, bool is_alone)
+static sqlite3_int64 rows_changed(struct cache *cache)
 {
+	return sqlite3_total_changes64(db_handle(cache->write_db));
+}
+
+/* *ret_must_undo: it has failed, and what it has written is in the transaction still. */
+static int change_run(struct cache *cache, struct writer *w, struct change *change, bool is_careful, bool *ret_must_undo)
+{
+	sqlite3_int64 rows = rows_changed(cache);
 	int err, got;
 
 	change->now = MAX(cache_now_ns(), w->last_now + 1);
@@ -123,7 +132,7 @@ static int change_run(struct cache *cache, struct writer *w, struct change *chan
 		change->was_done_before = got > 0;
 		return MIN(got, 0);
 	}
-	err = is_alone ? 0 : db_run(cache->write_db, "SAVEPOINT change", "");
+	err = is_careful ? db_run(cache->write_db, "SAVEPOINT change", "") : 0;
 	if (err)
 		return err;
 	w->current = change;
@@ -140,12 +149,13 @@ static int change_run(struct cache *cache, struct writer *w, struct change *chan
 	if (!err)
 		err = token_store(w->tokens, change);
 	/* A change that cannot be taken back takes the whole group with it: group_run() looks. */
-	if (err && !is_alone && !transaction_is_gone(cache) && db_run(cache->write_db, "ROLLBACK TO change", ""))
+	if (err && is_careful && !transaction_is_gone(cache) && db_run(cache->write_db, "ROLLBACK TO change", ""))
 		(void)db_run(cache->write_db, "ROLLBACK", "");
-	if (!is_alone && !transaction_is_gone(cache)) {
+	if (is_careful && !transaction_is_gone(cache)) {
 		got = db_run(cache->write_db, "RELEASE change", "");
 		err = err ? err : got;
 	}
+	*ret_must_undo = err && !is_careful && rows_changed(cache) != rows && !transaction_is_gone(cache);
 
 	pthread_mutex_lock(&cache->lock);
 	if (err) {
@@ -180,9 +190,11 @@ static int group_commit(struct cache *cache, struct writer *w)
 	return 0;
 }
 
-/* keeps (4) */
-static void group_revert(struct cache *cache, struct list *done, int err)
+/* keeps (4).  -EIO: it cannot be rolled back. */
+static int group_undo(struct cache *cache, struct list *done)
 {
+	int err = 0;
+
 	if (!transaction_is_gone(cache) && db_run(cache->write_db, "ROLLBACK", ""))
 		err = -EIO;
 	pthread_mutex_lock(&cache->lock);
@@ -196,8 +208,12 @@ static void group_revert(struct cache *cache, struct list *done, int err)
 		after_run(change, false);
 	}
 	pthread_mutex_unlock(&cache->lock);
-	if (err != -ENOSPC)
-		cache_fail(cache, "the database could not be written", err);
+	return err;
+}
+
+static void group_fail(struct cache *cache, int err)
+{
+	cache_fail(cache, "the database could not be written", err);
 }
 
 static void group_finish(struct cache *cache, struct list *done)
@@ -234,16 +250,25 @@ static bool group_make_room(struct cache *cache)
 	return true;
 }
 
+/* What was done is undone, nobody has been told anything: all of it goes before what is to be run later. */
+static void group_again(struct list *done, struct list *group, struct list *later)
+{
+	list_splice(done, group);
+	list_splice(done, later);
+	list_splice(later, done);
+}
+
 static void group_run(struct cache *cache, struct writer *w, struct list *group, struct list *later)
 {
-	sqlite3_int64 rows = sqlite3_total_changes64(db_handle(cache->write_db));
 	uint64_t began_us = log_is_traced(LOG_CACHE) ? clock_us() : 0;
-	bool is_alone = group->next == group->prev;
+	sqlite3_int64 rows = rows_changed(cache);
+	bool is_careful = w->is_careful, must_undo = false;
 	unsigned n = 0, n_good = 0;
 	struct change *change;
 	struct list done;
 	int err;
 
+	w->is_careful = false;
 	list_init(&done);
 	pthread_mutex_lock(&cache->lock);
 	err = cache->is_failed ? -EIO : 0;
@@ -255,38 +280,52 @@ static void group_run(struct cache *cache, struct writer *w, struct list *group,
 		list_del(&change->node);
 		change->err = err;
 		if (!err) {
-			change->err = change_run(cache, w, change, is_alone);
+			change->err = change_run(cache, w, change, is_careful, &must_undo);
 			if (transaction_is_gone(cache))
 				err = change->err ? change->err : -EIO;
 		}
 		if (change->err && change->wants_rerun && !err) {
 			change->wants_rerun = false;
 			list_append(later, &change->node);
-			continue;
+		} else {
+			list_append(&done, &change->node);
 		}
-		list_append(&done, &change->node);
 		n++;
 		n_good += !change->err;
+		/* One that is the only one goes with its transaction. */
+		if (must_undo && (n_good || !list_is_empty(group)))
+			break;
+		must_undo = false;
 	}
 
 	/* Where no row has changed, there is nothing to wait for the disk for. */
-	if (!err && n_good && sqlite3_total_changes64(db_handle(cache->write_db)) != rows)
+	if (!err && !must_undo && n_good && rows_changed(cache) != rows)
 		err = group_commit(cache, w);
-	else if (!err)
+	else if (!err && !must_undo)
 		err = db_run(cache->write_db, "ROLLBACK", "");
 	if (began_us)
-		log_debug(LOG_CACHE, "writer: group: changes=%u rows=%lld us=%" PRIu64 " err=%d", n,
-			  (long long)(sqlite3_total_changes64(db_handle(cache->write_db)) - rows),
-			  clock_us() - began_us, err);
+		log_debug(LOG_CACHE, "writer: group: changes=%u rows=%lld us=%" PRIu64 " err=%d%s", n,
+			  (long long)(rows_changed(cache) - rows), clock_us() - began_us, err,
+			  must_undo ? " and once more, with savepoints" : "");
+	if (must_undo) {
+		w->is_careful = true;
+		err = group_undo(cache, &done);
+		if (err)
+			group_fail(cache, err);		/* then each is refused when it is run again */
+		group_again(&done, group, later);
+		return;
+	}
 	if (err) {
-		group_revert(cache, &done, err);
-		/* Nobody has been told anything: with room made, all of it can be done anew. */
+		if (group_undo(cache, &done))
+			err = -EIO;
 		if (err == -ENOSPC && group_make_room(cache)) {
-			list_splice(&done, later);
-			list_splice(later, &done);
+			group_again(&done, group, later);
 			return;
 		}
-		err = err == -ENOSPC ? err : -EIO;
+		if (err != -ENOSPC) {
+			group_fail(cache, err);
+			err = -EIO;
+		}
 		list_each(change, &done, node)
 			change->err = change->err ? change->err : err;
 	} else {

@@ -3,10 +3,11 @@
  * writer: the thread that changes cache.db, and group commit.
  *
  * A change is a function and what it works on.  The writer runs all changes that wait inside one
- * transaction, each in a savepoint of its own (where there are several), commits, and then tells each how it ended.  The
+ * transaction, commits, and then tells each how it ended.  The
  * function runs on the writer thread, without cache->lock (it takes it to look at inodes and
  * names), and may use the writer's connection, inode_edit(), name_*() and cml_append().  It gives
- * 0, or -errno: then its savepoint is rolled back, its edits are dropped, and the others go on.
+ * 0, or -errno: then what it has written is undone, its edits are dropped, and the others go on (they may be run once more
+ * for that).
  * wants_rerun: rolled back as well, and run again in the next transaction (inode_edit_maps() asks
  * for that: pass its error on).
  *

@@ -71,6 +71,7 @@ static void gate_open(struct gate *g)
 /* ---- changes that tell what became of them ---- */
 
 #define MANY 42
+#define FIRST_THAT_FAILS 3
 
 struct probe {
 	struct change change;
@@ -152,7 +153,7 @@ static void probes_wait(unsigned n)
 
 /*
  * All that waits goes into one transaction, in order; one that fails takes nothing of the others
- * with it.
+ * with it.  The first one that fails having written something makes all begin anew, with savepoints.
  */
 static void group(void **state)
 {
@@ -164,7 +165,7 @@ static void group(void **state)
 	probes_done = probes_after = 0;
 	gate_close(f, &closed);
 	for (unsigned i = 0; i < MANY; i++)
-		probe_submit(f, &probes[i], i, i % 7 == 3 ? -EXDEV : 0);
+		probe_submit(f, &probes[i], i, i % 7 == FIRST_THAT_FAILS ? -EXDEV : 0);
 	gate_open(&gate);
 	probes_wait(MANY);
 	assert_int_equal(names_when_told, MANY - MANY / 7);
@@ -172,12 +173,19 @@ static void group(void **state)
 	for (unsigned i = 0; i < MANY; i++) {
 		assert_int_equal(probes[i].err, probes[i].fails);
 		assert_int_equal(probes[i].order, i);
-		assert_int_equal(probes[i].runs, 1);
+		assert_int_equal(probes[i].runs, i <= FIRST_THAT_FAILS ? 2 : 1);
 		if (i)
 			assert_true(probes[i].now > probes[i - 1].now);
 		snprintf(name, sizeof(name), "p%u", i);
 		assert_int_equal(f_lookup(f, ROOT, name), probes[i].fails ? -ENOENT : 0);
 	}
+	/* One that is alone is not run twice. */
+	probes_done = 0;
+	probe_submit(f, &probes[0], MANY, -EXDEV);
+	probes_wait(1);
+	assert_int_equal(probes[0].err, -EXDEV);
+	assert_int_equal(probes[0].runs, 1);
+	assert_int_equal(query(f, "SELECT count(*) FROM inode WHERE type = 7"), MANY - MANY / 7);
 }
 
 /* ---- one that has to wait for another of its transaction ---- */
