@@ -243,7 +243,7 @@ bool inode_attr_is_clean(const struct inode *inode);
 
 /* ---- for cache.c and the writer ---- */
 
-/* Write what was set to cache.db (inside the change's savepoint). */
+/* Write what was set to cache.db (inside the transaction). */
 int inode_edits_flush(struct change *change);
 /* Would what is to be done after the commit take long, as giving a big file back to the file system does? */
 bool inode_edits_take_long(struct change *change);
