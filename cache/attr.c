@@ -158,7 +158,7 @@ static int check_size(const struct inode_edit *edit, const struct attr_change *w
 	if (!(wanted->set & SET_SIZE))
 		return 0;
 	if (edit->v.type != TYPE_REG)
-		return edit->v.type == TYPE_DIR ? -EISDIR : -EINVAL;
+		return -EINVAL;		/* as READ and WRITE say of it */
 	return wanted->size > CACHE_SIZE_MAX ? -EFBIG : 0;
 }
 

@@ -194,8 +194,10 @@ struct cache_dirent {
  *
  * emit() is called once per entry, in order; it gives false when the entry did not fit, which ends
  * the listing there.  It must not call the cache.  op->is_eof: the end was reached.  Cookies are never
- * reused, so a listing may go on across any change.  The directory's attributes: op->attr.
+ * reused, so a listing may go on across any change.  The directory's attributes: op->attr.  Cookies are at most
+ * CACHE_COOKIE_MAX; behind a larger one there is nothing.
  */
+#define CACHE_COOKIE_MAX ((uint64_t)INT64_MAX)
 int cache_readdir(struct cache *cache, struct cache_op *op, uint64_t dir, uint64_t cookie, bool want_attrs,
 		  bool (*emit)(void *arg, const struct cache_dirent *entry), void *arg);
 

@@ -33,11 +33,13 @@
  * buffer.
  */
 
+/*
+ * -EINVAL, of a directory too: RFC 1813 3.3.6 and 3.3.7 name ISDIR as a mistake of older servers.  A program never sees
+ * either: its kernel knows the type, and does not ask.
+ */
 static int regular(const struct inode *inode)
 {
-	if (inode->v.type == TYPE_REG)
-		return 0;
-	return inode->v.type == TYPE_DIR ? -EISDIR : -EINVAL;
+	return inode->v.type == TYPE_REG ? 0 : -EINVAL;
 }
 
 /* ---- read ---- */
@@ -344,11 +346,13 @@ static int write_finish(struct cache *cache, struct cache_op *op)
 {
 	int err;
 
-	op->committed = UNSTABLE;
-	if (op->priv.num[4] == UNSTABLE || !op->count)
+	/*
+	 * Set before it is handed over: it may be over at once.  Of no bytes too: to say less than was asked for is a
+	 * violation of the protocol (RFC 1813 3.3.7), for which clients complain of a faulty server.
+	 */
+	op->committed = op->priv.num[4] == UNSTABLE ? UNSTABLE : FILE_SYNC;
+	if (op->committed == UNSTABLE || !op->count)
 		return 0;
-	/* Set before it is handed over: it may be over at once. */
-	op->committed = FILE_SYNC;
 	err = syncer_commit(cache, op->priv.num[0], cache->durability == DURABILITY_SYNC, op);
 	return err ? err : CACHE_WAITS;
 }

@@ -179,7 +179,7 @@ int cache_readdir(struct cache *cache, struct cache_op *op, uint64_t dir, uint64
 {
 	op_begin(cache, op, readdir_again);
 	op->priv.num[0] = op->priv.object = dir;
-	op->priv.num[2] = cookie;
+	op->priv.num[2] = MIN(cookie, CACHE_COOKIE_MAX);	/* a negative one would list all of it again */
 	op->priv.num[3] = want_attrs;
 	memcpy(&op->priv.args[0], &emit, sizeof(emit));
 	op->priv.extra = arg;

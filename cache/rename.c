@@ -66,6 +66,10 @@ static int check_circle(struct rename *r)
 	return err;
 }
 
+/*
+ * RFC 1813 3.3.14 would have EXIST for all of these, but lists the others too: rename() and the programs that call it want to
+ * be told which it was, as a local file system does.
+ */
 static int check_victim(struct rename *r)
 {
 	bool is_dir = r->edit->v.type == TYPE_DIR;

@@ -15,6 +15,7 @@
 
 /* Errors of this layer that have no errno; the kernel's numbers for the same. */
 #define NFSD_EBADHANDLE 521
+#define NFSD_EBADCOOKIE 523
 #define NFSD_ETOOSMALL 525
 #define NFSD_EBADTYPE 527
 

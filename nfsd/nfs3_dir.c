@@ -6,8 +6,9 @@
  * attributes, cookie verifier, and after the entries the end of the list and the eof flag.  READDIRPLUS has a
  * second limit, dircount, on names, cookies and file ids alone.
  *
- * The cookie verifier is constant: cookies are never reused, so none ever becomes invalid, and
- * a listing goes on across any change (`rm -r` removes what it lists).
+ * The cookie verifier is always zero: cookies are never reused, so none ever becomes invalid, and a listing goes on across
+ * any change (`rm -r` removes what it lists).  RFC 1813 3.3.16 allows that, and what verifier comes back is no matter then.  A
+ * cookie that can be nobody's is BAD_COOKIE.
  */
 #include <errno.h>
 #include "nfsd/internal.h"
@@ -27,7 +28,7 @@ static bool emit(void *arg, const struct cache_dirent *entry)
 	if (is_plus)
 		size += 4 + (entry->attr ? NFS3_ATTR : 0) + NFS3_POST_FH;
 	/* The first one is given whatever dircount says: some clients put next to nothing there. */
-	if (call->bulk_len + size > call->u.readdir.count ||
+	if (call->u.readdir.refusal || call->bulk_len + size > call->u.readdir.count ||
 	    (call->bulk_len && basic > call->u.readdir.dir_room)) {
 		call->u.readdir.is_full = true;
 		return false;
@@ -62,9 +63,13 @@ static int readdir_run(struct rpc_call *call, bool is_plus)
 	err = nfs3_open_fh(call, fh, &ino);
 	if (err)
 		return err;
-	count = MIN(count, NFSD_DIR_MAX);
+	/* Told at the end: first it must be a directory, and one that the caller may list. */
+	call->u.readdir.refusal = 0;
 	if (count < AROUND)
-		return nfs3_refuse(call, -NFSD_ETOOSMALL, ino, 0, 0);
+		call->u.readdir.refusal = -NFSD_ETOOSMALL;
+	else if (cookie > CACHE_COOKIE_MAX)
+		call->u.readdir.refusal = -NFSD_EBADCOOKIE;
+	count = MIN(MAX(count, (uint32_t)AROUND), NFSD_DIR_MAX);
 	err = rpc_bulk(call, count);
 	if (err)
 		return err;
@@ -89,6 +94,8 @@ static bool readdir_reply(struct rpc_call *call, int err, struct xdr_out *out)
 {
 	struct xdr_out tail;
 
+	if (!err)
+		err = call->u.readdir.refusal;
 	if (!err && !call->bulk_len && call->u.readdir.is_full)
 		err = -NFSD_ETOOSMALL;	/* not even one entry */
 	if (!nfs3_out_status_attr(out, call, err)) {

@@ -101,6 +101,7 @@ struct rpc_call {
 			uint32_t count;		/* room for entries, in bytes */
 			uint32_t dir_room;	/* READDIRPLUS: what dircount still allows */
 			bool is_plus, is_full;
+			int refusal;		/* what a directory that may be listed answers all the same */
 		} readdir;
 		struct {
 			struct slice path;	/* in args */

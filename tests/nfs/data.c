@@ -4,7 +4,7 @@
 
 #define GIB (1ull << 30)
 
-static char block[IO_MAX];
+static char block[IO_MAX + 3000];	/* and more than WRITE takes */
 
 static void read_what_is_there(struct client *c)
 {
@@ -32,23 +32,42 @@ static void read_what_is_there(struct client *c)
 	want(c->got.count == 0 && c->got.is_eof);
 	want_is(nfs3_read(c, &fh, UINT64_MAX, 10), NFS3_OK);
 	want(c->got.count == 0 && c->got.is_eof);
+	want_is(nfs3_read(c, &fh, 10, 0), NFS3_OK);
+	want(c->got.count == 0 && c->got.is_eof);
+	fh = made_file(c, &c->dir, "empty", 0644);
+	want_is(nfs3_read(c, &fh, 0, 0), NFS3_OK);
+	want(c->got.count == 0 && c->got.is_eof);
 }
 
-static void read_of_other_types(struct client *c)
+/* RFC 1813 3.3.6, 3.3.7 and 3.3.21 are for regular files, and of everything else, directories too, INVAL. */
+static void what_is_no_file(struct client *c)
 {
-	struct fh fh;
+	static const enum ftype3 types[] = { NF3DIR, NF3LNK, NF3FIFO, NF3SOCK, NF3CHR, NF3BLK };
 
-	want_is(nfs3_read(c, &c->dir, 0, 10), NFS3ERR_ISDIR);
-	want(c->got.has_attr);
-	want_is(nfs3_write(c, &c->dir, 0, "x", 1, UNSTABLE), NFS3ERR_ISDIR);
-	want_is(nfs3_symlink(c, &c->dir, "l", "t"), NFS3_OK);
-	fh = c->got.fh;
-	want_is(nfs3_read(c, &fh, 0, 10), NFS3ERR_INVAL);
-	want_is(nfs3_write(c, &fh, 0, "x", 1, UNSTABLE), NFS3ERR_INVAL);
-	want_is(nfs3_mknod(c, &c->dir, "p", NF3FIFO, 0, 0), NFS3_OK);
-	fh = c->got.fh;
-	want_is(nfs3_read(c, &fh, 0, 10), NFS3ERR_INVAL);
-	want_is(nfs3_commit(c, &fh), NFS3ERR_INVAL);
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		bool is_ok = true;
+		struct fh fh;
+
+		if (types[i] == NF3DIR)
+			want_is(nfs3_mkdir(c, &c->dir, "x", 0755), NFS3_OK);
+		else if (types[i] == NF3LNK)
+			want_is(nfs3_symlink(c, &c->dir, "x", "to"), NFS3_OK);
+		else
+			want_is(nfs3_mknod(c, &c->dir, "x", types[i], 1, 3), NFS3_OK);
+		fh = c->got.fh;
+		is_ok &= want_is(nfs3_read(c, &fh, 0, 10), NFS3ERR_INVAL) && want(c->got.has_attr);
+		is_ok &= want_is(nfs3_read(c, &fh, 0, 0), NFS3ERR_INVAL);
+		is_ok &= want_is(nfs3_write(c, &fh, 0, "x", 1, UNSTABLE), NFS3ERR_INVAL) && want_wcc(c->got.wcc[0]);
+		is_ok &= want_is(nfs3_write(c, &fh, 0, "", 0, FILE_SYNC), NFS3ERR_INVAL);
+		is_ok &= want_is(nfs3_commit(c, &fh), NFS3ERR_INVAL) && want_wcc(c->got.wcc[0]);
+		is_ok &= want_is(nfs3_setattr(c, &fh, sattr_size(0), NULL), NFS3ERR_INVAL) && want_wcc(c->got.wcc[0]);
+		if (!is_ok)
+			printf("# of type %d\n", types[i]);
+		if (types[i] == NF3DIR)
+			want_is(nfs3_rmdir(c, &c->dir, "x"), NFS3_OK);
+		else
+			want_is(nfs3_remove(c, &c->dir, "x"), NFS3_OK);
+	}
 }
 
 static void write_how(struct client *c)
@@ -75,11 +94,55 @@ static void write_how(struct client *c)
 	want_is(nfs3_write(c, &fh, 11, "!", 1, FILE_SYNC), NFS3_OK);
 	want_is(c->got.committed, FILE_SYNC);
 	want(holds(c, &fh, "hello world!"));
-	want_is(nfs3_write(c, &fh, 100, "", 0, UNSTABLE), NFS3_OK);
-	want_is(c->got.count, 0);
-	want(holds(c, &fh, "hello world!"));
 	want_is(nfs3_write(c, &fh, 0, "J", 1, FILE_SYNC), NFS3_OK);
 	want(holds(c, &fh, "Jello world!"));
+}
+
+/* Changes nothing, not even a time; and says what was asked for, not less. */
+static void a_write_of_no_bytes(struct client *c)
+{
+	static const enum stable_how hows[] = { UNSTABLE, DATA_SYNC, FILE_SYNC };
+	struct fh fh = made_file(c, &c->dir, "f", 0644);
+	struct fattr3 before;
+
+	put(c, &fh, "hello");
+	want_is(nfs3_getattr(c, &fh), NFS3_OK);
+	before = c->got.attr;
+	for (size_t i = 0; i < ARRAY_SIZE(hows); i++) {
+		want_is(nfs3_write(c, &fh, 100, "", 0, hows[i]), NFS3_OK);
+		want_is(c->got.count, 0);
+		want(c->got.committed >= (int)hows[i]);
+		want_wcc(c->got.wcc[0]);
+		want_is(c->got.wcc[0].after.size, 5);
+		want(same_time(c->got.wcc[0].after.mtime, before.mtime));
+		want(same_time(c->got.wcc[0].after.ctime, before.ctime));
+	}
+	want(holds(c, &fh, "hello"));
+	client_as_user(c, 1000);
+	want_is(nfs3_write(c, &fh, 0, "", 0, UNSTABLE), NFS3ERR_ACCES);
+}
+
+/* RFC 1813 3.3.21: the whole file goes, whatever part was asked for; nothing to commit is no error. */
+static void commit_of_any_part(struct client *c)
+{
+	static const struct {
+		uint64_t offset;
+		uint32_t count;
+	} parts[] = { { 0, 0 }, { 0, 5 }, { 3, 1 }, { 4096, 4096 }, { UINT64_MAX, UINT32_MAX }, { UINT64_MAX, 0 } };
+	struct fh fh = made_file(c, &c->dir, "f", 0644);
+
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(parts); i++) {
+		struct COMMIT3args args = { fh_arg(&fh), parts[i / 2].offset, parts[i / 2].count };
+		char verifier[8];
+
+		want_is(nfs3_write(c, &fh, 0, "hello", 5, UNSTABLE), NFS3_OK);
+		memcpy(verifier, c->got.verifier, 8);
+		want_is(nfs3_commit_args(c, &args), NFS3_OK);
+		want_wcc(c->got.wcc[0]);
+		want(!memcmp(verifier, c->got.verifier, 8));
+		want_is(nfs3_commit_args(c, &args), NFS3_OK);
+		want(!memcmp(verifier, c->got.verifier, 8));
+	}
 }
 
 static void offsets_of_64_bits(struct client *c)
@@ -126,6 +189,11 @@ static void the_largest_transfers(struct client *c)
 	/* More than the most is cut. */
 	want_is(nfs3_read(c, &fh, 0, 3 * IO_MAX), NFS3_OK);
 	want_is(c->got.count, IO_MAX);
+	want(!c->got.is_eof);
+	want_is(nfs3_setattr(c, &fh, sattr_size(0), NULL), NFS3_OK);
+	want_is(nfs3_write(c, &fh, 0, block, IO_MAX + 3000, FILE_SYNC), NFS3_OK);
+	want_is(c->got.count, IO_MAX);
+	want_is(c->got.wcc[0].after.size, IO_MAX);
 }
 
 /* Random writes, cuts and reads against the same done in memory. */
@@ -230,8 +298,10 @@ int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
 		{ "READ", read_what_is_there },
-		{ "READ and WRITE of what is no file", read_of_other_types },
+		{ "READ, WRITE and COMMIT of what is no file", what_is_no_file },
 		{ "WRITE and COMMIT", write_how },
+		{ "WRITE of no bytes", a_write_of_no_bytes },
+		{ "COMMIT of any part", commit_of_any_part },
 		{ "offsets of 64 bits", offsets_of_64_bits },
 		{ "transfers of the largest size", the_largest_transfers },
 		{ "random changes, like a file in memory", like_a_file_in_memory },

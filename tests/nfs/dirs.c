@@ -146,10 +146,92 @@ static void refusals(struct client *c)
 	want_is(nfs3_readdir(c, &c->dir, 0, 110), NFS3ERR_TOOSMALL);
 	want_is(nfs3_readdirplus(c, &c->dir, 0, 200, 200), NFS3ERR_TOOSMALL);
 	want_is(c->n_entries, 0);
-	/* Beyond the last one there is nothing. */
+	free(l);
+}
+
+/*
+ * Cookies are good for ever, so the verifier is zero, which RFC 1813 3.3.16 allows, and another one matters no more than
+ * the directory's changes do.  Beyond the last one there is nothing; one that is never given out is BAD_COOKIE.
+ */
+static void cookies_and_verifiers(struct client *c)
+{
+	static const uint64_t none[] = { 1ull << 63, UINT64_MAX };
+	struct listing *l = list_begin(c, false);
+	struct READDIR3args again = { .dir = fh_arg(&c->dir), .count = 4096 };
+	struct READDIRPLUS3args again_plus = { .dir = fh_arg(&c->dir), .dircount = 4096, .maxcount = 4096 };
+
+	fill(c, &c->dir, 0, 2);
+	want_is(nfs3_readdir(c, &c->dir, 0, 4096), NFS3_OK);
+	want(!memcmp(c->got.verifier, "\0\0\0\0\0\0\0", 8));
+	want_is(c->n_entries, 4);
+	want_is(nfs3_readdirplus(c, &c->dir, 0, 4096, 4096), NFS3_OK);
+	want(!memcmp(c->got.verifier, "\0\0\0\0\0\0\0", 8));
+	want_is(c->n_entries, 8);
+	again.cookie = again_plus.cookie = 2;
+	memset(again.cookieverf, 0xa5, 8);
+	memset(again_plus.cookieverf, 0xa5, 8);
+	want_is(nfs3_readdir_args(c, &again), NFS3_OK);
+	want_is(c->n_entries, 10);
+	want_is(nfs3_readdirplus_args(c, &again_plus), NFS3_OK);
+	want_is(c->n_entries, 12);
+
 	want_is(nfs3_readdir(c, &c->dir, 1ull << 60, 4096), NFS3_OK);
-	want(c->got.is_eof);
+	want(c->got.is_eof && c->got.has_dir_attr);
+	want_is(nfs3_readdirplus(c, &c->dir, INT64_MAX, 4096, 4096), NFS3_OK);
+	want(c->got.is_eof && c->got.has_dir_attr);
+	for (size_t i = 0; i < ARRAY_SIZE(none); i++) {
+		want_is(nfs3_readdir(c, &c->dir, none[i], 4096), NFS3ERR_BAD_COOKIE);
+		want(c->got.has_dir_attr);
+		want_is(nfs3_readdirplus(c, &c->dir, none[i], 4096, 4096), NFS3ERR_BAD_COOKIE);
+		want(c->got.has_dir_attr);
+	}
+	want_is(c->n_entries, 12);
+	free(l);
+}
+
+/* What the handle is comes first, whatever else is wrong. */
+static void which_refusal(struct client *c)
+{
+	struct listing *l = list_begin(c, false);
+	struct fh file = made_file(c, &c->dir, "1", 0644), gone = made_dir(c, &c->dir, "2", 0755);
+	struct fh closed = made_dir(c, &c->dir, "3", 0700);
+
+	want_is(nfs3_rmdir(c, &c->dir, "2"), NFS3_OK);
+	want_is(nfs3_readdir(c, &file, UINT64_MAX, 0), NFS3ERR_NOTDIR);
+	want_is(nfs3_readdirplus(c, &file, UINT64_MAX, 0, 0), NFS3ERR_NOTDIR);
+	want(c->got.has_dir_attr);
+	want_is(nfs3_readdir(c, &gone, UINT64_MAX, 0), NFS3ERR_STALE);
+	want_is(nfs3_readdirplus(c, &gone, UINT64_MAX, 0, 0), NFS3ERR_STALE);
+	want(!c->got.has_dir_attr);
+	client_as_user(c, 1000);
+	want_is(nfs3_readdir(c, &closed, UINT64_MAX, 0), NFS3ERR_ACCES);
+	want_is(nfs3_readdirplus(c, &closed, UINT64_MAX, 0, 0), NFS3ERR_ACCES);
+	want(c->got.has_dir_attr);
+	free(l);
+}
+
+/*
+ * maxcount is the size of all of READDIRPLUS3resok: with one byte less than "." needs there is no room, with exactly that
+ * there is, and likewise READDIR.
+ */
+static void the_least_count(struct client *c)
+{
+	const uint32_t around = 88 + 8 + 4 + 4, dot = 4 + 8 + 8 + 8, plus = 4 + 84 + 4 + 4 + c->dir.len;
+	struct listing *l = list_begin(c, false);
+
+	want_is(nfs3_readdir(c, &c->dir, 0, around + dot - 1), NFS3ERR_TOOSMALL);
 	want_is(c->n_entries, 0);
+	want_is(nfs3_readdir(c, &c->dir, 0, around + dot), NFS3_OK);
+	want_is(c->n_entries, 1);
+	want_is(nfs3_readdirplus(c, &c->dir, 0, 4096, around + dot + plus - 1), NFS3ERR_TOOSMALL);
+	want_is(c->n_entries, 1);
+	want_is(nfs3_readdirplus(c, &c->dir, 0, 4096, around + dot + plus), NFS3_OK);
+	want_is(c->n_entries, 2);
+	want(!c->got.is_eof);
+	/* At the end nothing is left that needs room. */
+	want_is(nfs3_readdir(c, &c->dir, INT64_MAX, around), NFS3_OK);
+	want(c->got.is_eof);
+	want_is(nfs3_readdir(c, &c->dir, INT64_MAX, around - 1), NFS3ERR_TOOSMALL);
 	free(l);
 }
 
@@ -282,6 +364,9 @@ int main(int argc, char **argv)
 		{ "an empty directory", an_empty_directory },
 		{ "the root is its own parent", the_root_is_its_own_parent },
 		{ "READDIR refused", refusals },
+		{ "cookies and verifiers", cookies_and_verifiers },
+		{ "which refusal comes first", which_refusal },
+		{ "the least count", the_least_count },
 		{ "a big directory, in pieces of any size", a_big_directory },
 		{ "a small dircount", a_small_dircount },
 		{ "removed while it is listed", removed_while_it_is_listed },

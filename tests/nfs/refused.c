@@ -220,9 +220,9 @@ static void what_is_there(struct client *c)
 
 	want_is(nfs3_readlink(c, &file), NFS3ERR_INVAL);
 	want(told(c, &file));
-	want_is(nfs3_read(c, &dir, 0, 1), NFS3ERR_ISDIR);
+	want_is(nfs3_read(c, &dir, 0, 1), NFS3ERR_INVAL);
 	want(told(c, &dir));
-	want_is(nfs3_write(c, &dir, 0, "x", 1, UNSTABLE), NFS3ERR_ISDIR);
+	want_is(nfs3_write(c, &dir, 0, "x", 1, UNSTABLE), NFS3ERR_INVAL);
 	want(untouched(c, 0, &dir));
 	want_is(nfs3_commit(c, &dir), NFS3ERR_INVAL);
 	want(untouched(c, 0, &dir));
