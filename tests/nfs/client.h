@@ -135,18 +135,35 @@ static UNUSED struct diropargs3 name_arg(const struct fh *dir, const char *name)
 
 /* ---- keeping what an answer holds: it is freed after the callback ---- */
 
+/*
+ * Whatever the answer is about, its attributes must be such as an object can have: clients take no links for a file that is
+ * gone, and number 0 for no file (RFC 1813 3.3.16).
+ */
+static UNUSED struct fattr3 sane(const struct fattr3 *attr)
+{
+	if (!attr->fileid || !attr->nlink || attr->type < NF3REG || attr->type > NF3FIFO || attr->mode & ~07777u ||
+	    attr->atime.nseconds > 999999999 || attr->mtime.nseconds > 999999999 || attr->ctime.nseconds > 999999999) {
+		char text[200];
+
+		snprintf(text, sizeof(text), "fileid %llu, type %d, mode %o, nlink %u", (unsigned long long)attr->fileid,
+			 attr->type, attr->mode, attr->nlink);
+		die("attributes that no object has", text);
+	}
+	return *attr;
+}
+
 static UNUSED void keep_attr(struct got *got, const struct post_op_attr *attr)
 {
 	got->has_attr = attr->attributes_follow;
 	if (got->has_attr)
-		got->attr = attr->post_op_attr_u.attributes;
+		got->attr = sane(&attr->post_op_attr_u.attributes);
 }
 
 static UNUSED void keep_dir_attr(struct got *got, const struct post_op_attr *attr)
 {
 	got->has_dir_attr = attr->attributes_follow;
 	if (got->has_dir_attr)
-		got->dir_attr = attr->post_op_attr_u.attributes;
+		got->dir_attr = sane(&attr->post_op_attr_u.attributes);
 }
 
 static UNUSED void keep_wcc(struct wcc_got *to, const struct wcc_data *wcc)
@@ -156,7 +173,7 @@ static UNUSED void keep_wcc(struct wcc_got *to, const struct wcc_data *wcc)
 	if (to->has_before)
 		to->before = wcc->before.pre_op_attr_u.attributes;
 	if (to->has_after)
-		to->after = wcc->after.post_op_attr_u.attributes;
+		to->after = sane(&wcc->after.post_op_attr_u.attributes);
 }
 
 static UNUSED void keep_handle(struct got *got, unsigned len, const char *data)
@@ -245,7 +262,7 @@ static UNUSED bool answered(struct client *c, int status, const void *data)
 	PROC(name, TYPE, keep_made(got, &ok->obj, &ok->obj_attributes, &ok->dir_wcc), \
 	     keep_wcc(&got->wcc[0], &RESFAIL(TYPE)->dir_wcc))
 
-PROC(getattr, GETATTR, { got->has_attr = true; got->attr = ok->obj_attributes; }, { })
+PROC(getattr, GETATTR, { got->has_attr = true; got->attr = sane(&ok->obj_attributes); }, { })
 PROC(setattr, SETATTR, keep_wcc(&got->wcc[0], &ok->obj_wcc), keep_wcc(&got->wcc[0], &RESFAIL(SETATTR)->obj_wcc))
 PROC(lookup, LOOKUP, {
 	keep_handle(got, ok->object.data.data_len, ok->object.data.data_val);
@@ -297,6 +314,8 @@ PROC(readdir, READDIR, {
 	memcpy(got->verifier, ok->cookieverf, 8);
 	got->is_eof = ok->reply.eof;
 	for (struct entry3 *e = ok->reply.entries; e; e = e->nextentry) {
+		if (!e->fileid)
+			die("READDIR: an entry with the number 0", e->name);
 		c->n_entries++;
 		c->last_cookie = e->cookie;
 		c->entry(c, e->name, e->fileid, e->cookie, NULL, NULL);
@@ -311,6 +330,8 @@ PROC(readdirplus, READDIRPLUS, {
 
 		keep_fh(&entry, &e->name_handle);
 		keep_attr(&entry, &e->name_attributes);
+		if (!e->fileid || (entry.has_attr && entry.attr.fileid != e->fileid))
+			die("READDIRPLUS: an entry with a number that is not its object's", e->name);
 		c->n_entries++;
 		c->last_cookie = e->cookie;
 		c->entry(c, e->name, e->fileid, e->cookie, entry.has_fh ? &entry.fh : NULL,
