@@ -100,7 +100,8 @@ static int check_rename(struct rename *r)
 	/* Its ".." changes, which is writing to it. */
 	if (!err && is_dir && r->from_dir != r->to_dir)
 		err = access_check(&r->op->cred, &r->edit->v, WANT_WRITE);
-	if (!err && is_dir && r->from_dir != r->to_dir && r->to_dir->v.nlink >= CACHE_LINK_MAX)
+	/* In the place of another directory it is no link more. */
+	if (!err && is_dir && !r->victim && r->from_dir != r->to_dir && r->to_dir->v.nlink >= CACHE_LINK_MAX)
 		err = -EMLINK;
 	if (!err && r->victim)
 		err = check_victim(r);

@@ -180,6 +180,39 @@ static void hard_links(void **state)
 	assert_int_equal(f_getattr(f, a), -ESTALE);
 }
 
+/* PATHCONF's linkmax, without as many calls as that takes. */
+static void too_many_links(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t file = made(f, ROOT, "file", NULL), full = made_dir(f, ROOT, "full"), other = made_dir(f, ROOT, "other");
+	char sql[128];
+
+	snprintf(sql, sizeof(sql), "UPDATE inode SET nlink = %u WHERE ino IN (%llu, %llu) RETURNING 1", CACHE_LINK_MAX - 1,
+		 (unsigned long long)file, (unsigned long long)full);
+	assert_int_equal(query(f, sql), 1);
+	f_reopen(f);
+	assert_int_equal(f_link(f, file, ROOT, "last"), 0);
+	assert_int_equal(f->op.attr.nlink, CACHE_LINK_MAX);
+	assert_int_equal(f_link(f, file, ROOT, "more"), -EMLINK);
+	assert_int_equal(f->op.attr.nlink, CACHE_LINK_MAX);
+	assert_int_equal(found(f, ROOT, "more"), 0);
+	made_dir(f, full, "last");
+	assert_int_equal(f_mkdir(f, full, "more", 0755), -EMLINK);
+	made_dir(f, other, "moved");
+	made_dir(f, other, "moved too");
+	assert_int_equal(f_rename(f, other, "moved", full, "more"), -EMLINK);
+	assert_int_equal(found(f, full, "more"), 0);
+	/* What makes it no more of them goes on: a directory in place of another, another name, a file. */
+	assert_int_equal(f_rename(f, other, "moved", full, "last"), 0);
+	assert_int_equal(f_rename(f, full, "last", full, "renamed"), 0);
+	made(f, full, "a file", NULL);
+	assert_int_equal(f_rename(f, ROOT, "last", full, "a file"), 0);
+	assert_int_equal(f_getattr(f, full), 0);
+	assert_int_equal(f->op.attr.nlink, CACHE_LINK_MAX);
+	assert_int_equal(f_rmdir(f, full, "renamed"), 0);
+	assert_int_equal(f_rename(f, other, "moved too", full, "more"), 0);
+}
+
 /* ---- rename ---- */
 
 enum what { NOTHING, FILE_, EMPTY, FULL };
@@ -665,6 +698,7 @@ int main(void)
 		T(kinds),
 		T(removing),
 		T(hard_links),
+		T(too_many_links),
 		T(rename_matrix),
 		T(rename_no_circle),
 		T(local_names),
