@@ -450,6 +450,8 @@ static void random_run(unsigned seed, unsigned steps)
 	world_free(w);
 }
 
+static bool is_from_disk;
+
 static void by_chance(void **state)
 {
 	const char *seed = getenv("IZO_SEED");
@@ -459,7 +461,7 @@ static void by_chance(void **state)
 		random_run(atoi(seed), 1500);
 		return;
 	}
-	for (unsigned i = 1; i <= 8; i++)
+	for (unsigned i = 1; i <= (is_from_disk ? 2 : 8); i++)
 		random_run(i, 1500);
 }
 
@@ -549,8 +551,6 @@ static void two_threads(void **state)
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	world_free(w);
 }
-
-static bool is_from_disk;
 
 static void waits_for_no_disk(void **state)
 {
