@@ -565,14 +565,50 @@ static void waits_for_no_disk(void **state)
 	assert_memory_equal(got, "hello", 5);
 }
 
-/* Once with the content in the page cache, and once with none of it there: then other threads read (cache/reader.c). */
-int main(void)
+/* The disk is slow: the file is cut before its bytes are read, after it was found out which there are. */
+static void cut_while_read(void **state)
+{
+	struct fixture *f = *state, other = *f;
+	uint64_t ino = made(f, ROOT, "a", "hello");
+	int err;
+
+	assert_int_equal(loop_new(&other.loop), 0);
+	err = cache_read(f->cache, f_begin(f), ino, 0, got, 5);
+	assert_int_equal(err, CACHE_WAITS);
+	assert_int_equal(f_truncate(&other, ino, 0), 0);
+	assert_int_equal(f_wait(f, err), 0);
+	/* All of before, should it have been read by then, or what there is now. */
+	assert_true(f->op.is_eof);
+	if (f->op.count) {
+		assert_int_equal(f->op.count, 5);
+		assert_memory_equal(got, "hello", 5);
+	}
+	loop_free(other.loop);
+}
+
+static int all(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(by_chance),
 		cmocka_unit_test(two_threads),
 		cmocka_unit_test_setup_teardown(waits_for_no_disk, f_setup, f_teardown),
 	};
+
+	return cmocka_run_group_tests_name(is_from_disk ? "from the disk" : "from memory", tests, NULL, NULL);
+}
+
+static int slow(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(cut_while_read, f_setup, f_teardown),
+	};
+
+	return cmocka_run_group_tests_name("from a slow disk", tests, NULL, NULL);
+}
+
+/* In a process of its own, for which faults have not been read yet.  Gives its status. */
+static int with_fault(const char *fault, int (*run)(void))
+{
 	int status = 0;
 	pid_t child;
 
@@ -580,10 +616,18 @@ int main(void)
 	child = fork();
 	if (!child) {
 		is_from_disk = true;
-		(void)setenv("IZO_FAULT", "fs.pread_now:0:EAGAIN", 1);
-		return cmocka_run_group_tests_name("from the disk", tests, NULL, NULL);
+		(void)setenv("IZO_FAULT", fault, 1);
+		exit(run());
 	}
-	if (child < 0 || waitpid(child, &status, 0) < 0)
-		return 1;
-	return cmocka_run_group_tests_name("from memory", tests, NULL, NULL) || status;
+	return child < 0 || waitpid(child, &status, 0) < 0 ? 1 : status;
+}
+
+/* Once with the content in the page cache, and once with none of it there: then other threads read (cache/reader.c). */
+int main(void)
+{
+	int failed = with_fault("fs.pread_now:0:EAGAIN", all);
+
+	failed |= with_fault("fs.pread_now:0:EAGAIN,fs.pread:0:slow", slow);
+	failed |= all();
+	return failed != 0;
 }
