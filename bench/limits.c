@@ -4,8 +4,7 @@
  *
  *   limits null PORT DEPTH COUNT		NULL calls to a server, by the smallest client there can be
  *   limits echo DEPTH COUNT		the same client and messages, to a thread that only echoes
- *   limits tcp DEPTH COUNT SIZE [FILE]	SIZE bytes over loopback TCP for each request of 128; read from FILE each time,
- *					if one is given, and else always the same
+ *   limits tcp DEPTH COUNT SIZE		SIZE bytes over loopback TCP for each request of 128
  *   limits pread FILE COUNT SIZE		reads of a file that is in memory, in turn
  *   limits commit FILE DEPTH COUNT	the rows of a CREATE, DEPTH of them in each commit of SQLite, synchronous=FULL
  *
@@ -31,7 +30,6 @@
 #define REPLY 28
 #define TCP_CALL 128
 #define DEPTH_MAX 1024
-#define EAGER (128u << 10)
 
 static uint64_t *latency_ns, n_latencies;
 
@@ -50,8 +48,6 @@ static uint64_t number(const char *text, uint64_t most)
 struct server {
 	int listen_fd;
 	uint32_t call_size, reply_size;
-	int file_fd;		/* what replies are read from; -1: nothing */
-	off_t file_at, file_size;
 };
 
 static void send_all(int fd, const char *data, size_t len)
@@ -66,34 +62,13 @@ static void send_all(int fd, const char *data, size_t len)
 	}
 }
 
-static void read_reply(struct server *server, char *reply)
-{
-	if (server->file_fd < 0)
-		return;
-	if (pread(server->file_fd, reply, server->reply_size, server->file_at) != (ssize_t)server->reply_size)
-		die("the file: %s", strerror(errno));
-	server->file_at += server->reply_size;
-	if (server->file_at + server->reply_size > server->file_size)
-		server->file_at = 0;
-}
-
-/*
- * Whole calls in the buffer are answered, large replies one by one: what is in the processor's cache is sent at once.  What is
- * left of a call moves to the front.
- */
-static size_t answer(struct server *server, int fd, char *calls, size_t len, char *replies)
+/* Whole calls in the buffer are answered; what is left of one moves to the front. */
+static size_t answer(const struct server *server, int fd, char *calls, size_t len, char *replies)
 {
 	size_t at = 0, out = 0;
 
-	for (; len - at >= server->call_size; at += server->call_size) {
-		read_reply(server, replies + out);
+	for (; len - at >= server->call_size; at += server->call_size, out += server->reply_size)
 		memcpy(replies + out, calls + at, REPLY);
-		out += server->reply_size;
-		if (out >= EAGER) {
-			send_all(fd, replies, out);
-			out = 0;
-		}
-	}
 	if (out)
 		send_all(fd, replies, out);
 	memmove(calls, calls + at, len - at);
@@ -103,8 +78,8 @@ static size_t answer(struct server *server, int fd, char *calls, size_t len, cha
 static void *serve(void *arg)
 {
 	static char calls[65536];
-	struct server *server = arg;
-	char *replies = malloc(EAGER + server->reply_size);
+	const struct server *server = arg;
+	char *replies = calloc(sizeof(calls) / server->call_size + 1, server->reply_size);
 	int fd = accept(server->listen_fd, NULL, NULL), epoll_fd = epoll_create1(0), one = 1;
 	struct epoll_event event = { .events = EPOLLIN };
 	size_t len = 0;
@@ -134,14 +109,6 @@ static uint16_t start_server(struct server *server)
 	    pthread_create(&thread, NULL, serve, server))
 		die("the server: %s", strerror(errno));
 	return ntohs(addr.sin_port);
-}
-
-static void read_from(struct server *server, const char *path)
-{
-	server->file_fd = open(path, O_RDONLY | O_CLOEXEC);
-	server->file_size = server->file_fd < 0 ? 0 : lseek(server->file_fd, 0, SEEK_END);
-	if (server->file_size < server->reply_size)
-		die("%s: %s", path, server->file_fd < 0 ? strerror(errno) : "too small");
 }
 
 /* ---- the client ---- */
@@ -303,7 +270,7 @@ static void room_for(const char *count)
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
-	struct server server = { .call_size = CALL, .reply_size = REPLY, .file_fd = -1 };
+	struct server server = { .call_size = CALL, .reply_size = REPLY };
 	uint64_t start_ns, depth;
 
 	if (!strcmp(what, "null") && argc == 5) {
@@ -313,15 +280,13 @@ int main(int argc, char **argv)
 
 		start_ns = now_ns();
 		run_calls(fd, CALL, REPLY, depth, n_latencies);
-	} else if ((!strcmp(what, "echo") && argc == 4) || (!strcmp(what, "tcp") && (argc == 5 || argc == 6))) {
+	} else if ((!strcmp(what, "echo") && argc == 4) || (!strcmp(what, "tcp") && argc == 5)) {
 		depth = number(argv[2], DEPTH_MAX);
 		room_for(argv[3]);
-		if (argc > 4) {
+		if (argc == 5) {
 			server.call_size = TCP_CALL;
 			server.reply_size = (uint32_t)number(argv[4], 1u << 20);
 		}
-		if (argc > 5)
-			read_from(&server, argv[5]);
 		int fd = connect_to(start_server(&server));
 
 		start_ns = now_ns();
