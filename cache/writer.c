@@ -4,7 +4,7 @@
  *
  * (1) Each change writes its SQL; memory is changed after that, never before.  One that fails having written something is
  *     undone: with the whole transaction, which is then done anew, each change in a savepoint of its own.  (Nearly all that fail
- *     have written nothing yet, and savepoints cost a fifth of a change.)
+ *     have written nothing yet, and savepoints cost a tenth of a change.)
  * (2) What a change puts into memory is pinned until the transaction has ended, so that a miss
  *     never reads an older state from the disk beside it.
  * (3) Nobody is told anything, and no file is removed or cut, before COMMIT has returned.
