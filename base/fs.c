@@ -78,15 +78,14 @@ int fs_pwritev_all(int fd, struct iovec *iov, int iovcnt, uint64_t offset)
 	return 0;
 }
 
-ssize_t fs_pread_full(int fd, void *data, size_t len, uint64_t offset)
+/* flags: of preadv2(). */
+static ssize_t pread_all(int fd, void *data, size_t len, uint64_t offset, int flags)
 {
 	size_t got = 0;
-	int err = FAULT("fs.pread");
 
-	if (err)
-		return err;
 	while (got < len) {
-		ssize_t n = pread(fd, (char *)data + got, len - got, (off_t)(offset + got));
+		struct iovec rest = { (char *)data + got, len - got };
+		ssize_t n = preadv2(fd, &rest, 1, (off_t)(offset + got), flags);
 
 		if (n < 0) {
 			if (errno == EINTR)
@@ -100,27 +99,20 @@ ssize_t fs_pread_full(int fd, void *data, size_t len, uint64_t offset)
 	return (ssize_t)got;
 }
 
+ssize_t fs_pread_full(int fd, void *data, size_t len, uint64_t offset)
+{
+	int err = FAULT("fs.pread");
+
+	return err ? err : pread_all(fd, data, len, offset, 0);
+}
+
 ssize_t fs_pread_now(int fd, void *data, size_t len, uint64_t offset)
 {
-	size_t got = 0;
-	int err = FAULT("fs.pread_now");
+	ssize_t got = FAULT("fs.pread_now");
 
-	if (err)
-		return err;
-	while (got < len) {
-		struct iovec rest = { (char *)data + got, len - got };
-		ssize_t n = preadv2(fd, &rest, 1, (off_t)(offset + got), RWF_NOWAIT);
-
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			return errno == EOPNOTSUPP ? fs_pread_full(fd, data, len, offset) : -errno;
-		}
-		if (!n)
-			break;
-		got += (size_t)n;
-	}
-	return (ssize_t)got;
+	if (!got)
+		got = pread_all(fd, data, len, offset, RWF_NOWAIT);
+	return got == -EOPNOTSUPP ? fs_pread_full(fd, data, len, offset) : got;
 }
 
 int fs_replace(int dirfd, const char *name, const void *data, size_t len)

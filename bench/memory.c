@@ -14,19 +14,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include "bench/figures.h"
 #include "bench/tree.h"
 #include "tests/nfs/client.h"
 
 #define HANDLES 5000u
 #define START_S 120
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static uint64_t seed = 1;
 
@@ -102,18 +95,11 @@ static void take_time(uint64_t since_ns)
 	taken.ns[taken.n++] = now_ns() - since_ns;
 }
 
-static int u64_cmp(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static void print_times(uint64_t n)
 {
 	double s = (double)(now_ns() - taken.begin_ns) / 1e9;
 
-	qsort(taken.ns, taken.n, sizeof(*taken.ns), u64_cmp);
+	qsort(taken.ns, taken.n, sizeof(*taken.ns), latency_cmp);
 	(void)printf("%.0f %.3f %.3f %.3f\n", (double)n / s, (double)taken.ns[taken.n / 2] / 1e6,
 		     (double)taken.ns[taken.n * 99 / 100] / 1e6, (double)taken.ns[taken.n - 1] / 1e6);
 }

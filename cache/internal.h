@@ -21,7 +21,7 @@ struct apply;
 struct checkpoint;
 struct reserve;
 struct fetched;
-struct reader;
+struct worker;
 
 struct cache {
 	/* constant after open */
@@ -36,7 +36,8 @@ struct cache {
 	struct db *read_db;		/* under lock */
 	struct writer *writer;
 	struct syncer *syncer;		/* fdatasync of content, before the writer's transaction */
-	struct reader *reader;		/* waits for the disk */
+	struct worker *reader;		/* waits for the disk, for reader.c */
+	unsigned n_reading;		/* operations that reader has; atomic */
 	struct park *park;		/* operations that wait for the network */
 	struct cml *cml;		/* cml.c's state */
 	struct apply *apply;		/* apply.c's and listing.c's state */

@@ -121,24 +121,23 @@ void object_leave(struct cache *cache, struct inode *inode)
 		object_close(cache, object);
 }
 
-int object_read(struct object *object, void *data, size_t len, uint64_t offset)
+/* got bytes were read; the rest are zeros. */
+static int fill_up(ssize_t got, void *data, size_t len)
 {
-	ssize_t got = fs_pread_full(object->fd, data, len, offset);
-
-	if (got < 0)
-		return got;
-	memset((char *)data + got, 0, len - got);
-	return 0;
-}
-
-int object_read_now(struct object *object, void *data, size_t len, uint64_t offset)
-{
-	ssize_t got = fs_pread_now(object->fd, data, len, offset);
-
 	if (got < 0)
 		return (int)got;
 	memset((char *)data + got, 0, len - (size_t)got);
 	return 0;
+}
+
+int object_read(struct object *object, void *data, size_t len, uint64_t offset)
+{
+	return fill_up(fs_pread_full(object->fd, data, len, offset), data, len);
+}
+
+int object_read_now(struct object *object, void *data, size_t len, uint64_t offset)
+{
+	return fill_up(fs_pread_now(object->fd, data, len, offset), data, len);
 }
 
 int object_sync(struct cache *cache, struct object *object)

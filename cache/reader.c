@@ -2,7 +2,7 @@
 #include "cache/reader.h"
 
 #include <errno.h>
-#include "base/thread.h"
+#include "base/worker.h"
 #include "cache/internal.h"
 #include "cache/object.h"
 #include "cache/op.h"
@@ -10,56 +10,18 @@
 #define THREADS 4	/* a disk does better with several reads at once */
 
 struct job {
-	struct list node;
+	struct work work;
 	struct cache_op *op;
 	struct inode *inode;
 	struct object *object;
 	uint64_t cut_gen;
 };
 
-struct reader {
-	struct cache *cache;
-	pthread_t threads[THREADS];
-	unsigned n_threads;
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	/* under lock */
-	struct list queue;
-	unsigned n_under_way;		/* those in the queue too */
-	bool is_stopping;
-};
-
-bool reader_is_busy(struct cache *cache)
+static void job_run(struct work *work)
 {
-	struct reader *reader = cache->reader;
-	bool is_busy;
-
-	pthread_mutex_lock(&reader->lock);
-	is_busy = reader->n_under_way;
-	pthread_mutex_unlock(&reader->lock);
-	return is_busy;
-}
-
-int reader_read(struct cache *cache, struct cache_op *op, struct inode *inode, struct object *object)
-{
-	struct reader *reader = cache->reader;
-	struct job *job = calloc(1, sizeof(*job));
-
-	if (!job)
-		return -ENOMEM;
-	*job = (struct job){ .op = op, .inode = inode, .object = object, .cut_gen = inode->work->cut_gen };
-	op_waits(op, &op->waited.commit_us);	/* which is the time for the disk */
-	pthread_mutex_lock(&reader->lock);
-	list_append(&reader->queue, &job->node);
-	reader->n_under_way++;
-	pthread_cond_signal(&reader->wake);
-	pthread_mutex_unlock(&reader->lock);
-	return CACHE_WAITS;
-}
-
-static void job_run(struct cache *cache, struct job *job)
-{
+	struct job *job = container_of(work, struct job, work);
 	struct cache_op *op = job->op;
+	struct cache *cache = op->priv.cache;
 	int err = object_read(job->object, op->priv.extra, op->count, op->priv.num[2]);
 	bool was_cut;
 
@@ -68,74 +30,41 @@ static void job_run(struct cache *cache, struct job *job)
 	object_put(cache, job->object);
 	inode_put(cache, job->inode);
 	pthread_mutex_unlock(&cache->lock);
+	free(job);
 	if (was_cut)
 		cache_op_again(op);
 	else
 		cache_op_finish(op, err ? -EIO : 0);
+	__atomic_fetch_sub(&cache->n_reading, 1, __ATOMIC_RELEASE);
 }
 
-static void *reader_run(void *arg)
+int reader_read(struct cache *cache, struct cache_op *op, struct inode *inode, struct object *object)
 {
-	struct reader *reader = arg;
-	struct job *job;
+	struct job *job = calloc(1, sizeof(*job));
 
-	pthread_mutex_lock(&reader->lock);
-	for (;;) {
-		job = list_first(&reader->queue, struct job, node);
-		if (job) {
-			list_del(&job->node);
-			pthread_mutex_unlock(&reader->lock);
-			job_run(reader->cache, job);
-			free(job);
-			pthread_mutex_lock(&reader->lock);
-			reader->n_under_way--;
-			continue;
-		}
-		if (reader->is_stopping)
-			break;
-		pthread_cond_wait(&reader->wake, &reader->lock);
-	}
-	pthread_mutex_unlock(&reader->lock);
-	return NULL;
+	if (!job)
+		return -ENOMEM;
+	*job = (struct job){
+		.work = { .run = job_run }, .op = op, .inode = inode, .object = object, .cut_gen = inode->work->cut_gen,
+	};
+	op_waits(op, &op->waited.commit_us);	/* which is the time for the disk */
+	__atomic_fetch_add(&cache->n_reading, 1, __ATOMIC_RELAXED);
+	worker_post(cache->reader, &job->work);
+	return CACHE_WAITS;
+}
+
+bool reader_is_busy(struct cache *cache)
+{
+	return __atomic_load_n(&cache->n_reading, __ATOMIC_ACQUIRE);
 }
 
 int reader_start(struct cache *cache)
 {
-	struct reader *reader = calloc(1, sizeof(*reader));
-	int err;
-
-	if (!reader)
-		return -ENOMEM;
-	reader->cache = cache;
-	list_init(&reader->queue);
-	(void)pthread_mutex_init(&reader->lock, NULL);	/* neither can fail with default attributes */
-	(void)pthread_cond_init(&reader->wake, NULL);
-	cache->reader = reader;
-	for (unsigned i = 0; i < THREADS; i++) {
-		err = thread_start(&reader->threads[i], "izo-read", reader_run, reader);
-		if (err) {
-			reader_stop(cache);
-			return err;
-		}
-		reader->n_threads++;
-	}
-	return 0;
+	return worker_start(NULL, "izo-read", THREADS, &cache->reader);
 }
 
 void reader_stop(struct cache *cache)
 {
-	struct reader *reader = cache->reader;
-
-	if (!reader)
-		return;
-	pthread_mutex_lock(&reader->lock);
-	reader->is_stopping = true;
-	pthread_cond_broadcast(&reader->wake);
-	pthread_mutex_unlock(&reader->lock);
-	for (unsigned i = 0; i < reader->n_threads; i++)
-		pthread_join(reader->threads[i], NULL);
-	pthread_mutex_destroy(&reader->lock);
-	pthread_cond_destroy(&reader->wake);
-	free(reader);
+	worker_stop(cache->reader);
 	cache->reader = NULL;
 }

@@ -55,6 +55,11 @@ int nfs3_may_modify(const struct rpc_call *call);
  * their handles could be opened; 0: of none.
  */
 int nfs3_refuse(struct rpc_call *call, int err, uint64_t object, uint64_t first, uint64_t second);
+/*
+ * Open the only handle of a call that modifies.  bad: what else is wrong with its arguments, told after what is wrong with
+ * the handle; 0: nothing.  An error is refused already, with wcc of the object.
+ */
+int nfs3_open_to_modify(struct rpc_call *call, struct slice fh, int bad, uint64_t *ret_ino);
 
 /* ---- nfs3_conv.c: results ---- */
 

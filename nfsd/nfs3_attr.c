@@ -37,20 +37,16 @@ int nfs3_setattr(struct rpc_call *call)
 	struct slice fh = nfs3_in_fh(&call->args);
 	int err, bad = nfs3_in_sattr(&call->args, &call->u.set.change);
 	bool is_guarded;
-	uint64_t ino = 0;
+	uint64_t ino;
 
 	is_guarded = xdr_in_bool(&call->args);
 	if (is_guarded)
 		call->u.set.guard = nfs3_in_time(&call->args);
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
-	err = nfs3_open_fh(call, fh, &ino);
-	if (!err)
-		err = nfs3_may_modify(call);
-	if (!err)
-		err = bad;
+	err = nfs3_open_to_modify(call, fh, bad, &ino);
 	if (err)
-		return nfs3_refuse(call, err, 0, ino, 0);
+		return err;
 	return cache_setattr(call->tree->cache, &call->op, ino, &call->u.set.change,
 			     is_guarded ? &call->u.set.guard : NULL);
 }

@@ -115,6 +115,19 @@ int nfs3_refuse(struct rpc_call *call, int err, uint64_t object, uint64_t first,
 	return cache_refuse(call->tree->cache, &call->op, err, object, first, second);
 }
 
+int nfs3_open_to_modify(struct rpc_call *call, struct slice fh, int bad, uint64_t *ret_ino)
+{
+	int err;
+
+	*ret_ino = 0;
+	err = nfs3_open_fh(call, fh, ret_ino);
+	if (!err)
+		err = nfs3_may_modify(call);
+	if (!err)
+		err = bad;
+	return err ? nfs3_refuse(call, err, 0, *ret_ino, 0) : 0;
+}
+
 /* ---- results ---- */
 
 /* NFS v3 has seconds from 0 to 2^32-1. */

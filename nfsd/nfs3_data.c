@@ -50,16 +50,14 @@ int nfs3_write(struct rpc_call *call)
 	uint32_t count = xdr_in_u32(&call->args);
 	enum stability want = (enum stability)xdr_in_enum(&call->args, FILE_SYNC + 1);
 	struct slice data = xdr_in_opaque(&call->args, UINT32_MAX);
-	uint64_t ino = 0;
+	uint64_t ino;
 	int err;
 
 	if (!xdr_in_done(&call->args) || count != data.len)
 		return RPC_GARBAGE;
-	err = nfs3_open_fh(call, fh, &ino);
-	if (!err)
-		err = nfs3_may_modify(call);
+	err = nfs3_open_to_modify(call, fh, 0, &ino);
 	if (err)
-		return nfs3_refuse(call, err, 0, ino, 0);
+		return err;
 	count = MIN(count, NFSD_IO_MAX);
 	return cache_write(call->tree->cache, &call->op, ino, offset, data.data, count, want);
 }

@@ -78,7 +78,7 @@ int nfs3_create(struct rpc_call *call)
 	enum create_how how = (enum create_how)xdr_in_enum(&call->args, CREATE_EXCLUSIVE + 1);
 	struct slice verifier = { NULL, 0 };
 	int err, bad = 0;
-	uint64_t dir = 0;
+	uint64_t dir;
 
 	if (how == CREATE_EXCLUSIVE)
 		verifier = xdr_in_fixed(&call->args, NFS3_CREATEVERFSIZE);
@@ -86,13 +86,9 @@ int nfs3_create(struct rpc_call *call)
 		bad = nfs3_in_sattr(&call->args, &call->u.set.change);
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
-	err = nfs3_open_fh(call, where.fh, &dir);
-	if (!err)
-		err = nfs3_may_modify(call);
-	if (!err)
-		err = bad;
+	err = nfs3_open_to_modify(call, where.fh, bad, &dir);
 	if (err)
-		return nfs3_refuse(call, err, 0, dir, 0);
+		return err;
 	return cache_create(call->tree->cache, &call->op, dir, where.name, how,
 			    how == CREATE_EXCLUSIVE ? NULL : &call->u.set.change, verifier.data);
 }
@@ -121,17 +117,13 @@ int nfs3_mkdir(struct rpc_call *call)
 {
 	struct where where = in_where(&call->args);
 	int err, bad = nfs3_in_sattr(&call->args, &call->u.set.change);
-	uint64_t dir = 0;
+	uint64_t dir;
 
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
-	err = nfs3_open_fh(call, where.fh, &dir);
-	if (!err)
-		err = nfs3_may_modify(call);
-	if (!err)
-		err = bad;
+	err = nfs3_open_to_modify(call, where.fh, bad, &dir);
 	if (err)
-		return nfs3_refuse(call, err, 0, dir, 0);
+		return err;
 	return cache_mkdir(call->tree->cache, &call->op, dir, where.name, &call->u.set.change);
 }
 
@@ -145,17 +137,13 @@ int nfs3_symlink(struct rpc_call *call)
 	struct where where = in_where(&call->args);
 	int err, bad = nfs3_in_sattr(&call->args, &call->u.set.change);
 	struct slice target = nfs3_in_name(&call->args);
-	uint64_t dir = 0;
+	uint64_t dir;
 
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
-	err = nfs3_open_fh(call, where.fh, &dir);
-	if (!err)
-		err = nfs3_may_modify(call);
-	if (!err)
-		err = bad;
+	err = nfs3_open_to_modify(call, where.fh, bad, &dir);
 	if (err)
-		return nfs3_refuse(call, err, 0, dir, 0);
+		return err;
 	return cache_symlink(call->tree->cache, &call->op, dir, where.name, target,
 			     &call->u.set.change);
 }
@@ -172,7 +160,7 @@ int nfs3_mknod(struct rpc_call *call)
 	bool is_device = type == TYPE_CHR || type == TYPE_BLK;
 	bool is_special = is_device || type == TYPE_SOCK || type == TYPE_FIFO;
 	int err, bad = 0;
-	uint64_t dir = 0;
+	uint64_t dir;
 
 	if (is_special)
 		bad = nfs3_in_sattr(&call->args, &call->u.set.change);
@@ -182,13 +170,9 @@ int nfs3_mknod(struct rpc_call *call)
 	}
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
-	err = nfs3_open_fh(call, where.fh, &dir);
-	if (!err)
-		err = nfs3_may_modify(call);
-	if (!err)
-		err = is_special ? bad : -NFSD_EBADTYPE;
+	err = nfs3_open_to_modify(call, where.fh, is_special ? bad : -NFSD_EBADTYPE, &dir);
 	if (err)
-		return nfs3_refuse(call, err, 0, dir, 0);
+		return err;
 	return cache_mknod(call->tree->cache, &call->op, dir, where.name, (enum file_type)type,
 			   major, minor, &call->u.set.change);
 }
@@ -203,16 +187,14 @@ bool nfs3_mknod_reply(struct rpc_call *call, int err, struct xdr_out *out)
 int nfs3_remove(struct rpc_call *call)
 {
 	struct where where = in_where(&call->args);
-	uint64_t dir = 0;
+	uint64_t dir;
 	int err;
 
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
-	err = nfs3_open_fh(call, where.fh, &dir);
-	if (!err)
-		err = nfs3_may_modify(call);
+	err = nfs3_open_to_modify(call, where.fh, 0, &dir);
 	if (err)
-		return nfs3_refuse(call, err, 0, dir, 0);
+		return err;
 	return cache_remove(call->tree->cache, &call->op, dir, where.name);
 }
 
@@ -224,16 +206,14 @@ bool nfs3_remove_reply(struct rpc_call *call, int err, struct xdr_out *out)
 int nfs3_rmdir(struct rpc_call *call)
 {
 	struct where where = in_where(&call->args);
-	uint64_t dir = 0;
+	uint64_t dir;
 	int err;
 
 	if (!xdr_in_done(&call->args))
 		return RPC_GARBAGE;
-	err = nfs3_open_fh(call, where.fh, &dir);
-	if (!err)
-		err = nfs3_may_modify(call);
+	err = nfs3_open_to_modify(call, where.fh, 0, &dir);
 	if (err)
-		return nfs3_refuse(call, err, 0, dir, 0);
+		return err;
 	return cache_rmdir(call->tree->cache, &call->op, dir, where.name);
 }
 

@@ -4,6 +4,7 @@
 #define REPLICATE_INTERNAL_H
 
 #include <pthread.h>
+#include "base/worker.h"
 #include "replicate/background.h"
 #include "replicate/fetch.h"
 #include "replicate/hello.h"
@@ -12,7 +13,6 @@
 #include "replicate/pull.h"
 #include "replicate/replay.h"
 #include "replicate/replicate.h"
-#include "replicate/worker.h"
 #include "rpcgen/kml_codec.h"
 
 /* The root's number in every cache (docs/DISK-FORMAT.md). */

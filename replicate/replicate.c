@@ -480,7 +480,7 @@ int replicate_start(const struct replicate_config *config, struct replicate **re
 	err = pull_init(&r->pull, r);
 	if (err)
 		goto fail;
-	err = worker_start(r->loop, "izo-replay", &r->worker);
+	err = worker_start(r->loop, "izo-replay", 1, &r->worker);
 	if (err)
 		goto fail;
 	fetch_init(&r->fetch, r);

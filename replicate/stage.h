@@ -17,9 +17,9 @@
 #define REPLICATE_STAGE_H
 
 #include <stdatomic.h>
+#include "base/worker.h"
 #include "cache/cml.h"
 #include "replicate/http.h"
-#include "replicate/worker.h"
 
 #define STAGE_CHUNK (8u << 20)
 #define STAGE_LIVE 2

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "replicate/worker.h"
+#include "base/worker.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -8,12 +8,13 @@
 
 struct worker {
 	struct loop *loop;
-	pthread_t thread;
+	unsigned n_threads;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	/* under lock */
 	struct work *first, **end;
 	bool is_stopping;
+	pthread_t threads[];
 };
 
 static void tell(struct loop_job *job)
@@ -21,6 +22,17 @@ static void tell(struct loop_job *job)
 	struct work *work = container_of(job, struct work, job);
 
 	work->done(work);
+}
+
+static void work_run(struct worker *worker, struct work *work)
+{
+	bool has_done = work->done;
+
+	work->run(work);
+	if (!has_done)
+		return;		/* it may be freed */
+	work->job.run = tell;
+	loop_post(worker->loop, &work->job);
 }
 
 static void *worker_run(void *arg)
@@ -41,19 +53,16 @@ static void *worker_run(void *arg)
 		if (!worker->first)
 			worker->end = &worker->first;
 		pthread_mutex_unlock(&worker->lock);
-		work->run(work);
-		work->job.run = tell;
-		loop_post(worker->loop, &work->job);
+		work_run(worker, work);
 		pthread_mutex_lock(&worker->lock);
 	}
 	pthread_mutex_unlock(&worker->lock);
 	return NULL;
 }
 
-int worker_start(struct loop *loop, const char *name, struct worker **ret_worker)
+int worker_start(struct loop *loop, const char *name, unsigned n_threads, struct worker **ret_worker)
 {
-	struct worker *worker = calloc(1, sizeof(*worker));
-	int err;
+	struct worker *worker = calloc(1, sizeof(*worker) + n_threads * sizeof(worker->threads[0]));
 
 	if (!worker)
 		return -ENOMEM;
@@ -61,12 +70,14 @@ int worker_start(struct loop *loop, const char *name, struct worker **ret_worker
 	worker->end = &worker->first;
 	pthread_mutex_init(&worker->lock, NULL);
 	pthread_cond_init(&worker->wake, NULL);
-	err = thread_start(&worker->thread, name, worker_run, worker);
-	if (err) {
-		pthread_cond_destroy(&worker->wake);
-		pthread_mutex_destroy(&worker->lock);
-		free(worker);
-		return err;
+	for (unsigned i = 0; i < n_threads; i++) {
+		int err = thread_start(&worker->threads[i], name, worker_run, worker);
+
+		if (err) {
+			worker_stop(worker);
+			return err;
+		}
+		worker->n_threads++;
 	}
 	*ret_worker = worker;
 	return 0;
@@ -88,9 +99,10 @@ void worker_stop(struct worker *worker)
 		return;
 	pthread_mutex_lock(&worker->lock);
 	worker->is_stopping = true;
-	pthread_cond_signal(&worker->wake);
+	pthread_cond_broadcast(&worker->wake);
 	pthread_mutex_unlock(&worker->lock);
-	pthread_join(worker->thread, NULL);
+	for (unsigned i = 0; i < worker->n_threads; i++)
+		pthread_join(worker->threads[i], NULL);
 	pthread_cond_destroy(&worker->wake);
 	pthread_mutex_destroy(&worker->lock);
 	free(worker);
