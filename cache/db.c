@@ -132,19 +132,6 @@ int db_exec(struct db *db, const char *sql)
 	return db_error(db, sqlite3_exec(db->handle, sql, NULL, NULL, NULL));
 }
 
-int db_sync_wal(struct db *db)
-{
-	sqlite3_file *wal = NULL;
-	int rc;
-
-	rc = sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
-	if (rc != SQLITE_OK)
-		return db_error(db, rc);
-	if (!wal || !wal->pMethods)
-		return 0;
-	return db_error(db, wal->pMethods->xSync(wal, SQLITE_SYNC_NORMAL));
-}
-
 int db_prepare(struct db *db, const char *sql, sqlite3_stmt **ret_stmt)
 {
 	uint64_t value = hash_u64((uintptr_t)sql);

@@ -37,8 +37,6 @@ const char *db_message(struct db *db);
 /* Any number of statements without parameters; not kept. */
 int db_exec(struct db *db, const char *sql);
 int db_page_size(struct db *db, uint64_t *ret_bytes);
-/* Sync the write-ahead log, for commits that were made without. */
-int db_sync_wal(struct db *db);
 
 /* The statement, reset and with nothing bound. */
 int db_prepare(struct db *db, const char *sql, sqlite3_stmt **ret_stmt);

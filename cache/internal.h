@@ -35,6 +35,7 @@ struct cache {
 	struct db *write_db;		/* the writer's */
 	struct db *read_db;		/* under lock */
 	struct writer *writer;
+	struct flusher *flusher;	/* the writer's: fdatasync of the log */
 	struct syncer *syncer;		/* fdatasync of content, before the writer's transaction */
 	struct worker *reader;		/* waits for the disk, for reader.c */
 	unsigned n_reading;		/* operations that reader has; atomic */

@@ -106,13 +106,8 @@ bool cml_is_offline(struct cache *cache)
 
 static int set_offline_run(struct change *change)
 {
+	change->wants_sync = true;	/* "durable when the call returns", with DURABILITY_ASYNC too */
 	return meta_set_int(change, "is_offline", *(bool *)change->arg);
-}
-
-static int sync_run(struct change *change)
-{
-	/* "Durable when the call returns", with DURABILITY_ASYNC too. */
-	return change->cache->no_sync ? 0 : db_sync_wal(writer_db(change->cache));
 }
 
 int cml_set_offline(struct cache *cache, bool is_offline)
@@ -120,8 +115,6 @@ int cml_set_offline(struct cache *cache, bool is_offline)
 	int err;
 
 	err = writer_call(cache, set_offline_run, &is_offline);
-	if (!err && cache->durability == DURABILITY_ASYNC)
-		err = writer_call(cache, sync_run, NULL);
 	if (err)
 		return err;
 	pthread_mutex_lock(&cache->lock);

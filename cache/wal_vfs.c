@@ -21,6 +21,7 @@
 
 #define NAME "izo-wal"
 #define ROOM (64u << 10)	/* bytes gathered at most; the system's VFS takes less than 128 KiB in one write */
+#define GROW (1 << 20)		/* bytes that the file is longer by, when it has to be longer */
 #define FRAME_HEADER 24
 #define FRAME_COMMIT 4		/* where in it: the database's size in pages at a transaction's end, else 0 */
 
@@ -29,6 +30,7 @@ struct wal_file {
 	unsigned char *gathered;
 	size_t len;
 	sqlite3_int64 at;	/* of its first byte in the file */
+	sqlite3_int64 size;	/* it has at least so many bytes */
 	bool is_end;		/* the header that came last ends a transaction; its page is to come */
 	/* The system's, longer than it says.  SQLite's memory for files is aligned to 8 bytes, not more. */
 	_Alignas(sqlite3_int64) sqlite3_file inner;
@@ -41,13 +43,38 @@ static struct wal_file *wal_of(sqlite3_file *file)
 
 /* ---- the file ---- */
 
+/*
+ * A sync of a file that has grown waits for the file system's journal as well; of one that has been written anew in its
+ * place, for the bytes alone.  So the file grows by large pieces of zeros, which end the log for who reads it.
+ */
+static void make_room(struct wal_file *wal, sqlite3_int64 end)
+{
+	static const unsigned char zeros[64u << 10];
+	const sqlite3_io_methods *inner = wal->inner.pMethods;
+	sqlite3_int64 to = end + GROW;
+
+	if (end <= wal->size)
+		return;
+	if (inner->xFileSize(&wal->inner, &wal->size) != SQLITE_OK || end <= wal->size)
+		return;
+	/* On a full disk it is what is to be written that fails. */
+	for (sqlite3_int64 at = end; at < to; at += (sqlite3_int64)sizeof(zeros)) {
+		if (inner->xWrite(&wal->inner, zeros, (int)sizeof(zeros), at) != SQLITE_OK)
+			return;
+		wal->size = at + (sqlite3_int64)sizeof(zeros);
+	}
+}
+
 static int write_out(struct wal_file *wal)
 {
 	size_t len = wal->len;
 
 	wal->len = 0;
 	wal->is_end = false;
-	return len ? wal->inner.pMethods->xWrite(&wal->inner, wal->gathered, (int)len, wal->at) : SQLITE_OK;
+	if (!len)
+		return SQLITE_OK;
+	make_room(wal, wal->at + (sqlite3_int64)len);
+	return wal->inner.pMethods->xWrite(&wal->inner, wal->gathered, (int)len, wal->at);
 }
 
 static int wal_write(sqlite3_file *file, const void *data, int n, sqlite3_int64 offset)
@@ -86,6 +113,7 @@ static int wal_truncate(sqlite3_file *file, sqlite3_int64 size)
 	struct wal_file *wal = wal_of(file);
 	int rc = write_out(wal);
 
+	wal->size = 0;
 	return rc != SQLITE_OK ? rc : wal->inner.pMethods->xTruncate(&wal->inner, size);
 }
 

@@ -7,7 +7,8 @@
  *     have written nothing yet, and savepoints cost a tenth of a change.)
  * (2) What a change puts into memory is pinned until the transaction has ended, so that a miss
  *     never reads an older state from the disk beside it.
- * (3) Nobody is told anything, and no file is removed or cut, before COMMIT has returned.
+ * (3) Nobody is told anything, and no file is removed or cut, before COMMIT has returned, and before that is on the disk
+ *     (DURABILITY_SYNC): the flusher sees to that, while the next group is under way.
  * (4) A failed transaction takes back memory, newest change first, before anybody is told.
  */
 #include "cache/writer.h"
@@ -23,12 +24,13 @@
 #include "cache/checkpoint.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
+#include "cache/flusher.h"
 #include "cache/internal.h"
 #include "cache/reserve.h"
 #include "cache/token.h"
 
 #define GROUP_MAX 1000 /* changes in one transaction: bounds how long the first one waits */
-#define WAL_SYNC_AFTER_US US_PER_S /* DURABILITY_ASYNC: a commit is on the disk so much later */
+#define GROUP_MIN 8 /* changes that a commit is worth, when more wait and the flusher has nothing to do */
 
 struct writer {
 	struct cache *cache;
@@ -39,7 +41,6 @@ struct writer {
 	struct list queue;
 	bool is_stopping;
 	bool is_busy;			/* somebody is the writer now */
-	bool has_alarm;			/* the thread is going to wake up for wal_sync_at_us */
 	bool wants_care;		/* housekeeping is due */
 	bool is_kick_deferred;
 	struct loop_job kick;
@@ -48,7 +49,6 @@ struct writer {
 	bool is_guest;			/* an event loop's thread: it must not wait */
 	bool is_careful;		/* the next group: in savepoints */
 	int64_t last_now;
-	uint64_t wal_sync_at_us;	/* 0: nothing to be synced */
 	uint64_t wal_pages, page_size;
 	struct tokens *tokens;
 };
@@ -93,7 +93,7 @@ int writer_after_commit(struct change *change, void (*fn)(struct cache *cache, v
 	return 0;
 }
 
-static void after_run(struct change *change, bool is_committed)
+void change_run_after(struct change *change, bool is_committed)
 {
 	struct after *after, *next;
 
@@ -167,13 +167,13 @@ static int change_run(struct cache *cache, struct writer *w, struct change *chan
 	}
 	pthread_mutex_unlock(&cache->lock);
 	if (err)
-		after_run(change, false);
+		change_run_after(change, false);
 	return err;
 }
 
 /* ---- a group of them ---- */
 
-static int group_commit(struct cache *cache, struct writer *w)
+static int group_commit(struct cache *cache)
 {
 	int err;
 
@@ -185,8 +185,6 @@ static int group_commit(struct cache *cache, struct writer *w)
 	if (err)
 		return err;
 	counters_committed(cache);
-	if (cache->durability == DURABILITY_ASYNC && !w->wal_sync_at_us)
-		w->wal_sync_at_us = clock_us() + WAL_SYNC_AFTER_US;
 	return 0;
 }
 
@@ -205,7 +203,7 @@ static int group_undo(struct cache *cache, struct list *done)
 			continue;
 		names_revert(change);
 		inode_edits_revert(change);
-		after_run(change, false);
+		change_run_after(change, false);
 	}
 	pthread_mutex_unlock(&cache->lock);
 	return err;
@@ -216,28 +214,49 @@ static void group_fail(struct cache *cache, int err)
 	cache_fail(cache, "the database could not be written", err);
 }
 
-static void group_finish(struct cache *cache, struct list *done)
+/* DURABILITY_ASYNC: those that wait for the disk although the others do not. */
+static void take_synced(struct list *done, struct list *ret_synced)
 {
 	struct change *change, *next;
 
-	list_each(change, done, node) {
-		if (change->err)
-			continue;
-		inode_edits_committed(change);
-		after_run(change, true);
-	}
-	pthread_mutex_lock(&cache->lock);
-	list_each(change, done, node) {
-		if (change->err)
-			continue;
-		inode_edits_release(change, true);
-		names_release(change, true);
-	}
-	pthread_mutex_unlock(&cache->lock);
+	list_init(ret_synced);
 	list_each_safe(change, next, done, node) {
+		if (change->err || !change->wants_sync)
+			continue;
 		list_del(&change->node);
-		change->done(change, change->err);
+		list_append(ret_synced, &change->node);
 	}
+}
+
+/*
+ * keeps (3).  Without a row changed too, when somebody is told that what was done before, in a transaction that may be on its way
+ * to the disk, is done.
+ */
+static void group_finish(struct cache *cache, struct writer *w, struct list *done, bool has_good, bool has_rows, bool is_last)
+{
+	bool is_idle = flusher_is_idle(cache);
+	struct list synced;
+
+	if (cache->durability == DURABILITY_SYNC && has_good && (has_rows || !is_idle)) {
+		pthread_mutex_lock(&w->lock);
+		is_last = is_last && list_is_empty(&w->queue);
+		pthread_mutex_unlock(&w->lock);
+		/* With nothing else to do meanwhile, handing them over would only take time. */
+		if (is_idle && is_last)
+			flusher_take_here(cache, done);
+		else
+			flusher_take(cache, done);
+		return;
+	}
+	changes_settle(cache, done);
+	if (cache->durability == DURABILITY_ASYNC) {
+		take_synced(done, &synced);
+		if (!list_is_empty(&synced))
+			flusher_take(cache, &synced);
+		else if (has_rows)
+			flusher_later(cache);
+	}
+	changes_tell(cache, done);
 }
 
 static bool group_make_room(struct cache *cache)
@@ -258,11 +277,21 @@ static void group_again(struct list *done, struct list *group, struct list *late
 	list_splice(later, done);
 }
 
+/*
+ * With more that waits, the disk is to be kept busy: what the group has by now is committed, and the next one is carried out
+ * while the flusher syncs.
+ */
+static bool is_enough(struct cache *cache, unsigned n)
+{
+	return n >= GROUP_MIN && cache->durability == DURABILITY_SYNC && flusher_is_idle(cache);
+}
+
+/* What is left in group has not been begun. */
 static void group_run(struct cache *cache, struct writer *w, struct list *group, struct list *later)
 {
 	uint64_t began_us = log_is_traced(LOG_CACHE) ? clock_us() : 0;
 	sqlite3_int64 rows = rows_changed(cache);
-	bool is_careful = w->is_careful, must_undo = false;
+	bool is_careful = w->is_careful, must_undo = false, has_rows;
 	unsigned n = 0, n_good = 0;
 	struct change *change;
 	struct list done;
@@ -296,11 +325,14 @@ static void group_run(struct cache *cache, struct writer *w, struct list *group,
 		if (must_undo && (n_good || !list_is_empty(group)))
 			break;
 		must_undo = false;
+		if (is_enough(cache, n_good))
+			break;
 	}
 
 	/* Where no row has changed, there is nothing to wait for the disk for. */
-	if (!err && !must_undo && n_good && rows_changed(cache) != rows)
-		err = group_commit(cache, w);
+	has_rows = rows_changed(cache) != rows;
+	if (!err && !must_undo && n_good && has_rows)
+		err = group_commit(cache);
 	else if (!err && !must_undo)
 		err = db_run(cache->write_db, "ROLLBACK", "");
 	if (began_us)
@@ -331,7 +363,7 @@ static void group_run(struct cache *cache, struct writer *w, struct list *group,
 	} else {
 		(void)FAULT("writer.committed");	/* only to be killed at */
 	}
-	group_finish(cache, &done);
+	group_finish(cache, w, &done, !err && n_good, has_rows, list_is_empty(group));
 }
 
 /* ---- the thread ---- */
@@ -351,17 +383,8 @@ static bool log_is_too_long(const struct writer *w)
 	return w->wal_pages * w->page_size >= CHECKPOINT_BYTES_MAX;
 }
 
-static void writer_housekeeping(struct cache *cache, struct writer *w, bool is_last)
+static void writer_housekeeping(struct cache *cache, struct writer *w)
 {
-	if (w->wal_sync_at_us && (is_last || clock_us() >= w->wal_sync_at_us)) {
-		int err = cache->no_sync ? 0 : FAULT("writer.sync");
-
-		if (!err && !cache->no_sync)
-			err = db_sync_wal(cache->write_db);
-		if (err)
-			cache_fail(cache, "the database's log could not be synced", err);
-		w->wal_sync_at_us = 0;
-	}
 	if (log_is_too_long(w))
 		(void)sqlite3_wal_checkpoint_v2(db_handle(cache->write_db), "main",
 						SQLITE_CHECKPOINT_PASSIVE, NULL,
@@ -397,26 +420,30 @@ static void work(struct cache *cache, struct writer *w, struct list *group, bool
 	if (is_guest)
 		checkpoint_poke(cache, w->wal_pages, w->page_size);
 	else
-		writer_housekeeping(cache, w, false);
+		writer_housekeeping(cache, w);
 	w->is_guest = false;
 	self = NULL;
+	/* What they are to be run again after may be with the flusher. */
+	if (!list_is_empty(&later) && !is_guest)
+		flusher_wait(cache);
 	pthread_mutex_lock(&w->lock);
 	w->is_busy = false;
 	w->wants_care = is_guest && log_is_too_long(w);
-	/* What is run again goes before what came meanwhile. */
+	/* What is run again goes before what has not been begun, and that before what came meanwhile. */
+	list_splice(&later, group);
 	list_splice(&later, &w->queue);
 	list_splice(&w->queue, &later);
 }
 
 static bool is_due(const struct writer *w)
 {
-	return !list_is_empty(&w->queue) || w->wants_care || (w->wal_sync_at_us && clock_us() >= w->wal_sync_at_us);
+	return !list_is_empty(&w->queue) || w->wants_care;
 }
 
 /* Under the lock, after work() elsewhere than on the thread: what is left is the thread's. */
 static void leave_rest(struct writer *w)
 {
-	if (is_due(w) || (w->wal_sync_at_us && !w->has_alarm) || w->is_stopping)
+	if (is_due(w) || w->is_stopping)
 		pthread_cond_signal(&w->wake);
 }
 
@@ -428,8 +455,6 @@ static void *writer_run(void *arg)
 
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
-		uint64_t until = CLOCK_NEVER;
-
 		if (!w->is_busy && is_due(w)) {
 			take_group(w, &group);
 			work(cache, w, &group, false);
@@ -438,15 +463,9 @@ static void *writer_run(void *arg)
 		if (!w->is_busy && w->is_stopping)
 			break;
 		/* Who is the writer meanwhile wakes us up when there is something to do. */
-		if (!w->is_busy && w->wal_sync_at_us)
-			until = w->wal_sync_at_us;
-		w->has_alarm = until != CLOCK_NEVER;
-		cache_cond_wait(&w->wake, &w->lock, until);
-		w->has_alarm = false;
+		pthread_cond_wait(&w->wake, &w->lock);
 	}
 	pthread_mutex_unlock(&w->lock);
-	self = w;
-	writer_housekeeping(cache, w, true);
 	return NULL;
 }
 
@@ -559,6 +578,7 @@ static void writer_free(struct cache *cache)
 {
 	struct writer *w = cache->writer;
 
+	flusher_stop(cache);
 	(void)sqlite3_wal_hook(db_handle(cache->write_db), NULL, NULL);
 	pthread_mutex_destroy(&w->lock);
 	pthread_cond_destroy(&w->wake);
@@ -569,12 +589,6 @@ static void writer_free(struct cache *cache)
 
 int writer_start(struct cache *cache)
 {
-	/*
-	 * FULL: the log is synced with every commit.  ASYNC syncs it itself, WAL_SYNC_AFTER_US
-	 * later.
-	 */
-	const char *pragma = cache->durability == DURABILITY_ASYNC ? "PRAGMA synchronous = NORMAL" :
-								      "PRAGMA synchronous = FULL";
 	uint64_t page_size;
 	struct writer *w;
 	int err;
@@ -582,7 +596,8 @@ int writer_start(struct cache *cache)
 	err = db_page_size(cache->write_db, &page_size);
 	if (err)
 		return err;
-	err = db_exec(cache->write_db, cache->no_sync ? "PRAGMA synchronous = OFF" : pragma);
+	/* A commit does not sync the log: the flusher does. */
+	err = db_exec(cache->write_db, cache->no_sync ? "PRAGMA synchronous = OFF" : "PRAGMA synchronous = NORMAL");
 	if (err)
 		return err;
 	w = calloc(1, sizeof(*w));
@@ -603,7 +618,9 @@ int writer_start(struct cache *cache)
 	w->page_size = page_size;
 	(void)sqlite3_wal_hook(db_handle(cache->write_db), wal_grew, cache);
 	cache->writer = w;
-	err = thread_start(&w->thread, "izo-writer", writer_run, cache);
+	err = flusher_start(cache);
+	if (!err)
+		err = thread_start(&w->thread, "izo-writer", writer_run, cache);
 	if (err)
 		writer_free(cache);
 	return err;

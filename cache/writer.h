@@ -29,8 +29,8 @@ struct writer;
 struct change {
 	int (*run)(struct change *change);
 	/*
-	 * On the writer thread, after the commit (err 0), or when run or the commit failed.  May
-	 * free the change.
+	 * After the commit (err 0), once that is on the disk, or when run or the commit failed.  On the writer thread or the
+	 * flusher's (DURABILITY_SYNC).  May free the change.
 	 * For an operation: cache_op_finish() posts op->done to its loop.
 	 */
 	void (*done)(struct change *change, int err);
@@ -52,6 +52,7 @@ struct change {
 	struct list after;		/* writer_after_commit() */
 	int err;
 	bool wants_rerun;     /* run() failed because of another change in this transaction */
+	bool wants_sync;      /* DURABILITY_ASYNC: done() once it is on the disk; its maker's, or run()'s */
 	bool was_done_before; /* op's token was found: run was not called; op->ino is what it was */
 };
 
@@ -78,12 +79,16 @@ bool writer_must_not_wait(struct cache *cache);
 struct change *writer_current(struct cache *cache);
 
 /*
- * Something to be done on the writer thread after the commit that makes this change durable, and
- * only then (unlink of a file, wake-up); before done().  Without the lock.  -ENOMEM.  When the
- * change fails, nobody frees arg but its owner.
+ * Something to be done after the commit that makes this change durable, and only then (unlink of a file, wake-up); before
+ * done(), where that is called.  Without the lock.  -ENOMEM.  When the change fails, nobody frees arg but its owner.
  */
 int writer_after_commit(struct change *change, void (*fn)(struct cache *cache, void *arg),
 			void *arg);
+
+/* ---- for flusher.c ---- */
+
+/* The change is over: what writer_after_commit() asked for is done, or forgotten. */
+void change_run_after(struct change *change, bool is_committed);
 
 /* ---- for cache.c ---- */
 
