@@ -123,22 +123,55 @@ static void one_write_for_a_commit(void **state)
 	close_pair(&pair);
 }
 
+/* The log's file grows by large pieces: a commit within one of them does not change its size. */
+static void grows_by_pieces(void **state)
+{
+	struct stat first, st;
+	struct pair pair;
+
+	(void)state;
+	open_pair(&pair);
+	assert_int_equal(add(pair.writer, 1), 0);
+	assert_int_equal(stat(pair.wal, &first), 0);
+	assert_true(first.st_size > 1 << 20);
+	assert_true((uint64_t)first.st_blocks * 512 >= 1 << 20);	/* no hole, which would have to be filled later */
+	assert_int_equal(add(pair.writer, 10), 0);
+	assert_int_equal(stat(pair.wal, &st), 0);
+	assert_int_equal(st.st_size, first.st_size);
+	assert_int_equal(add(pair.writer, 400), 0);
+	assert_int_equal(stat(pair.wal, &st), 0);
+	assert_true(st.st_size > first.st_size);
+	close_pair(&pair);
+}
+
+static int log_pages(void *arg, sqlite3 *handle, const char *name, int pages)
+{
+	(void)handle;
+	(void)name;
+	*(int *)arg = pages;
+	return SQLITE_OK;
+}
+
 /* No room for all of a transaction: an error, nothing of it is there, and the next one goes where it was to go. */
 static void no_room(void **state)
 {
 	struct rlimit was, is;
+	uint64_t page_size;
 	struct pair pair;
-	struct stat st;
+	int pages = 0;
+	rlim_t end;
 
 	(void)state;
 	open_pair(&pair);
+	(void)sqlite3_wal_hook(db_handle(pair.writer), log_pages, &pages);
+	assert_int_equal(db_page_size(pair.writer, &page_size), 0);
 	assert_int_equal(add(pair.writer, 3), 0);
-	assert_int_equal(stat(pair.wal, &st), 0);
+	end = 32 + (rlim_t)pages * (24 + page_size);	/* the file has zeros from there on */
 	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
 	for (unsigned rows = 1; rows < 100; rows = rows * 3 + 1) {
 		is = was;
-		is.rlim_cur = (rlim_t)st.st_size + 2000;
+		is.rlim_cur = end + 2000;
 		assert_int_equal(setrlimit(RLIMIT_FSIZE, &is), 0);
 		assert_int_equal(db_exec(pair.writer, "BEGIN IMMEDIATE"), 0);
 		assert_true(add(pair.writer, rows) || db_exec(pair.writer, "COMMIT"));
@@ -164,7 +197,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(committed_is_read),
 		cmocka_unit_test(one_write_for_a_commit),
-		cmocka_unit_test(no_room),
+		cmocka_unit_test(grows_by_pieces), cmocka_unit_test(no_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

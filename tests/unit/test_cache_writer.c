@@ -4,8 +4,12 @@
  */
 #include "tests/unit/cache_fixture.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include "cache/dentry.h"
+#include "cache/flusher.h"
 #include "cache/internal.h"
 #include "cache/record.h"
 #include "cache/writer.h"
@@ -162,6 +166,10 @@ static void group(void **state)
 	struct change closed;
 	char name[16];
 
+	/* The other durability makes more than one of them, to keep the disk busy. */
+	f_close(f);
+	f->config.durability = DURABILITY_ASYNC;
+	f_open(f);
 	probes_done = probes_after = 0;
 	gate_close(f, &closed);
 	for (unsigned i = 0; i < MANY; i++)
@@ -186,6 +194,175 @@ static void group(void **state)
 	assert_int_equal(probes[0].err, -EXDEV);
 	assert_int_equal(probes[0].runs, 1);
 	assert_int_equal(query(f, "SELECT count(*) FROM inode WHERE type = 7"), MANY - MANY / 7);
+}
+
+/* ---- nobody is told before it is on the disk ---- */
+
+static struct gate disk = GATE;
+static bool has_disk_gate;
+static int disk_errno;
+
+/* In place of the system's: it waits for the gate, and may fail. */
+int fdatasync(int fd)
+{
+	if (!__atomic_load_n(&has_disk_gate, __ATOMIC_ACQUIRE))
+		return (int)syscall(SYS_fdatasync, fd);
+	pthread_mutex_lock(&disk.lock);
+	disk.is_reached = true;
+	pthread_cond_broadcast(&disk.opened);
+	while (!disk.is_open)
+		pthread_cond_wait(&disk.opened, &disk.lock);
+	pthread_mutex_unlock(&disk.lock);
+	errno = disk_errno;
+	return disk_errno ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+static void disk_close(int fails)
+{
+	disk.is_open = disk.is_reached = false;
+	disk_errno = fails;
+	__atomic_store_n(&has_disk_gate, true, __ATOMIC_RELEASE);
+}
+
+static void disk_open(void)
+{
+	__atomic_store_n(&has_disk_gate, false, __ATOMIC_RELEASE);
+	gate_open(&disk);
+}
+
+static void open_on_disk(struct fixture *f, enum durability durability)
+{
+	f_init(f);
+	f->config.durability = durability;
+	f->config.no_sync = false;
+	f_open(f);
+	probes_done = probes_after = 0;
+}
+
+static void close_on_disk(struct fixture *f)
+{
+	f_close(f);
+	f_remove_dir(f);
+}
+
+static unsigned told(void)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&probe_lock);
+	n = probes_done;
+	pthread_mutex_unlock(&probe_lock);
+	return n;
+}
+
+/* Until so many names can be read: they are committed. */
+static void wait_for_names(struct fixture *f, int64_t n)
+{
+	for (unsigned i = 0; i < 2000 && query(f, "SELECT count(*) FROM name") != n; i++)
+		usleep(1000);
+	assert_int_equal(query(f, "SELECT count(*) FROM name"), n);
+}
+
+/* The second transaction is carried out while the first one is on its way to the disk; neither is told of before. */
+static void told_when_on_the_disk(void **state)
+{
+	struct probe probes[3];
+	struct fixture f;
+
+	(void)state;
+	open_on_disk(&f, DURABILITY_SYNC);
+	disk_close(0);
+	probe_submit(&f, &probes[0], 0, 0);
+	gate_wait(&disk);
+	wait_for_names(&f, 1);
+	for (unsigned i = 1; i < 3; i++)
+		probe_submit(&f, &probes[i], i, 0);
+	usleep(20000);
+	assert_int_equal(told(), 0);
+	assert_int_equal(probes_after, 0);
+	disk_open();
+	probes_wait(3);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(probes[i].err, 0);
+		assert_int_equal(probes[i].order, i);
+	}
+	assert_int_equal(probes_after, 3);
+	close_on_disk(&f);
+}
+
+/* More than one commit is worth: the second is carried out while the first is on its way to the disk. */
+static void next_while_on_its_way(void **state)
+{
+	static struct probe probes[MANY];
+	struct change closed;
+	struct fixture f;
+
+	(void)state;
+	open_on_disk(&f, DURABILITY_SYNC);
+	gate_close(&f, &closed);
+	for (unsigned i = 0; i < MANY; i++)
+		probe_submit(&f, &probes[i], i, 0);
+	disk_close(0);
+	gate_open(&gate);
+	gate_wait(&disk);
+	wait_for_names(&f, MANY);
+	assert_int_equal(told(), 0);
+	disk_open();
+	probes_wait(MANY);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(probes[i].order, i);
+	close_on_disk(&f);
+}
+
+/* Nobody may rely on it; the next start shows what the disk has. */
+static void sync_fails(void **state)
+{
+	struct probe probe;
+	struct fixture f;
+
+	(void)state;
+	open_on_disk(&f, DURABILITY_SYNC);
+	disk_close(EIO);
+	probe_submit(&f, &probe, 0, 0);
+	gate_wait(&disk);
+	disk_open();
+	probes_wait(1);
+	assert_int_equal(probe.err, -EIO);
+	probe_submit(&f, &probe, 1, 0);
+	probes_wait(2);
+	assert_int_equal(probe.err, -EIO);
+	assert_int_equal(probe.runs, 0);
+	f_reopen(&f);
+	assert_int_equal(f_lookup(&f, ROOT, "p1"), -ENOENT);
+	probe_submit(&f, &probe, 2, 0);
+	probes_wait(3);
+	assert_int_equal(probe.err, 0);
+	close_on_disk(&f);
+}
+
+/* Only who asks for it waits for the disk. */
+static void async_waits_for_the_disk_on_demand(void **state)
+{
+	struct probe fast, slow;
+	struct fixture f;
+
+	(void)state;
+	open_on_disk(&f, DURABILITY_ASYNC);
+	disk_close(0);
+	probe_submit(&f, &fast, 0, 0);
+	probes_wait(1);
+	slow = (struct probe){ .change = { .run = probe_run, .done = probe_done, .wants_sync = true }, .f = &f, .index = 1 };
+	slow.change.arg = &slow;
+	writer_submit(f.cache, &slow.change);
+	gate_wait(&disk);
+	wait_for_names(&f, 2);
+	probe_submit(&f, &fast, 2, 0);
+	probes_wait(2);
+	assert_false(slow.is_done);
+	disk_open();
+	probes_wait(3);
+	assert_int_equal(slow.err, 0);
+	close_on_disk(&f);
 }
 
 /* ---- one that has to wait for another of its transaction ---- */
@@ -472,7 +649,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, f_setup, f_teardown)
 	const struct CMUnitTest tests[] = {
-		T(group), T(cut_and_grown), T(rolled_back), T(a_change_sees_itself), T(listed_but_not_committed),
+		T(group), cmocka_unit_test(told_when_on_the_disk), cmocka_unit_test(next_while_on_its_way),
+		cmocka_unit_test(sync_fails), cmocka_unit_test(async_waits_for_the_disk_on_demand), T(cut_and_grown), T(rolled_back), T(a_change_sees_itself), T(listed_but_not_committed),
 		cmocka_unit_test(async_is_committed_too), T(evicted_and_read_again),
 	};
 
