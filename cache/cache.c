@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "cache/checkpoint.h"
 #include "cache/cml.h"
+#include "cache/content_log.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
 #include "cache/fetched.h"
@@ -282,7 +283,11 @@ static int start(struct cache *cache, const char *path)
 {
 	int err;
 
-	err = writer_start(cache);
+	err = content_log_recover(cache);
+	if (!err)
+		err = writer_start(cache);
+	if (!err)
+		err = content_log_start(cache);
 	if (!err)
 		err = checkpoint_start(cache, path);
 	if (!err)
@@ -340,6 +345,7 @@ static void cache_stop(struct cache *cache)
 	reader_stop(cache);
 	syncer_stop(cache);
 	apply_close(cache);
+	content_log_stop(cache);
 	writer_stop(cache);
 	cml_close(cache);	/* commits that were handed over late have appended to it until now */
 	checkpoint_stop(cache);
@@ -348,6 +354,7 @@ static void cache_stop(struct cache *cache)
 /* Stopped. */
 static void cache_free(struct cache *cache)
 {
+	content_log_free(cache);
 	object_cache_release(cache);
 	name_cache_release(cache);
 	inode_cache_release(cache);

@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-#define CHECKPOINT_BYTES (4u << 20)
+#define CHECKPOINT_BYTES (16u << 20)
 #define CHECKPOINT_BYTES_MAX (64u << 20)
 
 struct cache;

@@ -353,7 +353,7 @@ void cml_sync_content(struct cache *cache, uint64_t ino)
 	pthread_mutex_lock(&cache->lock);
 	inode = inode_get(cache, ino, &err);
 	if (inode)
-		is_synced = inode->work->synced_gen == inode->work->write_gen;
+		is_synced = inode_is_durable(inode);
 	pthread_mutex_unlock(&cache->lock);
 	if (!is_synced)
 		(void)object_sync_inode(cache, inode);	/* a failure is the error state */

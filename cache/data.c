@@ -249,6 +249,16 @@ static int write_ready(struct cache *cache, struct cache_op *op, struct inode *i
 	return CACHE_WAITS;
 }
 
+/* Under the lock: these bytes are not on the disk, or may not be what is there. */
+static void note_unsynced(struct inode *inode, uint64_t start, uint64_t end)
+{
+	struct extent *unsynced = &inode->work->unsynced;
+	bool is_first = unsynced->start == unsynced->end;
+
+	unsynced->start = is_first ? start : MIN(unsynced->start, start);
+	unsynced->end = is_first ? end : MAX(unsynced->end, end);
+}
+
 /* Under the lock: the bytes are in the object file. */
 static void write_account(struct cache *cache, struct inode *inode, uint64_t start, uint64_t end,
 			  uint64_t used)
@@ -327,6 +337,7 @@ static int write_bytes(struct cache *cache, struct cache_op *op, struct inode *i
 	if (!err)
 		used = object_used(object);
 	pthread_mutex_lock(&cache->lock);
+	note_unsynced(inode, start, end);
 	if (err)
 		write_failed(cache, inode, object, start, end);
 	else

@@ -5,10 +5,11 @@
 #include <errno.h>
 #include <stdarg.h>
 #include "base/hash.h"
+#include "cache/page_cache.h"
 #include "cache/wal_vfs.h"
 
 /* Memory for pages, per connection: SQLite takes negative numbers as KiB. */
-#define PAGE_CACHE_KIB "8192"
+#define PAGE_CACHE_KIB "32768"
 
 struct db {
 	sqlite3 *handle;
@@ -68,6 +69,7 @@ int db_open(const char *path, enum db_kind kind, bool may_make, struct db **ret_
 	struct db *db;
 	int rc, err;
 
+	page_cache_install();
 	db = calloc(1, sizeof(*db));
 	if (!db)
 		return -ENOMEM;
@@ -86,7 +88,7 @@ int db_open(const char *path, enum db_kind kind, bool may_make, struct db **ret_
 	}
 	(void)sqlite3_busy_timeout(db->handle, 10000);
 	err = db_exec(db, "PRAGMA cache_size = -" PAGE_CACHE_KIB "; PRAGMA temp_store = MEMORY;"
-			  "PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = 0;");
+			  "PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = OFF;");
 	if (!err && kind == DB_READER)
 		err = db_exec(db, "PRAGMA query_only = ON");
 	if (err)

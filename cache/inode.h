@@ -96,7 +96,9 @@ struct inode_work {
 	 * meanwhile and is read again has another one as well.
 	 */
 	uint64_t write_gen;
-	uint64_t synced_gen;		/* write_gen up to which the object file was synced */
+	uint64_t synced_gen;		/* write_gen up to which the object file was synced since it is awake */
+	uint64_t logged_gen;		/* write_gen up to which that or content_log.h made it durable */
+	struct extent unsynced;		/* around all that was written since the last change that found, or made it so */
 	uint64_t fetched_gen;		/* write_gen when bytes were fetched last */
 	bool has_fetched;		/* bytes were fetched that the maps on disk do not have yet */
 	uint64_t cut_gen;		/* goes up when the object file gets shorter: reads begin anew */
@@ -157,6 +159,7 @@ struct inode_edit {
 	uint64_t was_size;		/* when the edit was put into the inode */
 	int64_t was_mtime;
 	bool holds, cuts;
+	bool is_durable;		/* the content, when the change is */
 };
 
 /* NULL: *ret_err as inode_get().  e->inode stays referenced until the change is over. */
@@ -193,8 +196,8 @@ int inode_edit_maps(struct inode_edit *edit);
 #define EDIT_MAPS(e) inode_edit_maps(e)
 /*
  * The maps in an edit never speak of bytes that are not on the disk: where writes came since the
- * last sync of the object file and durability is sync, inode_edit_maps() syncs it.  (Who pwrites
- * much calls object_sync() before its change.)
+ * last sync of the object file and durability is sync (or the change wants_sync), inode_edit_maps() puts them into
+ * the content log, or syncs it.  (Who pwrites much calls object_sync() before its change.)
  * It gives -EAGAIN (and sets wants_rerun) when an earlier change of this transaction makes the file
  * shorter: run() passes that on.
  *
@@ -270,6 +273,8 @@ int inode_hash_add(struct cache *cache, uint64_t ino, struct inode **ret_inode);
 int inode_load(struct cache *cache, struct inode *inode);
 void inode_hold_end(struct cache *cache, struct inode *inode);
 bool inode_is_awake(const struct inode *inode);
+/* Its content is on the disk, or will be as soon as the log is.  Under the lock. */
+bool inode_is_durable(const struct inode *inode);
 void inode_work_init(struct inode *inode);
 /* Nothing goes on that memory alone knows of: what it has may be read again from the row. */
 bool inode_is_idle(const struct inode *inode);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "cache/content_log.h"
 #include "cache/db.h"
 #include "cache/inode.h"
 #include "cache/internal.h"
@@ -182,22 +183,51 @@ void inode_drop(struct inode_edit *edit)
 	edit->is_removed = true;
 }
 
-static bool has_to_sync(const struct cache *cache, const struct inode *inode)
+/* Under the lock, on the writer thread. */
+static bool has_to_sync(struct cache *cache, const struct inode_edit *edit)
 {
-	if (cache->no_sync || inode->work->synced_gen == inode->work->write_gen)
+	const struct inode *inode = edit->inode;
+
+	if (cache->no_sync || inode_is_durable(inode))
 		return false;
+	if (cache->durability != DURABILITY_ASYNC || edit->change->wants_sync)
+		return true;
 	/*
 	 * ASYNC promises little about what was written last; but what was fetched must never be said to be here
-	 * when it is not.
+	 * when it is not, and what a killed daemon finds in its log is not to replace what is newer.
 	 */
-	return cache->durability != DURABILITY_ASYNC || inode->work->synced_gen < inode->work->fetched_gen;
+	return MAX(inode->work->synced_gen, inode->work->logged_gen) < inode->work->fetched_gen ||
+	       content_log_has(cache, inode->ino) != 0;
+}
+
+/* The content is held: make it durable, where that is promised.  Under the lock, which is let go meanwhile. */
+static int content_settle(struct cache *cache, struct inode_edit *edit)
+{
+	struct inode *inode = edit->inode;
+	bool has_to = has_to_sync(cache, edit), is_logged = has_to && content_log_takes(cache, inode);
+	int err = 0;
+
+	if (has_to) {
+		pthread_mutex_unlock(&cache->lock);
+		err = is_logged ? content_log_append(edit->change, edit) : object_sync_inode(cache, inode);
+		pthread_mutex_lock(&cache->lock);
+	}
+	edit->is_durable = !err && (is_logged || inode_is_durable(inode));
+	/* keeps (2) of content_log.h */
+	if (err || is_logged || inode->work->synced_gen != inode->work->write_gen)
+		return err;
+	pthread_mutex_unlock(&cache->lock);
+	err = content_log_forget(edit->change, inode->ino);
+	pthread_mutex_lock(&cache->lock);
+	return err;
 }
 
 /* Hold the content for the rest of the change; under the lock, which is let go meanwhile. */
 static int content_hold(struct cache *cache, struct inode_edit *edit)
 {
 	struct inode *inode = edit->inode;
-	bool waits = inode->work->is_held || inode->work->n_writing || has_to_sync(cache, inode);
+	bool waits = inode->work->is_held || inode->work->n_writing ||
+		     (has_to_sync(cache, edit) && !content_log_takes(cache, inode));
 
 	if (inode->work->cut_pending || (waits && writer_must_not_wait(cache))) {
 		edit->change->wants_rerun = true;
@@ -205,12 +235,7 @@ static int content_hold(struct cache *cache, struct inode_edit *edit)
 	}
 	inode_hold(cache, inode);
 	edit->holds = true;
-	if (!has_to_sync(cache, inode))
-		return 0;
-	pthread_mutex_unlock(&cache->lock);
-	int err = object_sync_inode(cache, inode);
-	pthread_mutex_lock(&cache->lock);
-	return err;
+	return content_settle(cache, edit);
 }
 
 int inode_edit_maps(struct inode_edit *edit)
@@ -261,6 +286,9 @@ int inode_edit_size(struct inode_edit *edit, uint64_t size)
 		edit->cuts = true;
 		if (size < edit->v.keep_size)
 			EDIT(edit, keep_size, size);
+		err = content_log_cut(edit->change, edit->inode->ino, size);
+		if (err)
+			return err;
 	}
 	EDIT(edit, size, size);
 	return 0;
@@ -319,6 +347,10 @@ static void edit_apply(struct cache *cache, struct inode_edit *edit)
 		object_leave(cache, inode);
 		inode->used = 0;
 	}
+	if (edit->is_durable) {
+		work->logged_gen = work->write_gen;
+		work->unsynced = (struct extent){ 0 };
+	}
 	if (edit->has_maps && (edit->v.gen != inode->v.gen || edit->v.size != inode->v.size)) {
 		/* The content as a whole changed, not by writing: what was synced stays so. */
 		bool is_synced = work->synced_gen == work->write_gen;
@@ -326,6 +358,8 @@ static void edit_apply(struct cache *cache, struct inode_edit *edit)
 		inode_content_changed(cache, inode);
 		if (is_synced)
 			work->synced_gen = work->write_gen;
+		if (edit->is_durable)
+			work->logged_gen = work->write_gen;
 		inode->used = 0;
 	}
 	for (unsigned field = 0; field < INODE_FIELDS; field++) {
@@ -499,6 +533,11 @@ void inode_edits_revert(struct change *change)
 	list_each(edit, &change->edits, node) {
 		struct inode_values *v = &edit->inode->v;
 
+		/* The row in the log is gone with the rest: it takes a sync. */
+		if (edit->is_durable) {
+			edit->inode->work->logged_gen = 0;
+			edit->inode->work->unsynced = (struct extent){ 0, UINT64_MAX };
+		}
 		/* What a WRITE has made of these since is kept. */
 		if (edit->set & (1u << FIELD_size) && v->size == edit->v.size)
 			v->size = edit->was_size;

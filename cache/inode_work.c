@@ -19,6 +19,11 @@ void inode_work_init(struct inode *inode)
 	inode->work = (struct inode_work *)&at_rest;	/* only read */
 }
 
+bool inode_is_durable(const struct inode *inode)
+{
+	return MAX(inode->work->synced_gen, inode->work->logged_gen) == inode->work->write_gen;
+}
+
 int inode_wake(struct cache *cache, struct inode *inode)
 {
 	struct inode_work *work;
@@ -29,7 +34,7 @@ int inode_wake(struct cache *cache, struct inode *inode)
 	if (!work)
 		return -ENOMEM;
 	work->inode = inode;
-	work->write_gen = work->synced_gen = ++cache->last_write_gen;
+	work->write_gen = work->logged_gen = ++cache->last_write_gen;
 	list_init(&work->held);
 	inode->work = work;
 	return 0;
@@ -66,7 +71,7 @@ void inode_rest(struct cache *cache, struct inode *inode)
 	if (work->dirty.n || work->dirty_next.n || work->taken_seq || work->has_verifier || work->object)
 		return;
 	/* There are bytes to be synced yet. */
-	if (work->synced_gen != work->write_gen && !cache->no_sync)
+	if (!inode_is_durable(inode) && !cache->no_sync)
 		return;
 	inode_work_free(inode);
 }

@@ -43,6 +43,7 @@ struct cache {
 	struct cml *cml;		/* cml.c's state */
 	struct apply *apply;		/* apply.c's and listing.c's state */
 	struct checkpoint *checkpoint;
+	struct content_log *content_log;	/* small contents on their way to the disk */
 	struct fetched *fetched;	/* notes what was fetched */
 	struct reserve *reserve;	/* room for the database on a full disk */
 	const struct fetcher *fetcher;

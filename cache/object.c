@@ -89,7 +89,8 @@ struct object *object_get(struct cache *cache, struct inode *inode, bool may_mak
 		.gen = inode->v.gen,
 		.refs = 1,
 		.fd = fd,
-		.is_new = is_new,
+		/* What was in the log only has not been synced, nor has the directory. */
+		.is_new = is_new || inode->work->synced_gen != inode->work->write_gen,
 	};
 	inode->work->object = object;
 	cache->n_objects_open++;
@@ -214,6 +215,15 @@ int object_cut(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size)
 	if (FAULT("object.cut"))
 		return -EIO;
 	return ftruncate(fd, size) < 0 ? -errno : 0;
+}
+
+int object_write(struct cache *cache, uint64_t ino, uint32_t gen, struct slice bytes, uint64_t offset)
+{
+	AUTO_CLOSE int fd = -1;
+	bool is_new;
+
+	fd = object_open(cache, ino, gen, true, &is_new);
+	return fd < 0 ? fd : fs_pwrite_all(fd, bytes.data, bytes.len, offset);
 }
 
 uint64_t object_used(const struct object *object)

@@ -56,6 +56,8 @@ int object_sync(struct cache *cache, struct object *object);
  */
 int object_sync_inode(struct cache *cache, struct inode *inode);
 
+/* Without the lock: put these bytes into the file of that generation, made when missing.  0 or -errno. */
+int object_write(struct cache *cache, uint64_t ino, uint32_t gen, struct slice bytes, uint64_t offset);
 /* Without the lock: remove, cut the file of that generation.  A missing one is fine. */
 void object_unlink(struct cache *cache, uint64_t ino, uint32_t gen);
 int object_cut(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size);

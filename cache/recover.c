@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "cache/content_log.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
 #include "cache/internal.h"
@@ -254,6 +255,7 @@ void recover_end(struct cache *cache)
 	/* Files that were cut or removed must not come back longer than the database says that they are. */
 	if (!cache->no_sync && (FAULT("recover.sync") || syncfs(cache->objects_dirfd) < 0))
 		return;
+	(void)content_log_clear(cache);		/* else the next start puts it where it is already */
 	/* Nothing but a start looks for those that have lost their last name, and their records since. */
 	if (has_nameless(cache->write_db) != 0)
 		return;

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "cache/db.h"
 
-#define FORMAT 4	/* 2: column acl; 3: counters in meta, in place of AUTOINCREMENT; 4: index name_local */
+#define FORMAT 5	/* 2: column acl; 3: counters in meta, in place of AUTOINCREMENT; 4: index name_local; 5: content_log */
 #define APPLICATION_ID 0x697a6f63	/* "izoc" */
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
@@ -39,6 +39,10 @@ static const char cml_table[] =
 static const char name_local_index[] =
 	"CREATE INDEX name_local ON name (ino) WHERE length(name) = 28 AND substr(name, 1, 4) = x'2e6e6673';";
 
+static const char content_log_table[] =
+	"CREATE TABLE content_log (ino INTEGER NOT NULL, id INTEGER NOT NULL, gen INTEGER NOT NULL, start INTEGER NOT NULL,"
+	" bytes BLOB NOT NULL, PRIMARY KEY (ino, id)) WITHOUT ROWID;";
+
 static const char other_tables[] =
 	"CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
 	"CREATE TABLE name (dir INTEGER NOT NULL, name BLOB NOT NULL, ino INTEGER NOT NULL,"
@@ -54,7 +58,7 @@ static const char format_marks[] =
 	"PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
 	"PRAGMA user_version = " TEXT(FORMAT) ";";
 
-static const char *const wanted[] = { "meta", "inode", "name", "cml", "drc", "conflict" };
+static const char *const wanted[] = { "meta", "inode", "name", "cml", "content_log", "drc", "conflict" };
 
 static const char from_1[] = "ALTER TABLE inode ADD COLUMN acl BLOB;";
 
@@ -125,8 +129,8 @@ static int exec_all(struct db *db, const char *const *steps, size_t n)
 static int migrate(struct db *db, int64_t format, const char *path, char **ret_why)
 {
 	const char *const steps[] = { from_1, from_2_old, inode_table, cml_table, from_2_copy, name_local_index,
-				      format_marks };
-	static const size_t first[FORMAT] = { [1] = 0, [2] = 1, [3] = 5 };	/* of each format before this one */
+				      content_log_table, format_marks };
+	static const size_t first[FORMAT] = { [1] = 0, [2] = 1, [3] = 5, [4] = 6 };	/* of each format before this one */
 	size_t skip = first[format];
 	int err = exec_all(db, steps + skip, ARRAY_SIZE(steps) - skip);
 
@@ -139,7 +143,7 @@ static int migrate(struct db *db, int64_t format, const char *path, char **ret_w
 
 int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why)
 {
-	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, format_marks };
+	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, content_log_table, format_marks };
 	int64_t format = 0, application = 0, n_tables = 0;
 	char text[24];
 	int err;
@@ -176,6 +180,6 @@ int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_wh
 			     TEXT(FORMAT) "); use the newer izo-nfsd", path, text);
 		return -EPROTO;
 	}
-	err = check(db, path, ret_why);
-	return err || format == FORMAT ? err : migrate(db, format, path, ret_why);
+	err = format == FORMAT ? 0 : migrate(db, format, path, ret_why);
+	return err ? err : check(db, path, ret_why);
 }

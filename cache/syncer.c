@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "cache/cml.h"
+#include "cache/content_log.h"
 #include "cache/internal.h"
 #include "cache/object.h"
 #include "cache/op.h"
@@ -133,8 +134,25 @@ static struct commit *commit_new(struct cache *cache, uint64_t ino)
 	return commit;
 }
 
-static void queue_commit(struct syncer *syncer, struct commit *commit)
+/* The content is to be durable, too: as a thread here makes it, or, when there is little of it, the change itself. */
+static void begin_synced(struct cache *cache, struct commit *commit)
 {
+	struct syncer *syncer = cache->syncer;
+	struct inode *inode;
+	bool is_little = false;
+	int ignored;
+
+	commit->change.wants_sync = true;
+	pthread_mutex_lock(&cache->lock);
+	inode = inode_get(cache, commit->ino, &ignored);
+	if (inode)
+		is_little = inode_is_durable(inode) || content_log_takes(cache, inode);
+	inode_put(cache, inode);
+	pthread_mutex_unlock(&cache->lock);
+	if (is_little || cache->no_sync) {
+		writer_submit(cache, &commit->change);
+		return;
+	}
 	pthread_mutex_lock(&syncer->lock);
 	assert(!syncer->is_stopping);
 	list_append(&syncer->queue, &commit->node);
@@ -151,8 +169,8 @@ int syncer_commit(struct cache *cache, uint64_t ino, bool is_synced, struct cach
 	commit->op = op;
 	if (op)
 		op_waits(op, &op->waited.commit_us);
-	if (is_synced && !cache->no_sync)
-		queue_commit(cache->syncer, commit);
+	if (is_synced)
+		begin_synced(cache, commit);
 	else
 		writer_submit(cache, &commit->change);
 	return 0;
@@ -212,7 +230,7 @@ static bool commit_quiet(struct cache *cache)
 		struct commit *commit = list_first(&found, struct commit, node);
 
 		list_del(&commit->node);
-		queue_commit(cache->syncer, commit);
+		begin_synced(cache, commit);
 	}
 	return has_more;
 }
@@ -355,7 +373,7 @@ static int flush_written(struct cache *cache, bool is_quiet)
 		struct commit *commit = list_first(&found, struct commit, node);
 
 		list_del(&commit->node);
-		queue_commit(cache->syncer, commit);
+		begin_synced(cache, commit);
 	}
 	pthread_mutex_lock(&flush.lock);
 	flush.under_way--;
