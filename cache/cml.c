@@ -265,11 +265,28 @@ static int waiting_record(struct change *change, uint64_t ino, enum kml_op op,
 	return err ? err : 1;
 }
 
+/* Where one of its records says what its attributes are, the last one is attr_seq. */
+static int last_attr_record(struct change *change, const struct inode_edit *edit, struct kml_record *ret_record)
+{
+	sqlite3_stmt *stmt;
+	int got, err;
+
+	if (edit->v.attr_seq <= change->cache->cml->frozen_seq)
+		return 0;
+	got = db_query(writer_db(change->cache), &stmt, "SELECT record FROM cml WHERE seq = ?1 AND ino = ?2", "ii",
+		       (int64_t)edit->v.attr_seq, (int64_t)edit->inode->ino);
+	if (got <= 0)
+		return got;
+	err = decode_column(stmt, 0, ret_record);
+	db_done(stmt);
+	return err ? err : 1;
+}
+
 /*
- * The object's last SETATTR that was not taken: 1 and what it says, and whether a STORE or SETACL came after it.  One query
- * for all of it: every SETATTR asks.
+ * The object's last SETATTR that was not taken, when a SETACL may have come after it: 1 and what it says, and whether a STORE or
+ * SETACL did.
  */
-static int waiting_setattr(struct change *change, uint64_t ino, struct kml_record *ret_record, bool *ret_has_store,
+static int waiting_setattr_before(struct change *change, uint64_t ino, struct kml_record *ret_record, bool *ret_has_store,
 			   bool *ret_has_setacl)
 {
 	sqlite3_stmt *stmt;
@@ -294,6 +311,28 @@ static int waiting_setattr(struct change *change, uint64_t ino, struct kml_recor
 	err = decode_column(stmt, 1, ret_record);
 	db_done(stmt);
 	return err ? err : 1;
+}
+
+/* As waiting_setattr_before(), for anything that came after it: every SETATTR asks. */
+static int waiting_setattr(struct change *change, uint64_t ino, struct kml_record *ret_record, bool *ret_has_store,
+			   bool *ret_has_setacl)
+{
+	struct inode_edit *edit;
+	int got;
+
+	*ret_has_store = *ret_has_setacl = false;
+	edit = inode_edit(change, ino, &got);
+	if (!edit)
+		return got;
+	got = last_attr_record(change, edit, ret_record);
+	*ret_has_store = edit->v.data_seq > edit->v.attr_seq;
+	if (got <= 0 || ret_record->body.op == KML_SETATTR)
+		return got;
+	got = ret_record->body.op == KML_SETACL;
+	kml_record_release(ret_record);
+	*ret_record = (struct kml_record){ 0 };
+	/* Else it was made by that record. */
+	return got ? waiting_setattr_before(change, ino, ret_record, ret_has_store, ret_has_setacl) : 0;
 }
 
 /* keeps (3) */

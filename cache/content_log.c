@@ -137,7 +137,9 @@ int content_log_append(struct change *change, struct inode_edit *edit)
 	pthread_mutex_unlock(&cache->lock);
 	if (err)
 		return err;
-	err = db_run(writer_db(cache), "INSERT INTO content_log (ino, id, gen, start, bytes) VALUES (?1, ?2, ?3, ?4, ?5)", "iiiib",
+	err = FAULT("content_log.append");
+	if (!err)
+		err = db_run(writer_db(cache), "INSERT INTO content_log (ino, id, gen, start, bytes) VALUES (?1, ?2, ?3, ?4, ?5)", "iiiib",
 		     (int64_t)inode->ino, ++log->last_id, (int64_t)inode->v.gen, (int64_t)start,
 		     (struct slice){ (char *)log->room, len });
 	if (err)

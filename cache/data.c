@@ -189,6 +189,7 @@ static int submit_note(struct cache *cache, struct cache_op *op)
 	change->run = note_run;
 	change->done = note_done;
 	change->arg = op;
+	change->loop = op->loop;
 	op_waits(op, &op->waited.commit_us);
 	writer_submit(cache, change);
 	return CACHE_WAITS;

@@ -214,6 +214,7 @@ int op_submit(struct cache_op *op, int (*run)(struct change *change))
 	change->run = run;
 	change->done = submit_done;
 	change->op = op;
+	change->loop = op->loop;
 	op_waits(op, &op->waited.commit_us);
 	writer_submit(op->priv.cache, change);
 	return CACHE_WAITS;

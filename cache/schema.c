@@ -6,7 +6,7 @@
 #include <string.h>
 #include "cache/db.h"
 
-#define FORMAT 5	/* 2: column acl; 3: counters in meta, in place of AUTOINCREMENT; 4: index name_local; 5: content_log */
+#define FORMAT 5	/* 2: column acl; 3: counters in meta, in place of AUTOINCREMENT; 4: index name_local; 5: content_log, drc a ring */
 #define APPLICATION_ID 0x697a6f63	/* "izoc" */
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
@@ -43,14 +43,21 @@ static const char content_log_table[] =
 	"CREATE TABLE content_log (ino INTEGER NOT NULL, id INTEGER NOT NULL, gen INTEGER NOT NULL, start INTEGER NOT NULL,"
 	" bytes BLOB NOT NULL, PRIMARY KEY (ino, id)) WITHOUT ROWID;";
 
+static const char drc_table[] =
+	"CREATE TABLE drc (row INTEGER PRIMARY KEY, id INTEGER NOT NULL, token BLOB NOT NULL, ino INTEGER NOT NULL);";
+/* The last 32768 of them, by age. */
+static const char from_4_old[] = "ALTER TABLE drc RENAME TO drc_4;";
+static const char from_4_copy[] =
+	"INSERT OR REPLACE INTO drc (row, id, token, ino) SELECT n % 32768, n, token, ino FROM"
+	" (SELECT row_number() OVER (ORDER BY at) AS n, token, ino FROM drc_4) ORDER BY n;"
+	"DROP TABLE drc_4;";
+
 static const char other_tables[] =
 	"CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
 	"CREATE TABLE name (dir INTEGER NOT NULL, name BLOB NOT NULL, ino INTEGER NOT NULL,"
 	" cookie INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (dir, name)) WITHOUT ROWID;"
 	"CREATE UNIQUE INDEX name_cookie ON name (dir, cookie);"
 	"CREATE INDEX name_ino ON name (ino) WHERE ino > 0;"
-	"CREATE TABLE drc (token BLOB PRIMARY KEY, ino INTEGER NOT NULL, at INTEGER NOT NULL)"
-	" WITHOUT ROWID;"
 	"CREATE TABLE conflict (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL,"
 	" path BLOB NOT NULL, what TEXT NOT NULL);";
 
@@ -129,7 +136,7 @@ static int exec_all(struct db *db, const char *const *steps, size_t n)
 static int migrate(struct db *db, int64_t format, const char *path, char **ret_why)
 {
 	const char *const steps[] = { from_1, from_2_old, inode_table, cml_table, from_2_copy, name_local_index,
-				      content_log_table, format_marks };
+				      content_log_table, from_4_old, drc_table, from_4_copy, format_marks };
 	static const size_t first[FORMAT] = { [1] = 0, [2] = 1, [3] = 5, [4] = 6 };	/* of each format before this one */
 	size_t skip = first[format];
 	int err = exec_all(db, steps + skip, ARRAY_SIZE(steps) - skip);
@@ -143,7 +150,7 @@ static int migrate(struct db *db, int64_t format, const char *path, char **ret_w
 
 int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why)
 {
-	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, content_log_table, format_marks };
+	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, content_log_table, drc_table, format_marks };
 	int64_t format = 0, application = 0, n_tables = 0;
 	char text[24];
 	int err;

@@ -167,8 +167,10 @@ int syncer_commit(struct cache *cache, uint64_t ino, bool is_synced, struct cach
 	if (!commit)
 		return -ENOMEM;
 	commit->op = op;
-	if (op)
+	if (op) {
+		commit->change.loop = op->loop;
 		op_waits(op, &op->waited.commit_us);
+	}
 	if (is_synced)
 		begin_synced(cache, commit);
 	else

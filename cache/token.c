@@ -2,61 +2,54 @@
 #include "cache/token.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/clock.h"
 #include "cache/cache.h"
 #include "cache/db.h"
 #include "cache/writer.h"
 
-#define AGE_TOKENS 4096		/* stored before a new age begins */
-#define AGES 8			/* that many of them are kept, the last one included */
-#define FILTER_BITS (1u << 18)
+#define KEPT 32768	/* the last calls; how many is in docs/DISK-FORMAT.md */
 
 /*
- * Nearly every call comes once.  A Bloom filter for each age says of those that they are not in the table, which saves a query;
- * of one in a hundred it does not know (of more in the first age, whose filter has all that a start finds).
+ * The table is a ring: each call takes the row of the oldest one, so that rows of one time are in one page.  Which row a token
+ * may be in is found here, by a part of it: nearly every call comes once, and costs no query.
+ *
+ * What the table says is right.  A row may be another one than memory thinks, when its transaction was undone.
  */
-struct filter {
-	uint64_t bits[FILTER_BITS / 64];
-};
-
 struct tokens {
 	struct db *db;
-	struct filter filters[AGES];
-	int64_t ended[AGES];		/* seconds since 1970; 0: it has not */
-	unsigned age, n_stored;		/* the present one, and how many came in it */
+	int64_t next_id;		/* its row: modulo KEPT */
+	uint32_t tags[KEPT];
+	uint16_t first[KEPT];		/* by tag: row + 1, 0: none */
+	uint16_t next[KEPT];		/* by row: the next one of that tag's list */
 };
 
-static void filter_bits(const uint8_t *token, uint32_t ret_bits[2])
+static uint32_t tag_of(const uint8_t *token)
 {
-	memcpy(ret_bits, token, 2 * sizeof(*ret_bits));	/* a token is a hash: any part of it is one */
-	ret_bits[0] %= FILTER_BITS;
-	ret_bits[1] %= FILTER_BITS;
+	uint32_t tag;
+
+	memcpy(&tag, token, sizeof(tag));	/* a token is a hash: any part of it is one */
+	return tag;
 }
 
-static void filter_add(struct filter *filter, const uint8_t *token)
+static void list_in(struct tokens *tokens, uint32_t row, uint32_t tag)
 {
-	uint32_t bits[2];
+	uint16_t *first = &tokens->first[tag % KEPT];
 
-	filter_bits(token, bits);
-	for (int i = 0; i < 2; i++)
-		filter->bits[bits[i] / 64] |= 1ull << bits[i] % 64;
+	tokens->tags[row] = tag;
+	tokens->next[row] = *first;
+	*first = (uint16_t)(row + 1);
 }
 
-static bool may_be_there(const struct tokens *tokens, const uint8_t *token)
+/* No list may have it. */
+static void list_out(struct tokens *tokens, uint32_t row)
 {
-	uint32_t bits[2];
+	uint16_t *at = &tokens->first[tokens->tags[row] % KEPT];
 
-	filter_bits(token, bits);
-	for (int i = 0; i < AGES; i++) {
-		const uint64_t *words = tokens->filters[i].bits;
-
-		if (words[bits[0] / 64] >> bits[0] % 64 & words[bits[1] / 64] >> bits[1] % 64 & 1)
-			return true;
-	}
-	return false;
+	while (*at && *at != row + 1)
+		at = &tokens->next[*at - 1];
+	if (*at)
+		*at = tokens->next[row];
 }
 
 static int load(struct tokens *tokens)
@@ -64,12 +57,13 @@ static int load(struct tokens *tokens)
 	sqlite3_stmt *stmt;
 	int got;
 
-	got = db_query(tokens->db, &stmt, "SELECT token FROM drc", "");
+	got = db_query(tokens->db, &stmt, "SELECT row, id, token FROM drc WHERE row BETWEEN 0 AND ?1", "i", (int64_t)KEPT - 1);
 	while (got > 0) {
-		struct slice token = db_column(stmt, 0);
+		struct slice token = db_column(stmt, 2);
 
 		if (token.len == CACHE_TOKEN_LEN)
-			filter_add(&tokens->filters[0], token.data);
+			list_in(tokens, (uint32_t)sqlite3_column_int64(stmt, 0), tag_of((const uint8_t *)token.data));
+		tokens->next_id = MAX(tokens->next_id, sqlite3_column_int64(stmt, 1) + 1);
 		got = db_next(stmt);
 	}
 	return got;
@@ -103,12 +97,19 @@ static struct slice token_of(const struct change *change)
 int token_find(struct tokens *tokens, struct change *change)
 {
 	sqlite3_stmt *stmt;
-	int got;
+	uint32_t tag;
+	int got = 0;
 
-	if (!change->op || !change->op->has_token || !may_be_there(tokens, change->op->token))
+	if (!change->op || !change->op->has_token)
 		return 0;
-	got = db_query(tokens->db, &stmt, "SELECT ino FROM drc WHERE token = ?1", "b", token_of(change));
-	if (got > 0) {
+	tag = tag_of(change->op->token);
+	for (uint16_t at = tokens->first[tag % KEPT]; at && !got; at = tokens->next[at - 1]) {
+		if (tokens->tags[at - 1] != tag)
+			continue;
+		got = db_query(tokens->db, &stmt, "SELECT ino FROM drc WHERE row = ?1 AND token = ?2", "ib",
+			       (int64_t)at - 1, token_of(change));
+		if (got <= 0)
+			continue;
 		change->op->ino = sqlite3_column_int64(stmt, 0);
 		db_done(stmt);
 	}
@@ -117,25 +118,17 @@ int token_find(struct tokens *tokens, struct change *change)
 
 int token_store(struct tokens *tokens, struct change *change)
 {
-	unsigned next = (tokens->age + 1) % AGES;
-	int64_t now_s = clock_wall().tv_sec;
+	uint32_t row = (uint32_t)(tokens->next_id % KEPT);
 	int err;
 
 	if (!change->op || !change->op->has_token)
 		return 0;
-	err = db_run(tokens->db, "INSERT OR REPLACE INTO drc (token, ino, at) VALUES (?1, ?2, ?3)", "bii", token_of(change),
-		     (int64_t)change->op->ino, now_s);
+	err = db_run(tokens->db, "INSERT OR REPLACE INTO drc (row, id, token, ino) VALUES (?1, ?2, ?3, ?4)", "iibi", (int64_t)row,
+		     tokens->next_id, token_of(change), (int64_t)change->op->ino);
 	if (err)
 		return err;
-	filter_add(&tokens->filters[tokens->age], change->op->token);
-	if (++tokens->n_stored < AGE_TOKENS)
-		return 0;
-	/* A new age, in the place of the oldest one, which is forgotten. */
-	if (tokens->ended[next])
-		err = db_run(tokens->db, "DELETE FROM drc WHERE at < ?1", "i", tokens->ended[next]);
-	memset(&tokens->filters[next], 0, sizeof(tokens->filters[next]));
-	tokens->ended[tokens->age] = now_s;
-	tokens->age = next;
-	tokens->n_stored = 0;
-	return err;
+	list_out(tokens, row);
+	list_in(tokens, row, tag_of(change->op->token));
+	tokens->next_id++;
+	return 0;
 }

@@ -528,12 +528,12 @@ void writer_submit(struct cache *cache, struct change *change)
 	change_init(cache, change);
 	pthread_mutex_lock(&w->lock);
 	list_append(&w->queue, &change->node);
-	if (!change->op || !loop_is_here(change->op->loop)) {
+	if (!change->loop || !loop_is_here(change->loop)) {
 		if (!w->is_busy)
 			pthread_cond_signal(&w->wake);
 	} else if (!w->is_kick_deferred) {
 		w->is_kick_deferred = true;
-		loop_defer(change->op->loop, &w->kick);
+		loop_defer(change->loop, &w->kick);
 	}
 	pthread_mutex_unlock(&w->lock);
 }

@@ -24,6 +24,7 @@
 struct cache;
 struct cache_op;
 struct db;
+struct loop;
 struct writer;
 
 struct change {
@@ -34,7 +35,8 @@ struct change {
 	 * For an operation: cache_op_finish() posts op->done to its loop.
 	 */
 	void (*done)(struct change *change, int err);
-	struct cache_op *op;		/* may be NULL */
+	struct cache_op *op;		/* the call that it is; may be NULL */
+	struct loop *loop;		/* the one it is submitted on, if any: that may carry it out itself */
 	void *arg;
 
 	/*

@@ -491,12 +491,19 @@ static void exec_sql(struct fixture *f, const char *sql)
 	sqlite3_close(db);
 }
 
+/* Up to format 4: the table of calls carried out, by their tokens; no log of contents. */
+static const char before_5[] =
+	"DROP TABLE content_log; DROP TABLE drc; CREATE TABLE drc (token BLOB PRIMARY KEY, ino INTEGER NOT NULL,"
+	" at INTEGER NOT NULL) WITHOUT ROWID;"
+	"INSERT INTO drc VALUES (x'00112233445566778899aabbccddeeff', 7, 5), (x'10112233445566778899aabbccddeeff', 8, 4);";
+
 static void migration(void **state)
 {
 	struct fixture *f = *state;
 	uint64_t file = made(f, ROOT, "f", "text");
 
 	f_close(f);
+	exec_sql(f, before_5);
 	/* Format 1: no ACLs, and the numbers of inodes and records counted by SQLite. */
 	exec_sql(f, "ALTER TABLE inode DROP COLUMN acl; DROP INDEX cml_ino; ALTER TABLE cml RENAME TO now;"
 		    "CREATE TABLE cml (seq INTEGER PRIMARY KEY AUTOINCREMENT, op INTEGER NOT NULL,"
@@ -510,15 +517,19 @@ static void migration(void **state)
 	assert_int_equal(f_setacl(f, file, "u::6,u:5:6,g::4,m::6,o::0", NULL), 0);
 	f_reopen(f);
 	assert_acl(f, file, "u::6,u:5:6,g::4,m::6,o::0", "");
-	assert_int_equal(query(f, "PRAGMA user_version"), 4);
+	assert_int_equal(query(f, "PRAGMA user_version"), 5);
 	/* Their numbers go on from there. */
 	assert_true(made(f, ROOT, "later", "") > 90);
 	assert_true(query(f, "SELECT max(seq) FROM cml") > 70);
 	assert_int_equal(query(f, "SELECT count(*) FROM sqlite_master WHERE name LIKE 'inode%' OR name LIKE 'cml%'"), 7);
 	assert_int_equal(query(f, "SELECT count(*) FROM sqlite_master WHERE name = 'name_local'"), 1);
+	assert_int_equal(query(f, "SELECT ino FROM drc WHERE token = x'00112233445566778899aabbccddeeff' AND row = 2"), 7);
+	assert_int_equal(query(f, "SELECT max(id) FROM drc WHERE ino IN (7, 8)"), 2);
 	f_close(f);
+	exec_sql(f, before_5);
 	exec_sql(f, "DROP INDEX name_local; PRAGMA user_version = 3;");
 	f_open(f);
+	assert_int_equal(query(f, "SELECT count(*) FROM drc"), 2);
 	assert_content(f, file, "text");
 	assert_int_equal(query(f, "SELECT count(*) FROM sqlite_master WHERE name = 'name_local'"), 1);
 }

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include "base/log.h"
 #include "cache/apply.h"
+#include "cache/content_log.h"
 
 #define LOCAL ".nfs0123456789abcdef01234567"
 #define SNAPSHOT 1024
@@ -47,6 +48,23 @@ static int step_overwrite(struct fixture *f)
 static int step_stable(struct fixture *f)
 {
 	return f_write_as(f, found(f, ROOT, "a"), 5, "+more", 5, FILE_SYNC);
+}
+
+/* Too much for the log of contents: the file is synced. */
+static int step_large(struct fixture *f)
+{
+	static char content[CONTENT_LOG_WRITE_MAX + 1];
+	uint64_t ino = found(f, ROOT, "a");
+	int err;
+
+	memset(content, 'l', sizeof(content));
+	err = f_write_as(f, ino, 20, content, sizeof(content), UNSTABLE);
+	return err ? err : f_commit(f, ino);
+}
+
+static int step_small_again(struct fixture *f)
+{
+	return write_and_commit(f, "a", "small");
 }
 
 static int step_mkdir(struct fixture *f)
@@ -127,7 +145,7 @@ static int step_rmdir(struct fixture *f)
 }
 
 static int (*const steps[])(struct fixture *f) = {
-	step_create, step_write, step_overwrite, step_stable, step_mkdir, step_link,   step_cut,
+	step_create, step_write, step_overwrite, step_stable, step_large, step_small_again, step_mkdir, step_link,   step_cut,
 	step_grow,   step_chmod, step_setacl, step_inherit, step_disinherit, step_rename,	 step_hide,   step_show,  step_remove, step_rmdir,
 };
 #define STEPS ARRAY_SIZE(steps)
@@ -257,7 +275,7 @@ static int run_all(struct fixture *f)
 
 static const char *const kill_points[] = {
 	"writer.change", "writer.commit", "writer.committed",
-	"object.sync",	 "object.cut",	  "data.pwrite",
+	"object.sync",	 "object.cut",	  "data.pwrite", "content_log.append", "flusher.sync",
 };
 
 static void content_files_are_known(struct fixture *f);
@@ -305,6 +323,12 @@ static void killed_anywhere(void **state)
 	assert_true(rounds > 30);
 }
 
+static bool is_write(size_t step)
+{
+	return steps[step] == step_write || steps[step] == step_overwrite || steps[step] == step_stable ||
+	       steps[step] == step_large || steps[step] == step_small_again;
+}
+
 /* The disk is full at the nth commit: that step fails and leaves nothing; tried again it works. */
 static int run_full(struct fixture *f)
 {
@@ -318,8 +342,7 @@ static int run_full(struct fixture *f)
 			was_full = true;
 			snapshot(f, got);
 			/* A WRITE that has not been committed is seen all the same. */
-			if (strcmp(got, shared->expected[i]) != 0 && steps[i] != step_write &&
-			    steps[i] != step_overwrite && steps[i] != step_stable) {
+			if (strcmp(got, shared->expected[i]) != 0 && !is_write(i)) {
 				print_message("step %zu:\n%s\n%s\n", i, got, shared->expected[i]);
 				return 2;
 			}
@@ -406,7 +429,7 @@ static int run_failing(struct fixture *f)
 
 static void failing_anywhere(void **state)
 {
-	static const char *const points[] = { "writer.commit", "object.sync", "object.cut" };
+	static const char *const points[] = { "writer.commit", "object.sync", "object.cut", "flusher.sync" };
 
 	(void)state;
 	for (size_t p = 0; p < ARRAY_SIZE(points); p++) {

@@ -52,10 +52,16 @@ static void gate_submit(struct fixture *f, struct gate *g, struct change *change
 
 static void gate_wait(struct gate *g)
 {
+	struct timespec until;
+	int err = 0;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 30;
 	pthread_mutex_lock(&g->lock);
-	while (!g->is_reached)
-		pthread_cond_wait(&g->opened, &g->lock);
+	while (!g->is_reached && !err)
+		err = pthread_cond_timedwait(&g->opened, &g->lock, &until);
 	pthread_mutex_unlock(&g->lock);
+	assert_int_equal(err, 0);	/* nobody has come */
 }
 
 static void gate_close(struct fixture *f, struct change *change)
