@@ -27,15 +27,16 @@ struct flusher {
 
 /* ---- the end of a transaction ---- */
 
-void changes_settle(struct cache *cache, struct list *changes)
+void changes_settle(struct cache *cache, struct list *changes, bool is_kept)
 {
 	struct change *change;
 
 	list_each(change, changes, node) {
 		if (change->err)
 			continue;
-		inode_edits_committed(change);
-		change_run_after(change, true);
+		if (is_kept)
+			inode_edits_committed(change);
+		change_run_after(change, is_kept);
 	}
 	pthread_mutex_lock(&cache->lock);
 	list_each(change, changes, node) {
@@ -63,10 +64,17 @@ void changes_tell(struct cache *cache, struct list *changes)
 static int sync_log(struct flusher *flusher)
 {
 	struct cache *cache = flusher->cache;
+	bool is_failed;
 	int err;
 
 	if (cache->no_sync)
 		return 0;
+	/* The kernel tells of lost bytes once: a sync that succeeds after that says nothing about them. */
+	pthread_mutex_lock(&cache->lock);
+	is_failed = cache->is_failed;
+	pthread_mutex_unlock(&cache->lock);
+	if (is_failed)
+		return -EIO;
 	err = FAULT("flusher.sync");
 	if (!err && fdatasync(flusher->wal_fd) < 0)
 		err = -errno;
@@ -81,9 +89,9 @@ static void flush(struct flusher *flusher, struct list *changes)
 	int err = sync_log(flusher);
 	struct change *change;
 
-	/* What has been committed is what memory has, also when nobody may rely on it. */
+	/* Where that has failed the disk may have what was before, and needs the files that go with it. */
 	if (cache->durability == DURABILITY_SYNC)
-		changes_settle(cache, changes);
+		changes_settle(cache, changes, !err);
 	list_each(change, changes, node)
 		change->err = change->err ? change->err : err;
 	changes_tell(cache, changes);

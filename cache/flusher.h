@@ -25,9 +25,10 @@ struct cache;
 
 /*
  * The end of a transaction that has been committed (each of these changes has err 0) or given up (err): for those with 0 what is
- * due after it, then done() for each.  Any thread, in the order of the transactions.
+ * due after it (files, waiting operations; not unless it is_kept, for certain), then done() for each.  Any thread, in the order
+ * of the transactions.
  */
-void changes_settle(struct cache *cache, struct list *changes);
+void changes_settle(struct cache *cache, struct list *changes, bool is_kept);
 void changes_tell(struct cache *cache, struct list *changes);
 
 /* The log is there.  0 or -errno. */

@@ -248,7 +248,7 @@ static void group_finish(struct cache *cache, struct writer *w, struct list *don
 			flusher_take(cache, done);
 		return;
 	}
-	changes_settle(cache, done);
+	changes_settle(cache, done, true);
 	if (cache->durability == DURABILITY_ASYNC) {
 		take_synced(done, &synced);
 		if (!list_is_empty(&synced))

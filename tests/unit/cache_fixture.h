@@ -8,6 +8,7 @@
 #ifndef TESTS_CACHE_FIXTURE_H
 #define TESTS_CACHE_FIXTURE_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -275,6 +276,31 @@ static UNUSED void assert_content(struct fixture *f, uint64_t ino, const char *w
 	assert_int_equal(f->op.count, strlen(want));
 	assert_true(f->op.is_eof);
 	assert_string_equal(got, want);
+}
+
+/* How many content files there are; removes them, too. */
+static UNUSED unsigned f_content_files(struct fixture *f, bool is_removing)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 256; i++) {
+		struct dirent *entry;
+		char path[128];
+		DIR *dir;
+
+		snprintf(path, sizeof(path), "%s/objects/%02x", f->dir, i);
+		dir = opendir(path);
+		assert_non_null(dir);
+		while ((entry = readdir(dir))) {
+			if (entry->d_name[0] == '.')
+				continue;
+			n++;
+			if (is_removing)
+				assert_int_equal(unlinkat(dirfd(dir), entry->d_name, 0), 0);
+		}
+		closedir(dir);
+	}
+	return n;
 }
 
 /* One number from the database of a cache, which may be open. */

@@ -320,6 +320,50 @@ static void next_while_on_its_way(void **state)
 	close_on_disk(&f);
 }
 
+/* Once bytes of the log are lost, what comes after them is, even when the next sync succeeds. */
+static void sync_fails_for_the_next_too(void **state)
+{
+	static struct probe probes[MANY];
+	struct change closed;
+	struct fixture f;
+
+	(void)state;
+	open_on_disk(&f, DURABILITY_SYNC);
+	gate_close(&f, &closed);
+	for (unsigned i = 0; i < MANY; i++)
+		probe_submit(&f, &probes[i], i, 0);
+	disk_close(EIO);
+	gate_open(&gate);
+	gate_wait(&disk);
+	wait_for_names(&f, MANY);
+	disk_open();
+	probes_wait(MANY);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(probes[i].err, -EIO);
+	assert_int_equal(probes_after, 0);
+	close_on_disk(&f);
+}
+
+/*
+ * A file is removed, and whether the disk knows is not known: it may come back, so its content stays until a start has seen what
+ * the disk has.
+ */
+static void sync_fails_and_content_stays(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_on_disk(&f, DURABILITY_SYNC);
+	made(&f, ROOT, "a", "content");
+	assert_int_equal(f_content_files(&f, false), 1);
+	disk_close(EIO);
+	gate_open(&disk);
+	assert_int_equal(f_remove(&f, ROOT, "a"), -EIO);
+	assert_int_equal(f_content_files(&f, false), 1);
+	disk_open();
+	close_on_disk(&f);
+}
+
 /* Nobody may rely on it; the next start shows what the disk has. */
 static void sync_fails(void **state)
 {
@@ -656,7 +700,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, f_setup, f_teardown)
 	const struct CMUnitTest tests[] = {
 		T(group), cmocka_unit_test(told_when_on_the_disk), cmocka_unit_test(next_while_on_its_way),
-		cmocka_unit_test(sync_fails), cmocka_unit_test(async_waits_for_the_disk_on_demand), T(cut_and_grown), T(rolled_back), T(a_change_sees_itself), T(listed_but_not_committed),
+		cmocka_unit_test(sync_fails), cmocka_unit_test(sync_fails_and_content_stays), cmocka_unit_test(sync_fails_for_the_next_too),
+		cmocka_unit_test(async_waits_for_the_disk_on_demand), T(cut_and_grown), T(rolled_back), T(a_change_sees_itself), T(listed_but_not_committed),
 		cmocka_unit_test(async_is_committed_too), T(evicted_and_read_again),
 	};
 
