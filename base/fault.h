@@ -5,7 +5,7 @@
  *	err = FAULT("replace.rename");
  *	if (!err && renameat(...) < 0) ...
  *
- * FAULT(name) gives 0 or a negative errno.  Steered by the environment, read at each point's first hit:
+ * FAULT(name) gives 0 or a negative errno.  Steered by the environment, read at the first point that is hit:
  *   IZO_FAULT=NAME[:NTH][:ACTION],...   at the NTH hit (default 1; 0: each one) of NAME do ACTION:
  *       an errno's name (ENOSPC, EIO, default EIO) is returned; "kill" sends SIGKILL to this
  *       process; "hang" sleeps 3600 s; "slow" sleeps 100 ms and goes on

@@ -238,12 +238,16 @@ int cml_drop(struct change *change, uint64_t seq)
 	return err ? err : cml_count_records(change, -1);
 }
 
-static int decode_column(sqlite3_stmt *stmt, int column, struct kml_record *ret_record)
+/* The row a query stands on, of which no more is wanted: 1 and the record in that column. */
+static int take_record(sqlite3_stmt *stmt, int column, struct kml_record *ret_record)
 {
 	struct slice text = db_column(stmt, column);
 	int err = kml_record_decode(text.data, text.len, ret_record);
 
-	return !err || err == -ENOMEM ? err : -EUCLEAN;
+	db_done(stmt);
+	if (err)
+		return err == -ENOMEM ? err : -EUCLEAN;
+	return 1;
 }
 
 /* The last record of this op for the object, if it was not taken: 1 and what it says. */
@@ -251,35 +255,27 @@ static int waiting_record(struct change *change, uint64_t ino, enum kml_op op,
 			  struct kml_record *ret_record)
 {
 	sqlite3_stmt *stmt;
-	int got, err;
+	int got;
 
 	got = db_query(writer_db(change->cache), &stmt,
 		       "SELECT record FROM cml WHERE ino = ?1 AND op = ?2 AND seq > ?3"
 		       " ORDER BY seq DESC LIMIT 1",
 		       "iii", (int64_t)ino, (int64_t)op,
 		       (int64_t)change->cache->cml->frozen_seq);
-	if (got <= 0)
-		return got;
-	err = decode_column(stmt, 0, ret_record);
-	db_done(stmt);
-	return err ? err : 1;
+	return got <= 0 ? got : take_record(stmt, 0, ret_record);
 }
 
 /* Where one of its records says what its attributes are, the last one is attr_seq. */
 static int last_attr_record(struct change *change, const struct inode_edit *edit, struct kml_record *ret_record)
 {
 	sqlite3_stmt *stmt;
-	int got, err;
+	int got;
 
 	if (edit->v.attr_seq <= change->cache->cml->frozen_seq)
 		return 0;
 	got = db_query(writer_db(change->cache), &stmt, "SELECT record FROM cml WHERE seq = ?1 AND ino = ?2", "ii",
 		       (int64_t)edit->v.attr_seq, (int64_t)edit->inode->ino);
-	if (got <= 0)
-		return got;
-	err = decode_column(stmt, 0, ret_record);
-	db_done(stmt);
-	return err ? err : 1;
+	return got <= 0 ? got : take_record(stmt, 0, ret_record);
 }
 
 /*
@@ -290,7 +286,7 @@ static int waiting_setattr_before(struct change *change, uint64_t ino, struct km
 			   bool *ret_has_setacl)
 {
 	sqlite3_stmt *stmt;
-	int got, err;
+	int got;
 
 	*ret_has_store = *ret_has_setacl = false;
 	got = db_query(writer_db(change->cache), &stmt,
@@ -306,11 +302,7 @@ static int waiting_setattr_before(struct change *change, uint64_t ino, struct km
 		*ret_has_setacl |= op == KML_SETACL;
 		got = db_next(stmt);
 	}
-	if (got <= 0)
-		return got;
-	err = decode_column(stmt, 1, ret_record);
-	db_done(stmt);
-	return err ? err : 1;
+	return got <= 0 ? got : take_record(stmt, 1, ret_record);
 }
 
 /* As waiting_setattr_before(), for anything that came after it: every SETATTR asks. */

@@ -85,7 +85,7 @@ static void drain_run(struct work *work)
 	int err;
 
 	err = writer_call(cache, begin_run, &drain);
-	if (!err && !cache->no_sync && (FAULT("content_log.sync") || syncfs(cache->objects_dirfd) < 0)) {
+	if (!err && (FAULT("content_log.sync") || object_sync_all(cache))) {
 		cache_fail(cache, "the content files could not be synced", -EIO);
 		err = -EIO;
 	}
@@ -139,9 +139,10 @@ int content_log_append(struct change *change, struct inode_edit *edit)
 		return err;
 	err = FAULT("content_log.append");
 	if (!err)
-		err = db_run(writer_db(cache), "INSERT INTO content_log (ino, id, gen, start, bytes) VALUES (?1, ?2, ?3, ?4, ?5)", "iiiib",
-		     (int64_t)inode->ino, ++log->last_id, (int64_t)inode->v.gen, (int64_t)start,
-		     (struct slice){ (char *)log->room, len });
+		err = db_run(writer_db(cache),
+			     "INSERT INTO content_log (ino, id, gen, start, bytes) VALUES (?1, ?2, ?3, ?4, ?5)", "iiiib",
+			     (int64_t)inode->ino, ++log->last_id, (int64_t)inode->v.gen, (int64_t)start,
+			     (struct slice){ (char *)log->room, len });
 	if (err)
 		return err;
 	count(log, rows_of(log) + 1, bytes_of(log) + len);
@@ -231,7 +232,7 @@ int content_log_recover(struct cache *cache)
 	}
 	if (got < 0)
 		return got;
-	if (n && !cache->no_sync && (FAULT("content_log.sync") || syncfs(cache->objects_dirfd) < 0))
+	if (n && (FAULT("content_log.sync") || object_sync_all(cache)))
 		return -EIO;
 	if (n)
 		log_info("cache: what was written last has been put into its files: dir=%s writes=%llu", cache->dir,

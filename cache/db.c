@@ -8,8 +8,11 @@
 #include "cache/page_cache.h"
 #include "cache/wal_vfs.h"
 
-/* Memory for pages, per connection: SQLite takes negative numbers as KiB. */
-#define PAGE_CACHE_KIB "32768"
+/*
+ * Memory for pages: SQLite takes negative numbers as KiB.  The writer's pages are nearly all written again soon; others look for
+ * what memory does not have, and that is locked.
+ */
+static const char writer_memory[] = "PRAGMA cache_size = -32768;", other_memory[] = "PRAGMA cache_size = -8192;";
 
 struct db {
 	sqlite3 *handle;
@@ -87,8 +90,10 @@ int db_open(const char *path, enum db_kind kind, bool may_make, struct db **ret_
 		goto fail;
 	}
 	(void)sqlite3_busy_timeout(db->handle, 10000);
-	err = db_exec(db, "PRAGMA cache_size = -" PAGE_CACHE_KIB "; PRAGMA temp_store = MEMORY;"
-			  "PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = OFF;");
+	err = db_exec(db, "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = 0;"
+			  "PRAGMA secure_delete = OFF;");
+	if (!err)
+		err = db_exec(db, kind == DB_WRITER ? writer_memory : other_memory);
 	if (!err && kind == DB_READER)
 		err = db_exec(db, "PRAGMA query_only = ON");
 	if (err)

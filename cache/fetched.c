@@ -115,7 +115,7 @@ static void sync_all(struct cache *cache, struct notes *notes)
 	bool is_synced = cache->no_sync;
 
 	if (!is_synced && notes->n > SYNC_EACH_MAX) {
-		if (FAULT("fetched.sync") || syncfs(cache->objects_dirfd) < 0) {
+		if (FAULT("fetched.sync") || object_sync_all(cache)) {
 			cache_fail(cache, "the content files could not be synced", -EIO);
 			return;
 		}

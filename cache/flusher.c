@@ -48,11 +48,10 @@ void changes_settle(struct cache *cache, struct list *changes, bool is_kept)
 	pthread_mutex_unlock(&cache->lock);
 }
 
-void changes_tell(struct cache *cache, struct list *changes)
+void changes_tell(struct list *changes)
 {
 	struct change *change, *next;
 
-	(void)cache;
 	list_each_safe(change, next, changes, node) {
 		list_del(&change->node);
 		change->done(change, change->err);
@@ -94,7 +93,7 @@ static void flush(struct flusher *flusher, struct list *changes)
 		changes_settle(cache, changes, !err);
 	list_each(change, changes, node)
 		change->err = change->err ? change->err : err;
-	changes_tell(cache, changes);
+	changes_tell(changes);
 }
 
 /* ---- the thread ---- */

@@ -29,7 +29,7 @@ struct cache;
  * of the transactions.
  */
 void changes_settle(struct cache *cache, struct list *changes, bool is_kept);
-void changes_tell(struct cache *cache, struct list *changes);
+void changes_tell(struct list *changes);
 
 /* The log is there.  0 or -errno. */
 int flusher_start(struct cache *cache);

@@ -222,14 +222,21 @@ static int content_settle(struct cache *cache, struct inode_edit *edit)
 	return err;
 }
 
+/* For others, or for the disk. */
+static bool hold_waits(struct cache *cache, const struct inode_edit *edit)
+{
+	const struct inode *inode = edit->inode;
+
+	return inode->work->is_held || inode->work->n_writing ||
+	       (has_to_sync(cache, edit) && !content_log_takes(cache, inode));
+}
+
 /* Hold the content for the rest of the change; under the lock, which is let go meanwhile. */
 static int content_hold(struct cache *cache, struct inode_edit *edit)
 {
 	struct inode *inode = edit->inode;
-	bool waits = inode->work->is_held || inode->work->n_writing ||
-		     (has_to_sync(cache, edit) && !content_log_takes(cache, inode));
 
-	if (inode->work->cut_pending || (waits && writer_must_not_wait(cache))) {
+	if (inode->work->cut_pending || (writer_must_not_wait(cache) && hold_waits(cache, edit))) {
 		edit->change->wants_rerun = true;
 		return -EAGAIN;
 	}

@@ -280,6 +280,11 @@ int object_each(struct cache *cache,
 	return err;
 }
 
+int object_sync_all(struct cache *cache)
+{
+	return !cache->no_sync && syncfs(cache->objects_dirfd) < 0 ? -errno : 0;
+}
+
 int object_make_dirs(int objects_dirfd)
 {
 	for (unsigned i = 0; i < 256; i++) {

@@ -68,6 +68,8 @@ uint64_t object_used(const struct object *object);
 int object_each(struct cache *cache,
 		int (*fn)(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used),
 		void *arg);
+/* What was written so far, to any of them, is on the disk.  0 or -errno; without the lock. */
+int object_sync_all(struct cache *cache);
 /* Make the 256 directories.  */
 int object_make_dirs(int objects_dirfd);
 void object_cache_release(struct cache *cache);

@@ -253,7 +253,7 @@ void recover_end(struct cache *cache)
 	if (cache->is_failed || cache->has_leftovers)
 		return;
 	/* Files that were cut or removed must not come back longer than the database says that they are. */
-	if (!cache->no_sync && (FAULT("recover.sync") || syncfs(cache->objects_dirfd) < 0))
+	if (FAULT("recover.sync") || object_sync_all(cache))
 		return;
 	(void)content_log_clear(cache);		/* else the next start puts it where it is already */
 	/* Nothing but a start looks for those that have lost their last name, and their records since. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "cache/db.h"
+#include "cache/token.h"
 
 #define FORMAT 5	/* 2: column acl; 3: counters in meta, in place of AUTOINCREMENT; 4: index name_local; 5: content_log, drc a ring */
 #define APPLICATION_ID 0x697a6f63	/* "izoc" */
@@ -45,10 +46,10 @@ static const char content_log_table[] =
 
 static const char drc_table[] =
 	"CREATE TABLE drc (row INTEGER PRIMARY KEY, id INTEGER NOT NULL, token BLOB NOT NULL, ino INTEGER NOT NULL);";
-/* The last 32768 of them, by age. */
+/* The last of them, by age. */
 static const char from_4_old[] = "ALTER TABLE drc RENAME TO drc_4;";
 static const char from_4_copy[] =
-	"INSERT OR REPLACE INTO drc (row, id, token, ino) SELECT n % 32768, n, token, ino FROM"
+	"INSERT OR REPLACE INTO drc (row, id, token, ino) SELECT n % " TEXT(TOKENS_KEPT) ", n, token, ino FROM"
 	" (SELECT row_number() OVER (ORDER BY at) AS n, token, ino FROM drc_4) ORDER BY n;"
 	"DROP TABLE drc_4;";
 

@@ -8,8 +8,6 @@
 #include "cache/db.h"
 #include "cache/writer.h"
 
-#define KEPT 32768	/* the last calls; how many is in docs/DISK-FORMAT.md */
-
 /*
  * The table is a ring: each call takes the row of the oldest one, so that rows of one time are in one page.  Which row a token
  * may be in is found here, by a part of it: nearly every call comes once, and costs no query.
@@ -18,10 +16,10 @@
  */
 struct tokens {
 	struct db *db;
-	int64_t next_id;		/* its row: modulo KEPT */
-	uint32_t tags[KEPT];
-	uint16_t first[KEPT];		/* by tag: row + 1, 0: none */
-	uint16_t next[KEPT];		/* by row: the next one of that tag's list */
+	int64_t next_id;		/* its row: modulo TOKENS_KEPT */
+	uint32_t tags[TOKENS_KEPT];
+	uint16_t first[TOKENS_KEPT];		/* by tag: row + 1, 0: none */
+	uint16_t next[TOKENS_KEPT];		/* by row: the next one of that tag's list */
 };
 
 static uint32_t tag_of(const uint8_t *token)
@@ -34,7 +32,7 @@ static uint32_t tag_of(const uint8_t *token)
 
 static void list_in(struct tokens *tokens, uint32_t row, uint32_t tag)
 {
-	uint16_t *first = &tokens->first[tag % KEPT];
+	uint16_t *first = &tokens->first[tag % TOKENS_KEPT];
 
 	tokens->tags[row] = tag;
 	tokens->next[row] = *first;
@@ -44,7 +42,7 @@ static void list_in(struct tokens *tokens, uint32_t row, uint32_t tag)
 /* No list may have it. */
 static void list_out(struct tokens *tokens, uint32_t row)
 {
-	uint16_t *at = &tokens->first[tokens->tags[row] % KEPT];
+	uint16_t *at = &tokens->first[tokens->tags[row] % TOKENS_KEPT];
 
 	while (*at && *at != row + 1)
 		at = &tokens->next[*at - 1];
@@ -57,7 +55,7 @@ static int load(struct tokens *tokens)
 	sqlite3_stmt *stmt;
 	int got;
 
-	got = db_query(tokens->db, &stmt, "SELECT row, id, token FROM drc WHERE row BETWEEN 0 AND ?1", "i", (int64_t)KEPT - 1);
+	got = db_query(tokens->db, &stmt, "SELECT row, id, token FROM drc WHERE row BETWEEN 0 AND ?1", "i", (int64_t)TOKENS_KEPT - 1);
 	while (got > 0) {
 		struct slice token = db_column(stmt, 2);
 
@@ -103,7 +101,7 @@ int token_find(struct tokens *tokens, struct change *change)
 	if (!change->op || !change->op->has_token)
 		return 0;
 	tag = tag_of(change->op->token);
-	for (uint16_t at = tokens->first[tag % KEPT]; at && !got; at = tokens->next[at - 1]) {
+	for (uint16_t at = tokens->first[tag % TOKENS_KEPT]; at && !got; at = tokens->next[at - 1]) {
 		if (tokens->tags[at - 1] != tag)
 			continue;
 		got = db_query(tokens->db, &stmt, "SELECT ino FROM drc WHERE row = ?1 AND token = ?2", "ib",
@@ -118,7 +116,7 @@ int token_find(struct tokens *tokens, struct change *change)
 
 int token_store(struct tokens *tokens, struct change *change)
 {
-	uint32_t row = (uint32_t)(tokens->next_id % KEPT);
+	uint32_t row = (uint32_t)(tokens->next_id % TOKENS_KEPT);
 	int err;
 
 	if (!change->op || !change->op->has_token)

@@ -10,6 +10,8 @@
 #ifndef CACHE_TOKEN_H
 #define CACHE_TOKEN_H
 
+#define TOKENS_KEPT 32768	/* the last calls; docs/DISK-FORMAT.md */
+
 struct change;
 struct db;
 struct tokens;

@@ -256,7 +256,7 @@ static void group_finish(struct cache *cache, struct writer *w, struct list *don
 		else if (has_rows)
 			flusher_later(cache);
 	}
-	changes_tell(cache, done);
+	changes_tell(done);
 }
 
 static bool group_make_room(struct cache *cache)

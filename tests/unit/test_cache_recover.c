@@ -7,7 +7,6 @@
  */
 #include "tests/unit/cache_fixture.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -466,28 +465,9 @@ static void failing_anywhere(void **state)
 
 /* ---- the table of docs/DISK-FORMAT.md ---- */
 
-static unsigned content_files(struct fixture *f)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < 256; i++) {
-		struct dirent *entry;
-		char path[128];
-		DIR *dir;
-
-		snprintf(path, sizeof(path), "%s/objects/%02x", f->dir, i);
-		dir = opendir(path);
-		assert_non_null(dir);
-		while ((entry = readdir(dir)))
-			n += entry->d_name[0] != '.';
-		closedir(dir);
-	}
-	return n;
-}
-
 static void content_files_are_known(struct fixture *f)
 {
-	assert_true(content_files(f) <= query(f, "SELECT count(*) FROM inode WHERE gen > 0"));
+	assert_true(f_content_files(f, false) <= query(f, "SELECT count(*) FROM inode WHERE gen > 0"));
 }
 
 static void put_file(struct fixture *f, const char *name, const char *content)
@@ -542,13 +522,13 @@ static void leftovers(void **state)
 		" LIMIT 1");
 	/* A cache that says that it was closed is believed: nothing is looked through but the old local names. */
 	f_open(&f);
-	assert_int_equal(content_files(&f), 3);
+	assert_int_equal(f_content_files(&f, false), 3);
 	assert_int_equal(query(&f, "SELECT count(*) FROM inode"), 3);
 	assert_int_equal(query(&f, "SELECT count(*) FROM name"), 2);
 	f_close(&f);
 	exec_sql(&f, "DELETE FROM meta WHERE key = 'closed'");
 	f_open(&f);
-	assert_int_equal(content_files(&f), 1);
+	assert_int_equal(f_content_files(&f, false), 1);
 	assert_int_equal(query(&f, "SELECT count(*) FROM inode"), 2);
 	assert_int_equal(query(&f, "SELECT count(*) FROM name"), 2); /* and the tombstone of "a" */
 	assert_content(&f, ino, "content");
