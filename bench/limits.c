@@ -25,6 +25,7 @@
 #include "bench/bench.h"
 #include "cache/db.h"
 #include "cache/schema.h"
+#include "cache/token.h"
 
 #define CALL 44		/* a NULL call: record mark, header, no credentials */
 #define REPLY 28
@@ -227,8 +228,8 @@ static void create_rows(struct db *db, uint64_t n)
 			(int64_t)now_ns(), (struct slice){ record, sizeof(record) }));
 	must(db, db_run(db, "INSERT INTO name (dir, name, ino, cookie, seq) VALUES (2, ?1, ?2, ?3, ?3)", "bii", name_slice, ino, i + 2));
 	must(db, db_run(db, "UPDATE inode SET mtime = ?1, ctime = ?1 WHERE ino = 2", "i", (int64_t)now_ns()));
-	must(db, db_run(db, "INSERT INTO drc (token, ino, at) VALUES (?1, ?2, ?3)", "bii", (struct slice){ token, sizeof(token) },
-			ino, i));
+	must(db, db_run(db, "INSERT OR REPLACE INTO drc (row, id, token, ino) VALUES (?1, ?2, ?3, ?4)", "iibi", i % TOKENS_KEPT, i,
+			(struct slice){ token, sizeof(token) }, ino));
 }
 
 static void run_commit(const char *path, uint64_t depth, uint64_t count)

@@ -70,6 +70,7 @@ struct cache_op {
 	 */
 	bool has_token;
 	uint8_t token[CACHE_TOKEN_LEN];
+	struct page_pipe *pages;	/* cache_read(): an empty one, that gets the bytes in place of 'data' if it can; or NULL */
 
 	/* results */
 	int err;			/* in done(): 0 or -errno */

@@ -72,6 +72,14 @@ static int read_ready(struct cache *cache, struct cache_op *op, struct inode *in
 	return 0;
 }
 
+/* What is ready, if it is in memory. */
+static int read_now(struct cache_op *op, struct object *object)
+{
+	if (op->pages && !object_pipe_now(object, op->pages, op->count, op->priv.num[2]))
+		return 0;
+	return object_read_now(object, op->priv.extra, op->count, op->priv.num[2]);
+}
+
 /* CACHE_WAITS takes over the inode's reference. */
 static int read_once(struct cache *cache, struct cache_op *op, struct inode *inode,
 		     bool *ret_was_cut)
@@ -87,9 +95,11 @@ static int read_once(struct cache *cache, struct cache_op *op, struct inode *ino
 	if (err || !object)
 		return err;
 	pthread_mutex_unlock(&cache->lock);
-	err = object_read_now(object, op->priv.extra, op->count, op->priv.num[2]);
+	err = read_now(op, object);
 	pthread_mutex_lock(&cache->lock);
 	*ret_was_cut = inode->work->cut_gen != cut_gen;	/* keeps (3) */
+	if (*ret_was_cut && op->pages)
+		page_pipe_empty(op->pages);
 	if (err == -EAGAIN && !*ret_was_cut) {
 		err = reader_read(cache, op, inode, object);
 		if (err == CACHE_WAITS)

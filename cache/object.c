@@ -141,6 +141,11 @@ int object_read_now(struct object *object, void *data, size_t len, uint64_t offs
 	return fill_up(fs_pread_now(object->fd, data, len, offset), data, len);
 }
 
+int object_pipe_now(struct object *object, struct page_pipe *pages, size_t len, uint64_t offset)
+{
+	return page_pipe_fill(pages, object->fd, len, offset);
+}
+
 int object_sync(struct cache *cache, struct object *object)
 {
 	AUTO_CLOSE int dirfd = -1;

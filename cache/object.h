@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include "base/list.h"
+#include "base/page_pipe.h"
 
 #define OBJECTS_OPEN_MAX 512
 
@@ -44,6 +45,8 @@ void object_leave(struct cache *cache, struct inode *inode);
 int object_read(struct object *object, void *data, size_t len, uint64_t offset);
 /* The same as far as it can be had without waiting for the disk: else -EAGAIN. */
 int object_read_now(struct object *object, void *data, size_t len, uint64_t offset);
+/* The same into a pipe.  -EAGAIN also when that is not the way for them. */
+int object_pipe_now(struct object *object, struct page_pipe *pages, size_t len, uint64_t offset);
 /*
  * Without the lock.  -EIO when the content could not be made durable: the caller calls
  * cache_fail().

@@ -59,6 +59,7 @@ struct block *block_new(struct block_pool *pool, size_t need)
 	block->charged[0] = block->charged[1] = NULL;
 	block->refs = 1;
 	block->start = block->end = 0;
+	block->pages = NULL;
 	return block;
 }
 
@@ -80,6 +81,7 @@ void block_put(struct block *block)
 	assert(block->refs > 0);
 	if (--block->refs)
 		return;
+	page_pipe_put(block->pages);
 	for (int i = 0; i < 2; i++)
 		if (block->charged[i])
 			*block->charged[i] -= block->cap;

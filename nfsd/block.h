@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/list.h"
+#include "base/page_pipe.h"
 
 #define BLOCK_CLASSES 4
 
@@ -30,6 +31,7 @@ struct block {
 	unsigned class;
 	uint32_t cap;
 	uint32_t start, end;		/* in a send queue: the bytes still to be sent */
+	struct page_pipe *pages;	/* and these after them; or NULL */
 	unsigned char data[];
 };
 
@@ -51,5 +53,11 @@ static inline struct block *block_get(struct block *block)
 }
 
 void block_put(struct block *block);	/* NULL is fine */
+
+/* In a send queue: what is still to be sent. */
+static inline size_t block_unsent(const struct block *block)
+{
+	return block->end - block->start + (block->pages ? block->pages->len : 0);
+}
 
 #endif

@@ -147,7 +147,7 @@ void *conn_reply_begin(struct conn *conn, size_t need)
 	if (conn->is_dead)
 		return NULL;
 	block = list_is_empty(&conn->tx) ? NULL : list_entry(conn->tx.prev, struct block, node);
-	if (!block || block->cap - block->end < need) {
+	if (!block || block->pages || block->cap - block->end < need) {
 		block = block_new(&conn->nfsd->pool, need);
 		if (!block) {
 			conn_kill(conn);
@@ -175,61 +175,93 @@ void conn_reply_block(struct conn *conn, struct block *block)
 		return;
 	}
 	list_append(&conn->tx, &block->node);
-	conn->tx_len += block->end - block->start;
+	conn->tx_len += block_unsent(block);
 	if (conn->tx_len >= TX_EAGER && !is_full(conn))
 		conn_flush(conn);
 	else
 		mark_for_flush(conn);
 }
 
-/* n bytes have left. */
-static void tx_consume(struct conn *conn, size_t n)
+/* n bytes of the blocks' own have left, of as many of them as it takes. */
+static void tx_advance(struct conn *conn, size_t n)
 {
-	conn->tx_len -= n;
-	conn->tx_sent += n;
-	while (n) {
-		struct block *block = list_first(&conn->tx, struct block, node);
+	struct block *block;
+
+	list_each(block, &conn->tx, node) {
 		size_t part = MIN(n, (size_t)(block->end - block->start));
 
 		block->start += (uint32_t)part;
 		n -= part;
-		if (block->start < block->end)
-			break;
-		list_del(&block->node);
-		block_put(block);
+		if (!n)
+			return;
 	}
+}
+
+/* Blocks up to the first one that has pages.  Gives how many bytes have left, or -errno. */
+static ssize_t send_blocks(struct conn *conn)
+{
+	struct iovec iov[TX_IOV];
+	struct msghdr msg = { .msg_iov = iov };
+	int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+	struct block *block;
+	ssize_t n;
+
+	list_each(block, &conn->tx, node) {
+		if (msg.msg_iovlen == TX_IOV)
+			break;
+		iov[msg.msg_iovlen++] = (struct iovec){ block->data + block->start, block->end - block->start };
+		if (block->pages) {
+			flags |= MSG_MORE;
+			break;
+		}
+	}
+	n = sendmsg(conn->lfd.fd, &msg, flags);
+	if (n < 0)
+		return -errno;
+	tx_advance(conn, (size_t)n);
+	return n;
+}
+
+/* The next bytes of what waits. */
+static ssize_t tx_send(struct conn *conn)
+{
+	struct block *first = list_first(&conn->tx, struct block, node);
+	ssize_t n;
+
+	if (first->start == first->end)
+		n = page_pipe_send(first->pages, conn->lfd.fd, first->node.next != &conn->tx);
+	else
+		n = send_blocks(conn);
+	if (n <= 0)
+		return n ? n : -EPIPE;
+	conn->tx_len -= (size_t)n;
+	conn->tx_sent += (uint64_t)n;
+	while ((first = list_first(&conn->tx, struct block, node)) != NULL && !block_unsent(first)) {
+		list_del(&first->node);
+		block_put(first);
+	}
+	return n;
 }
 
 void conn_flush(struct conn *conn)
 {
 	bool was_full = is_full(conn);
-	struct iovec iov[TX_IOV];
-	struct block *block;
 
 	if (conn->is_dead)
 		return;
 	conn_get(conn);		/* it may die in here */
 	list_del(&conn->flush_node);
 	while (conn->tx_len) {
-		struct msghdr msg = { .msg_iov = iov };
-		ssize_t n;
+		ssize_t n = tx_send(conn);
 
-		list_each(block, &conn->tx, node) {
-			if (msg.msg_iovlen == TX_IOV)
-				break;
-			iov[msg.msg_iovlen++] = (struct iovec){ block->data + block->start,
-								block->end - block->start };
-		}
-		n = sendmsg(conn->lfd.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0) {
-			if (errno == EINTR)
+			if (n == -EINTR)
 				continue;
-			if (errno != EAGAIN && errno != EWOULDBLOCK)
+			if (n != -EAGAIN)
 				conn_kill(conn);
 			break;
 		}
 		stat_add(&conn->nfsd->stats.bytes_out, (uint64_t)n);
-		tx_consume(conn, (size_t)n);
 	}
 	/* What leaves in the round in which it was ready has not waited for long: no look at the clock for it. */
 	sending_settle(conn, was_full ? clock_us() : conn->nfsd->now_us, false);

@@ -59,6 +59,7 @@ struct nfsd {
 	struct list conns, to_flush, blocked;
 	unsigned n_conns;
 	struct block_pool pool;
+	struct page_pipe_pool pipes;
 	size_t read_memory;		/* held by replies that carry data */
 	size_t rx_memory;		/* held by arguments of calls that wait */
 	struct list free_calls, deferred;

@@ -26,6 +26,8 @@ int nfs3_read(struct rpc_call *call)
 	err = rpc_bulk(call, (size_t)count + 3);
 	if (err)
 		return err;
+	if (count >= PAGE_PIPE_WORTH)
+		call->op.pages = page_pipe_get(&call->nfsd->pipes);
 	call->op.deadline_us = call->start_us + call->nfsd->read_wait_us;
 	return cache_read(call->tree->cache, &call->op, ino, offset, rpc_bulk_data(call), count);
 }
@@ -39,7 +41,10 @@ bool nfs3_read_reply(struct rpc_call *call, int err, struct xdr_out *out)
 	xdr_out_u32(out, op->count);
 	xdr_out_u32(out, op->is_eof);
 	xdr_out_u32(out, op->count);	/* the opaque's own length */
-	rpc_bulk_pad(call, op->count);
+	if (op->pages && op->pages->len)
+		rpc_bulk_pages(call);
+	else
+		rpc_bulk_pad(call, op->count);
 	return true;
 }
 

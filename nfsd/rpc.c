@@ -56,6 +56,7 @@ static void call_free(struct rpc_call *call)
 	block_put(call->rx);
 	nfsd->rx_memory -= call->rx_held;
 	block_put(call->bulk);
+	page_pipe_put(call->op.pages);
 	call->conn->calls--;
 	conn_put(call->conn);
 	nfsd->n_calls--;
@@ -166,25 +167,41 @@ int rpc_bulk(struct rpc_call *call, size_t len)
 	return 0;
 }
 
-/* Put the head before the data that lies at RPC_BULK_HEAD already, and send it all; gives its length. */
+/* Zeros behind what has been put in, to a multiple of 4. */
+static void send_padding(struct conn *conn, size_t n)
+{
+	void *p = n ? conn_reply_begin(conn, n) : NULL;
+
+	if (!p)
+		return;
+	memset(p, 0, n);
+	conn_reply_end(conn, n);
+}
+
+/*
+ * Put the head before the data that lies at RPC_BULK_HEAD already, or comes as pages, and send it all; gives its length.
+ */
 static size_t send_bulk(struct rpc_call *call, bool *ret_ok)
 {
 	struct block *block = call->bulk;
 	unsigned char head[RPC_BULK_HEAD];
 	struct xdr_out results = xdr_out_of(head + RPC_REPLY_HEAD, sizeof(head) - RPC_REPLY_HEAD),
 		       out;
-	size_t len;
+	size_t len, pages, padding;
 
 	*ret_ok = call->proc->reply(call, 0, &results);
 	len = (size_t)(results.p - head);
+	pages = block->pages ? block->pages->len : 0;
+	padding = xdr_padded(pages) - pages;
 	out = xdr_out_of(head, RPC_REPLY_HEAD);
-	put_head(&out, call->xid, SUCCESS, len - RPC_REPLY_HEAD + call->bulk_len);
+	put_head(&out, call->xid, SUCCESS, len - RPC_REPLY_HEAD + call->bulk_len + pages + padding);
 	block->start = (uint32_t)(RPC_BULK_HEAD - len);
 	block->end = RPC_BULK_HEAD + call->bulk_len;
 	memcpy(block->data + block->start, head, len);
 	call->bulk = NULL;
-	len = block->end - block->start;
+	len = block_unsent(block) + padding;
 	conn_reply_block(call->conn, block);
+	send_padding(call->conn, padding);
 	return len;
 }
 

@@ -141,6 +141,13 @@ static inline void rpc_bulk_pad(struct rpc_call *call, uint32_t len)
 	memset(rpc_bulk_data(call) + len, 0, call->bulk_len - len);
 }
 
+/* The data are what is in op.pages, which is taken over. */
+static inline void rpc_bulk_pages(struct rpc_call *call)
+{
+	call->bulk->pages = call->op.pages;
+	call->op.pages = NULL;
+}
+
 /* Run calls that were put off, as far as there is memory now. */
 void rpc_run_deferred(struct nfsd *nfsd);
 /* Free the calls kept for reuse. */

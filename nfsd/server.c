@@ -281,6 +281,7 @@ static int nfsd_init(struct nfsd *nfsd, struct loop *loop, const struct nfsd_con
 	list_init(&nfsd->free_calls);
 	list_init(&nfsd->deferred);
 	block_pool_init(&nfsd->pool);
+	page_pipe_pool_init(&nfsd->pipes);
 	stats_init(&nfsd->stats);
 	return drc_init(&nfsd->drc, DRC_DEFAULT_MAX);
 }
@@ -419,6 +420,7 @@ void nfsd_free(struct nfsd *nfsd)
 	rpc_release_calls(nfsd);
 	drc_release(&nfsd->drc);
 	block_pool_release(&nfsd->pool);
+	page_pipe_pool_release(&nfsd->pipes);
 	mount3_list_release(&nfsd->mounts);
 	for (size_t i = 0; i < nfsd->n_trees; i++)
 		free(nfsd->trees[i].path);

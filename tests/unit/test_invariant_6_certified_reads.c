@@ -6,6 +6,7 @@
  * every read must be of some one version, and none of an older one than the read before it.
  * IZO_SEED=n runs that one only.
  */
+#include "base/page_pipe.h"
 #include "tests/unit/apply_model.h"
 
 #include <pthread.h>
@@ -586,12 +587,105 @@ static void cut_while_read(void **state)
 	loop_free(other.loop);
 }
 
+/* ---- pages in place of a copy ---- */
+
+#define LARGE (2 * PAGE_PIPE_WORTH)
+
+static void make_large(struct fixture *f, uint64_t *ret_ino)
+{
+	char *data = malloc(LARGE);
+
+	assert_non_null(data);
+	memset(data, 'x', LARGE);
+	*ret_ino = made(f, ROOT, "large", NULL);
+	assert_int_equal(f_write_as(f, *ret_ino, 0, data, LARGE, UNSTABLE), 0);
+	assert_int_equal(f_commit(f, *ret_ino), 0);
+	free(data);
+}
+
+struct cutter {
+	struct fixture f;
+	uint64_t ino;
+};
+
+static void *cut_soon(void *arg)
+{
+	struct cutter *cutter = arg;
+
+	usleep(30000);
+	assert_int_equal(f_truncate(&cutter->f, cutter->ino, 0), 0);
+	return NULL;
+}
+
+/* The file is cut while its pages are taken, after it was found out which there are. */
+static void cut_while_piped(void **state)
+{
+	struct fixture *f = *state;
+	struct page_pipe_pool pool;
+	char *data = malloc(LARGE);
+	struct cutter cutter;
+	struct cache_op *op;
+	pthread_t thread;
+	uint64_t ino;
+
+	assert_non_null(data);
+	make_large(f, &ino);
+	page_pipe_pool_init(&pool);
+	cutter = (struct cutter){ *f, ino };
+	assert_int_equal(loop_new(&cutter.f.loop), 0);
+	assert_int_equal(pthread_create(&thread, NULL, cut_soon, &cutter), 0);
+	op = f_begin(f);
+	op->pages = page_pipe_get(&pool);
+	assert_non_null(op->pages);
+	assert_int_equal(f_wait(f, cache_read(f->cache, op, ino, 0, data, LARGE)), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	/* All of it, should it have been taken by then, or what there is now. */
+	assert_true(op->count == 0 || op->count == LARGE);
+	assert_int_equal(op->pages->len, op->count);
+	page_pipe_put(op->pages);
+	page_pipe_pool_release(&pool);
+	loop_free(cutter.f.loop);
+	free(data);
+}
+
+static void pages_in_place_of_a_copy(void **state)
+{
+	struct fixture *f = *state;
+	struct page_pipe_pool pool;
+	char *data = calloc(1, LARGE);
+	struct cache_op *op;
+	uint64_t ino;
+
+	assert_non_null(data);
+	make_large(f, &ino);
+	page_pipe_pool_init(&pool);
+	op = f_begin(f);
+	op->pages = page_pipe_get(&pool);
+	assert_non_null(op->pages);
+	/* More than there is: as far as it goes. */
+	assert_int_equal(f_wait(f, cache_read(f->cache, op, ino, LARGE / 4, data, LARGE)), 0);
+	assert_int_equal(op->count, LARGE - LARGE / 4);
+	assert_true(op->is_eof);
+	if (is_from_disk) {
+		assert_int_equal(op->pages->len, 0);
+		assert_int_equal(data[0], 'x');
+		assert_int_equal(data[op->count - 1], 'x');
+	} else {
+		assert_int_equal(op->pages->len, op->count);
+		assert_int_equal(data[0], 0);
+	}
+	page_pipe_put(op->pages);
+	page_pipe_pool_release(&pool);
+	free(data);
+}
+
 static int all(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(by_chance),
 		cmocka_unit_test(two_threads),
 		cmocka_unit_test_setup_teardown(waits_for_no_disk, f_setup, f_teardown),
+		cmocka_unit_test_setup_teardown(pages_in_place_of_a_copy, f_setup, f_teardown),
 	};
 
 	return cmocka_run_group_tests_name(is_from_disk ? "from the disk" : "from memory", tests, NULL, NULL);
@@ -604,6 +698,15 @@ static int slow(void)
 	};
 
 	return cmocka_run_group_tests_name("from a slow disk", tests, NULL, NULL);
+}
+
+static int slow_pages(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(cut_while_piped, f_setup, f_teardown),
+	};
+
+	return cmocka_run_group_tests_name("slow pages", tests, NULL, NULL);
 }
 
 /* In a process of its own, for which faults have not been read yet.  Gives its status. */
@@ -625,9 +728,10 @@ static int with_fault(const char *fault, int (*run)(void))
 /* Once with the content in the page cache, and once with none of it there: then other threads read (cache/reader.c). */
 int main(void)
 {
-	int failed = with_fault("fs.pread_now:0:EAGAIN", all);
+	int failed = with_fault("fs.pread_now:0:EAGAIN,page_pipe.fill:0:EAGAIN", all);
 
 	failed |= with_fault("fs.pread_now:0:EAGAIN,fs.pread:0:slow", slow);
+	failed |= with_fault("page_pipe.fill:0:slow", slow_pages);
 	failed |= all();
 	return failed != 0;
 }

@@ -430,6 +430,109 @@ static void a_peer_that_takes_no_replies(void **state)
 	close(other);
 }
 
+static void set_size(int fd, uint32_t xid, const uint8_t *fh, uint64_t size)
+{
+	struct call_buf c = nfs_call(xid, NFSPROC3_SETATTR);
+	struct reply r;
+
+	xdr_out_opaque(&c.out, fh, FH_LEN);
+	for (int i = 0; i < 3; i++)
+		xdr_out_u32(&c.out, false);	/* mode, uid, gid */
+	xdr_out_u32(&c.out, true);
+	xdr_out_u64(&c.out, size);
+	for (int i = 0; i < 3; i++)
+		xdr_out_u32(&c.out, 0);		/* times, guard */
+	call_send(fd, &c);
+	r = n_success(fd, xid);
+	assert_int_equal(xdr_in_u32(&r.in), NFS3_OK);
+	reply_free(&r);
+}
+
+static void wait_for_reads(struct nfsd_fixture *n, uint64_t at_least)
+{
+	for (unsigned i = 0; i < 20000 && n_stats(n).proc[NFSPROC3_READ].calls < at_least; i++)
+		usleep(1000);
+	assert_true(n_stats(n).proc[NFSPROC3_READ].calls >= at_least);
+}
+
+/* What was read stays that, and as long as was said, though the file is cut before the peer takes it. */
+static void a_file_is_cut_while_its_data_waits(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	int fd = n_connect(n), other = n_connect(n);
+	uint8_t fh[FH_LEN];
+	struct call_buf c;
+	uint64_t calls;
+
+	make_file(fd, n->root, fh);
+	for (uint32_t i = 0; i < 8; i++) {
+		c = write_call(i, fh, i * (uint64_t)IO_MAX, IO_MAX);
+		call_send(fd, &c);
+		expect_written(fd, i, IO_MAX);
+	}
+	for (uint32_t xid = 0; xid < 8; xid++)
+		send_read(fd, xid, fh, xid * (uint64_t)IO_MAX, IO_MAX - 1);
+	wait_for_reads(n, 1);
+	set_size(other, 5, fh, 0);
+	calls = n_stats(n).proc[NFSPROC3_READ].calls;
+	for (uint32_t xid = 0; xid < 8; xid++) {
+		struct reply r = n_success(fd, xid);
+
+		if (xid < calls) {
+			check_read(r, xid * (uint64_t)IO_MAX, IO_MAX - 1);
+			continue;
+		}
+		assert_int_equal(xdr_in_u32(&r.in), NFS3_OK);
+		reply_free(&r);
+	}
+	assert_served(fd);
+	close(fd);
+	close(other);
+}
+
+static unsigned open_files(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+/* It leaves nothing behind. */
+static void a_peer_goes_while_its_data_waits(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	int fd = n_connect(n), other = n_connect(n);
+	uint64_t calls = 0;
+	uint8_t fh[FH_LEN];
+	struct call_buf c;
+	unsigned files;
+
+	make_file(other, n->root, fh);
+	c = write_call(8, fh, 0, IO_MAX);
+	call_send(other, &c);
+	expect_written(other, 8, IO_MAX);
+	files = open_files();
+	for (int i = 0; i < 100; i++) {
+		for (uint32_t xid = 0; xid < 10; xid++)
+			send_read(fd, xid, fh, 0, IO_MAX);
+		wait_for_reads(n, calls + 1);
+		close(fd);
+		fd = n_connect(n);
+		assert_served(fd);
+		calls = n_stats(n).proc[NFSPROC3_READ].calls;
+	}
+	assert_true(open_files() < files + 50);
+	send_read(fd, 1, fh, 0, IO_MAX);
+	expect_read(fd, 1, 0, IO_MAX);
+	close(fd);
+	close(other);
+}
+
 /* The memory for replies with data is limited, and the limit delays calls only. */
 static void replies_wait_for_memory(void **state)
 {
@@ -728,6 +831,8 @@ int main(void)
 		TEST(a_long_record_in_fragments),
 		TEST(a_peer_that_stops_in_a_record),
 		TEST(a_peer_that_takes_no_replies),
+		TEST(a_file_is_cut_while_its_data_waits),
+		TEST(a_peer_goes_while_its_data_waits),
 		TEST_STOPPED(calls_beyond_the_limit_wait_in_the_socket),
 		TEST_STOPPED(calls_of_all_connections_are_limited),
 		TEST_STOPPED(a_peer_goes_while_its_calls_wait),
@@ -736,7 +841,7 @@ int main(void)
 		TEST_STOPPED(more_connections_than_allowed),
 		TEST(stopping_answers_what_is_under_way),
 	};
-	size_t n = 15;
+	size_t n = 17;
 
 	log_set_level(LOG_LEVEL_ERROR);
 	CASES(piece_cases, stream_in_pieces);
