@@ -53,7 +53,7 @@ static int spot_find(struct work *w, const struct cml_place *place, struct spot 
 
 	/* Our own records may know a directory by the oid that it had before it was MERGED. */
 	ino = w->entry->client == w->change->cache->client_id ?
-		      cml_find_oid(w->change, place->dir) :
+		      cml_find_oid(w->change->cache, place->dir) :
 		      inode_find_oid(w->change->cache, &place->dir);
 	spot->name = place->name;
 	if (!ino)

@@ -33,18 +33,31 @@ struct waiting {
 
 /* ---- figures ---- */
 
+static struct waiting *waiting_of(const struct cml *cml, uint64_t ino)
+{
+	for (struct hash_node *n = hash_first(&cml->waiting, hash_u64(ino)); n; n = hash_next(n)) {
+		struct waiting *waiting = container_of(n, struct waiting, node);
+
+		if (waiting->ino == ino)
+			return waiting;
+	}
+	return NULL;
+}
+
+uint64_t cml_bytes_of(const struct cml *cml, uint64_t ino)
+{
+	const struct waiting *waiting = waiting_of(cml, ino);
+
+	return waiting ? waiting->bytes : 0;
+}
+
 void cml_count_bytes(struct cache *cache, uint64_t ino, uint64_t bytes)
 {
 	struct cml *cml = cache->cml;
-	struct waiting *waiting = NULL;
+	struct waiting *waiting;
 
 	pthread_mutex_lock(&cache->lock);
-	for (struct hash_node *n = hash_first(&cml->waiting, hash_u64(ino)); n; n = hash_next(n)) {
-		waiting = container_of(n, struct waiting, node);
-		if (waiting->ino == ino)
-			break;
-		waiting = NULL;
-	}
+	waiting = waiting_of(cml, ino);
 	if (!waiting && bytes) {
 		waiting = calloc(1, sizeof(*waiting));
 		if (waiting) {
@@ -178,24 +191,24 @@ static void alias_key(struct kml_oid oid, char ret_key[sizeof(ALIAS) + KML_OID_T
 	kml_oid_print(oid, ret_key + sizeof(ALIAS) - 1);
 }
 
-uint64_t cml_find_oid(struct change *change, struct kml_oid oid)
+uint64_t cml_find_oid(struct cache *cache, struct kml_oid oid)
 {
+	struct db *db = writer_is_self(cache) ? cache->write_db : cache->read_db;
 	char key[sizeof(ALIAS) + KML_OID_TEXT], text[KML_OID_TEXT];
-	uint64_t ino = inode_find_oid(change->cache, &oid);
+	uint64_t ino = inode_find_oid(cache, &oid);
 	struct slice value;
 	sqlite3_stmt *stmt;
 
 	if (ino)
 		return ino;
 	alias_key(oid, key);
-	if (db_query(writer_db(change->cache), &stmt, "SELECT value FROM meta WHERE key = ?1", "t",
-		     key) <= 0)
+	if (db_query(db, &stmt, "SELECT value FROM meta WHERE key = ?1", "t", key) <= 0)
 		return 0;
 	value = db_column(stmt, 0);
 	memcpy(text, value.data, MIN(value.len, sizeof(text) - 1));
 	text[MIN(value.len, sizeof(text) - 1)] = '\0';
 	db_done(stmt);
-	return kml_oid_parse(text, &oid) ? 0 : inode_find_oid(change->cache, &oid);
+	return kml_oid_parse(text, &oid) ? 0 : inode_find_oid(cache, &oid);
 }
 
 int cml_alias_add(struct change *change, struct kml_oid oid, struct kml_oid is)

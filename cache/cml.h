@@ -108,6 +108,34 @@ struct cml_conflict {
 /* Calls fn for each conflict on record, oldest first; after that they count as looked at.  0 or -errno. */
 int cml_conflicts(struct cache *cache, void (*fn)(void *arg, const struct cml_conflict *conflict), void *arg);
 
+#define CML_PATH_MAX 4096
+
+/* Where a record is on its way. */
+enum cml_stage {
+	CML_WAITS,			/* it was never sent: later changes may still fold into it */
+	CML_IS_FIXED,			/* it may have been sent, and nobody knows whether it was carried out */
+	CML_IS_OUT,			/* it is with the replay */
+};
+
+/* A record, for people. */
+struct cml_entry {
+	uint64_t seq;
+	enum kml_op op;
+	enum cml_stage stage;
+	int64_t when_s;			/* since 1970 */
+	uint32_t uid;			/* whose program did it */
+	uint64_t bytes;			/* of content that goes with it */
+	uint32_t set;			/* of a SETATTR: KML_SET_* */
+	char path[CML_PATH_MAX];	/* whose name it is about, or where the object is now */
+	char to[CML_PATH_MAX];		/* of a RENAME: the new name; of a SYMLINK: its text; else "" */
+};
+
+/*
+ * Calls fn for at most 'most' records above seq 'after', in their order.  0, or -errno, -EUCLEAN: one does not decode.
+ * Records that come or go meanwhile are seen or not.
+ */
+int cml_list(struct cache *cache, uint64_t after, unsigned most, void (*fn)(void *arg, const struct cml_entry *entry), void *arg);
+
 /* For `--offline` without a daemon: marks the cache in dir.  -EBUSY: a daemon has it; -ENOENT: no cache there. */
 int cml_mark_offline(const char *dir, bool is_offline, char **ret_why);
 

@@ -51,7 +51,7 @@ static int retire_names(struct change *change, const struct kml_record *record,
 	int err = 0;
 
 	for (unsigned i = 0; i < n && !err; i++) {
-		uint64_t dir = cml_find_oid(change, places[i].dir);
+		uint64_t dir = cml_find_oid(change->cache, places[i].dir);
 
 		if (!dir)
 			continue;
@@ -168,7 +168,7 @@ static int retire_object(struct change *change, uint64_t ino, const struct kml_r
 	}
 	/* It may have become another object since: a conflict, or a removed file that got a name again. */
 	if (kml_oid_equal(cml_oid_of(record), edit->v.oid) ||
-	    cml_find_oid(change, cml_oid_of(record)) == ino)
+	    cml_find_oid(change->cache, cml_oid_of(record)) == ino)
 		err = learn_version(change, edit, record, answer);
 	if (!err && record->body.op == KML_STORE)
 		err = retire_content(change, edit, record, answer);

@@ -41,6 +41,9 @@ void cml_count_bytes(struct cache *cache, uint64_t ino, uint64_t bytes);
 /* When the change commits, so many records more (or fewer). */
 int cml_count_records(struct change *change, int64_t more);
 
+/* Under the lock. */
+uint64_t cml_bytes_of(const struct cml *cml, uint64_t ino);
+
 void cml_batch_free(struct cml_batch *batch);
 void cml_sync_content(struct cache *cache, uint64_t ino);
 
@@ -52,9 +55,9 @@ int64_t cml_time_ns(struct kml_time time);
 
 /*
  * Directories that were MERGED have another oid than records in the log say.  The inode of an oid, 0: none.
- * On the writer thread.
+ * On the writer thread, or under the lock.
  */
-uint64_t cml_find_oid(struct change *change, struct kml_oid oid);
+uint64_t cml_find_oid(struct cache *cache, struct kml_oid oid);
 int cml_alias_add(struct change *change, struct kml_oid oid, struct kml_oid is);
 /* The log is empty: nothing speaks of them any more. */
 int cml_alias_clear(struct change *change);

@@ -153,7 +153,7 @@ static void path_of(const struct settle *s, char path[PATH_SIZE])
 	struct cache *cache = s->change->cache;
 	struct cml_place places[2];
 	unsigned n = cml_places_of(s->record, places);
-	uint64_t dir = n ? cml_find_oid(s->change, places[n - 1].dir) : 0;
+	uint64_t dir = n ? cml_find_oid(s->change->cache, places[n - 1].dir) : 0;
 	size_t len;
 
 	if (s->edit && !s->edit->is_removed && name_count_of(cache, s->edit->inode->ino) > 0) {
@@ -548,7 +548,7 @@ static int in_place(struct settle *s)
 	if (got <= 0)
 		return got ? got : drop(s);
 	for (unsigned i = 0, n = cml_places_of(s->record, places); i < n; i++) {
-		uint64_t dir = cml_find_oid(s->change, places[i].dir);
+		uint64_t dir = cml_find_oid(s->change->cache, places[i].dir);
 
 		got = dir ? name_retire(s->change, dir, places[i].name, s->record->seq) : 0;
 		if (got)
@@ -597,7 +597,7 @@ static int settle_renamed(struct settle *s)
 {
 	struct cml_place places[2];
 	unsigned n = cml_places_of(s->record, places);
-	uint64_t dir = n ? cml_find_oid(s->change, places[n - 1].dir) : 0;
+	uint64_t dir = n ? cml_find_oid(s->change->cache, places[n - 1].dir) : 0;
 	int err;
 
 	if (!s->edit || !s->edit->v.links_up)
@@ -646,7 +646,7 @@ int conflict_settle(struct change *change, uint64_t ino, const struct kml_record
 		return err;
 	/* The inode may be another object by now, whose conflict has been settled before. */
 	if (s.edit && !kml_oid_equal(s.edit->v.oid, cml_oid_of(record)) &&
-	    cml_find_oid(change, cml_oid_of(record)) != ino)
+	    cml_find_oid(change->cache, cml_oid_of(record)) != ino)
 		return 0;
 	switch (answer->status) {
 	case KML_MERGED:

@@ -15,6 +15,7 @@
 
 #define FOLLOW_S 10		/* for the link to do as it was told */
 #define FOLLOW_LOOK_MS 2
+#define LOG_PIECE 500		/* records in one answer */
 
 static json_t *refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static json_t *refuse(const char *format, ...)
@@ -56,6 +57,23 @@ static json_t *answer_conflicts(struct daemon *daemon, const struct daemon_tree 
 	if (!conflicts)
 		return refuse("the list of conflicts cannot be read from the cache");
 	return json_pack("{s:b, s:o}", "ok", 1, "conflicts", conflicts);
+}
+
+/* A piece of a tree's log: what comes after a seq.  An empty one is its end. */
+static json_t *answer_log(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
+{
+	const json_t *after = json_object_get(request, "after");
+	json_t *records;
+
+	(void)daemon;
+	if (!only)
+		return refuse("the request names no tree");
+	if (after && (!json_is_integer(after) || json_integer_value(after) < 0))
+		return refuse("\"after\" is not the number of a record");
+	records = status_log_json(only, (uint64_t)json_integer_value(after), LOG_PIECE);
+	if (!records)
+		return refuse("tree %s: the log cannot be read from the cache", only->config->name);
+	return json_pack("{s:b, s:o}", "ok", 1, "records", records);
 }
 
 /*
@@ -157,6 +175,7 @@ static const struct command {
 } commands[] = {
 	{ "status",	CONTROL_LOOK,	answer_status },
 	{ "conflicts",	CONTROL_LIST,	answer_conflicts },
+	{ "log",	CONTROL_LIST,	answer_log },
 	{ "top",	CONTROL_LIST,	answer_top },
 	{ "offline",	CONTROL_ALL,	answer_offline },
 	{ "online",	CONTROL_ALL,	answer_online },

@@ -105,8 +105,8 @@ static int show_conflicts(const json_t *answer, bool is_json)
 
 static const char *const names[] = {
 	[COMMAND_OFFLINE] = "offline", [COMMAND_ONLINE] = "online", [COMMAND_STATUS] = "status",
-	[COMMAND_SYNC] = "sync", [COMMAND_CONFLICTS] = "conflicts", [COMMAND_TOP] = "top",
-	[COMMAND_DEBUG] = "debug",
+	[COMMAND_SYNC] = "sync", [COMMAND_CONFLICTS] = "conflicts", [COMMAND_LOG] = "log",
+	[COMMAND_TOP] = "top", [COMMAND_DEBUG] = "debug",
 };
 
 static int with_daemon(struct ctl *ctl, const struct command_args *args)
@@ -117,6 +117,8 @@ static int with_daemon(struct ctl *ctl, const struct command_args *args)
 
 	if (args->command == COMMAND_SYNC)
 		return command_sync(ctl, args->tree);
+	if (args->command == COMMAND_LOG)
+		return command_log(ctl, args);
 	request = args->command == COMMAND_DEBUG ?
 		json_pack("{s:s, s:s}", "command", "debug", "names", args->debug) :
 		command_request(names[args->command], args->tree);

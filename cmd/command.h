@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * command: izo-nfsd called to talk to the daemon that runs: --offline, --online, --status, --sync, --conflicts, --top,
- * --debug.
+ * command: izo-nfsd called to talk to the daemon that runs: --offline, --online, --status, --sync, --conflicts, --log,
+ * --top, --debug.
  */
 #ifndef CMD_COMMAND_H
 #define CMD_COMMAND_H
@@ -18,6 +18,7 @@ enum command {
 	COMMAND_STATUS,
 	COMMAND_SYNC,
 	COMMAND_CONFLICTS,
+	COMMAND_LOG,
 	COMMAND_TOP,
 	COMMAND_DEBUG
 };
@@ -39,6 +40,8 @@ int command_run(const struct config *config, const struct command_args *args);
 json_t *command_request(const char *name, const char *tree);
 /* sync.c: replay now, and wait for it.  Gives the program's exit status. */
 int command_sync(struct ctl *ctl, const char *tree);
+/* records.c: print the records that wait, tree by tree.  Likewise. */
+int command_log(struct ctl *ctl, const struct command_args *args);
 /* live.c: show what goes on until told to end; once, where there is no terminal.  Likewise. */
 int command_top(const char *control, const struct command_args *args);
 

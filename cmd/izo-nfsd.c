@@ -56,7 +56,7 @@ FLAG(no_rpcbind) FLAG(allow_unprivileged_ports) FLAG(is_foreground)
 		return NULL; \
 	}
 COMMAND(offline, COMMAND_OFFLINE) COMMAND(online, COMMAND_ONLINE) COMMAND(status, COMMAND_STATUS)
-COMMAND(sync, COMMAND_SYNC) COMMAND(conflicts, COMMAND_CONFLICTS) COMMAND(top, COMMAND_TOP)
+COMMAND(sync, COMMAND_SYNC) COMMAND(conflicts, COMMAND_CONFLICTS) COMMAND(log, COMMAND_LOG) COMMAND(top, COMMAND_TOP)
 
 static const char *take_debug(void *target, const char *value)
 {
@@ -105,11 +105,12 @@ static const struct option_row rows[] = {
 	{ "status", 0, NULL, "show the link, what waits, the cache, conflicts", take_status },
 	{ "sync", 0, NULL, "replay what waits now; ends when nothing waits", take_sync },
 	{ "conflicts", 0, NULL, "list what was changed on both sides", take_conflicts },
+	{ "log", 0, NULL, "list the changes that wait to be replayed, oldest first", take_log },
 	{ "top", 0, NULL, "show calls and their latencies as they come; --top SECONDS:\n"
 	  "every so many, not every second", take_top },
 	{ "debug", 0, "NAMES", "let the daemon write debugging messages of components, as\n"
 	  "--trace names them, or of none", take_debug },
-	{ "json", 0, NULL, "with --status or --conflicts: as JSON", take_json },
+	{ "json", 0, NULL, "with --status, --conflicts or --log: as JSON", take_json },
 	{ "tree", 0, "NAME", "with a command: of that tree only", take_tree },
 };
 
@@ -126,14 +127,14 @@ static const struct options options = {
 static int check_given(const struct given *given)
 {
 	if (given->command.is_json && given->command.command != COMMAND_STATUS &&
-	    given->command.command != COMMAND_CONFLICTS) {
-		fprintf(stderr, "izo-nfsd: --json goes with --status or --conflicts\n");
+	    given->command.command != COMMAND_CONFLICTS && given->command.command != COMMAND_LOG) {
+		fprintf(stderr, "izo-nfsd: --json goes with --status, --conflicts or --log\n");
 		return -EINVAL;
 	}
 	if (given->command.tree && (!given->command.command || given->command.command == COMMAND_DEBUG)) {
 		fprintf(stderr,
 			"izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --conflicts, "
-			"--top\n");
+			"--log, --top\n");
 		return -EINVAL;
 	}
 	return 0;

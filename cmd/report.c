@@ -46,6 +46,16 @@ const char *report_us(char text[REPORT_TEXT], uint64_t us)
 	return text;
 }
 
+const char *report_date(char text[REPORT_TEXT], int64_t s)
+{
+	time_t when = (time_t)s;
+	struct tm tm;
+
+	if (!localtime_r(&when, &tm) || !strftime(text, REPORT_TEXT, "%Y-%m-%d %H:%M:%S", &tm))
+		text[0] = '\0';
+	return text;
+}
+
 uint64_t report_number(const json_t *object, const char *name)
 {
 	return (uint64_t)json_integer_value(json_object_get(object, name));
@@ -58,8 +68,7 @@ const char *report_text(const json_t *object, const char *name)
 	return text ? text : "";
 }
 
-/* Names and reasons come from others: none of their control characters reaches the terminal. */
-static void print_clean(FILE *out, const char *s)
+void report_clean(FILE *out, const char *s)
 {
 	for (; *s; s++)
 		(void)putc((unsigned char)*s < ' ' || *s == 0x7f ? '?' : *s, out);
@@ -78,7 +87,7 @@ static void print_link(FILE *out, const json_t *tree)
 		report_age(age, report_number(tree, "since_s")));
 	if (*reason) {
 		fprintf(out, ": ");
-		print_clean(out, reason);
+		report_clean(out, reason);
 	}
 	if (probe_in_s)
 		fprintf(out, "; next try in %s", report_age(age, probe_in_s));
@@ -105,7 +114,7 @@ static void print_waiting(FILE *out, const json_t *tree)
 		fprintf(out, "  waiting    nothing\n");
 	if (*held) {
 		fprintf(out, "  held       ");
-		print_clean(out, held);
+		report_clean(out, held);
 		fprintf(out, "\n");
 	}
 }
@@ -119,13 +128,13 @@ static void print_tree(FILE *out, const json_t *tree)
 	if (!strcmp(squash, "none"))
 		squash = "";
 	fprintf(out, "\n%s from ", report_text(tree, "export"));
-	print_clean(out, report_text(tree, "upstream"));
+	report_clean(out, report_text(tree, "upstream"));
 	fprintf(out, " (tree %s%s%s%s)\n", report_text(tree, "name"),
 		json_is_true(json_object_get(tree, "read_only")) ? ", read-only" : "",
 		*squash ? ", squash=" : "", squash);
 	if (*failure) {
 		fprintf(out, "  FAILED     ");
-		print_clean(out, failure);
+		report_clean(out, failure);
 		fprintf(out, "\n");
 	}
 	print_link(out, tree);
@@ -176,12 +185,12 @@ void report_status(FILE *out, const json_t *status)
 	json_array_foreach(json_object_get(status, "mounts"), i, one) {
 		fprintf(out, i ? "" : "\n");
 		fprintf(out, "%s is mounted on ", report_text(one, "export"));
-		print_clean(out, report_text(one, "point"));
+		report_clean(out, report_text(one, "point"));
 		fprintf(out, "\n");
 	}
 	json_array_foreach(json_object_get(status, "warnings"), i, one) {
 		fprintf(out, "%swarning: ", i ? "" : "\n");
-		print_clean(out, json_string_value(one));
+		report_clean(out, json_string_value(one));
 		fprintf(out, "\n");
 	}
 }
@@ -241,16 +250,12 @@ void report_conflicts(FILE *out, const json_t *conflicts)
 	if (!json_array_size(conflicts))
 		fprintf(out, "no conflicts\n");
 	json_array_foreach(conflicts, i, one) {
-		time_t when = (time_t)report_number(one, "when_s");
-		char date[32] = "";
-		struct tm tm;
+		char date[REPORT_TEXT];
 
-		if (localtime_r(&when, &tm))
-			(void)strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
-		fprintf(out, "%s  %s  ", date, report_text(one, "tree"));
-		print_clean(out, report_text(one, "path"));
+		fprintf(out, "%s  %s  ", report_date(date, (int64_t)report_number(one, "when_s")), report_text(one, "tree"));
+		report_clean(out, report_text(one, "path"));
 		fprintf(out, "\n    ");
-		print_clean(out, report_text(one, "what"));
+		report_clean(out, report_text(one, "what"));
 		fprintf(out, "\n");
 	}
 }

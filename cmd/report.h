@@ -17,6 +17,9 @@ const char *report_age(char text[REPORT_TEXT], uint64_t seconds);
 /* "12 us", "3.4 ms", "5.67 s"; likewise. */
 const char *report_us(char text[REPORT_TEXT], uint64_t us);
 
+/* "2026-11-29 09:30:00", in this machine's time zone; likewise. */
+const char *report_date(char text[REPORT_TEXT], int64_t s);
+
 /* The number NAME of an object; 0 when there is none. */
 uint64_t report_number(const json_t *object, const char *name);
 /* The text NAME of an object; "" when there is none. */
@@ -24,6 +27,9 @@ const char *report_text(const json_t *object, const char *name);
 
 void report_status(FILE *out, const json_t *status);
 void report_conflicts(FILE *out, const json_t *conflicts);
+
+/* Text that others chose (names, reasons): none of its control characters reaches the terminal. */
+void report_clean(FILE *out, const char *s);
 
 /* How --status exits; the worst of all trees counts, in this order. */
 enum report_exit {

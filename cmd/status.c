@@ -300,3 +300,61 @@ json_t *status_conflicts_json(const struct daemon *daemon, const struct daemon_t
 	}
 	return listing.array;
 }
+
+/* ---- the log ---- */
+
+static const char *stage_name(enum cml_stage stage)
+{
+	switch (stage) {
+	case CML_IS_OUT:
+		return "being sent";
+	case CML_IS_FIXED:
+		return "sent, not answered";
+	case CML_WAITS:
+		break;
+	}
+	return "waiting";
+}
+
+static json_t *set_json(uint32_t set)
+{
+	static const struct {
+		uint32_t bit;
+		const char *name;
+	} names[] = {
+		{ KML_SET_MODE, "mode" }, { KML_SET_UID, "uid" }, { KML_SET_GID, "gid" },
+		{ KML_SET_ATIME, "atime" }, { KML_SET_MTIME, "mtime" },
+	};
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (set & names[i].bit)
+			(void)json_array_append_new(array, json_string(names[i].name));	/* or it is missing */
+	return array;
+}
+
+static void add_entry(void *arg, const struct cml_entry *entry)
+{
+	json_t *one = json_pack("{s:I, s:s, s:I, s:I, s:o, s:s}", "seq", number(entry->seq), "op", kml_op_name(entry->op),
+				"when_s", (json_int_t)entry->when_s, "uid", (json_int_t)entry->uid,
+				"path", text(entry->path), "stage", stage_name(entry->stage));
+
+	/* What cannot be set, for want of memory, is missing. */
+	if (entry->op == KML_STORE)
+		(void)json_object_set_new(one, "bytes", json_integer((json_int_t)entry->bytes));
+	if (entry->op == KML_SETATTR)
+		(void)json_object_set_new(one, "set", set_json(entry->set));
+	if (*entry->to)
+		(void)json_object_set_new(one, "to", text(entry->to));
+	(void)json_array_append_new(arg, one);
+}
+
+json_t *status_log_json(const struct daemon_tree *tree, uint64_t after, unsigned most)
+{
+	json_t *array = json_array();
+
+	if (!array || !cml_list(tree->cache, after, most, add_entry, array))
+		return array;
+	json_decref(array);
+	return NULL;
+}

@@ -10,6 +10,7 @@
 #define CMD_STATUS_H
 
 #include <jansson.h>
+#include <stdint.h>
 
 struct daemon;
 struct daemon_tree;
@@ -20,5 +21,7 @@ struct daemon_tree;
 json_t *status_json(struct daemon *daemon, const struct daemon_tree *only);
 /* An array: the conflicts on record, those of one tree or of all. */
 json_t *status_conflicts_json(const struct daemon *daemon, const struct daemon_tree *only);
+/* An array: at most 'most' records of a tree's log above seq 'after'.  NULL: it cannot be read. */
+json_t *status_log_json(const struct daemon_tree *tree, uint64_t after, unsigned most);
 
 #endif

@@ -175,6 +175,66 @@ static void answers_for_some(void **state)
 	assert_log(f, "CREATE STORE ");
 }
 
+/* ---- for people ---- */
+
+struct listed {
+	char text[2000];
+	unsigned n;
+	uint64_t last;
+};
+
+static void list_one(void *arg, const struct cml_entry *entry)
+{
+	static const char *const stages[] = { [CML_WAITS] = "", [CML_IS_FIXED] = "!", [CML_IS_OUT] = ">" };
+	struct listed *listed = arg;
+	size_t len = strlen(listed->text);
+
+	assert_true(entry->seq > listed->last);
+	listed->last = entry->seq;
+	listed->n++;
+	snprintf(listed->text + len, sizeof(listed->text) - len, "%s%s %s%s%s %llu %x\n", stages[entry->stage], kml_op_name(entry->op),
+		 entry->path, *entry->to ? " -> " : "", entry->to, (unsigned long long)entry->bytes, entry->set);
+}
+
+static void assert_listed(struct fixture *f, const char *want)
+{
+	struct listed listed = { .text = "" };
+
+	assert_int_equal(cml_list(f->cache, 0, 1000, list_one, &listed), 0);
+	assert_string_equal(listed.text, want);
+}
+
+static void shown_to_people(void **state)
+{
+	struct fixture *f = *state;
+	struct listed listed = { .text = "" };
+	struct cml_batch *batch;
+	uint64_t dir, gone, a;
+
+	assert_listed(f, "");
+	dir = made_dir(f, ROOT, "d");
+	gone = made_dir(f, ROOT, "gone");
+	a = made(f, dir, "a", "0123456789");
+	assert_int_equal(f_chmod(f, a, 0600), 0);
+	assert_int_equal(f_rename(f, ROOT, "d", ROOT, "e"), 0);
+	(void)made(f, gone, "b", NULL);
+	assert_int_equal(f_remove(f, gone, "b"), 0);
+	assert_int_equal(f_rmdir(f, ROOT, "gone"), 0);
+	/* Where things are now; of what is gone, its name. */
+	assert_listed(f, "MKDIR /d 0 0\nMKDIR /gone 0 0\nCREATE /e/a 0 0\nSTORE /e/a 10 0\nSETATTR /e/a 0 1\n"
+			 "RENAME /d -> /e 0 0\nCREATE ?/b 0 0\nREMOVE ?/b 0 0\nRMDIR /gone 0 0\n");
+	batch = take(f, 2, 0);
+	cml_give_back(f->cache, batch);
+	batch = take(f, 1, 0);
+	/* A piece of it. */
+	assert_int_equal(cml_list(f->cache, 0, 3, list_one, &listed), 0);
+	assert_string_equal(listed.text, ">MKDIR /d 0 0\n!MKDIR /gone 0 0\nCREATE /e/a 0 0\n");
+	listed.text[0] = '\0';
+	assert_int_equal(cml_list(f->cache, listed.last, 1000, list_one, &listed), 0);
+	assert_int_equal(listed.n, 9);
+	cml_give_back(f->cache, batch);
+}
+
 /* ---- folding ---- */
 
 static void setattrs_fold(void **state)
@@ -825,6 +885,7 @@ int main(int argc, char **argv)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, f_setup, f_teardown)
 		TEST(order_and_marks),
 		TEST(limits),
+		TEST(shown_to_people),
 		TEST(answers_for_some),
 		TEST(setattrs_fold),
 		TEST(stores_and_times),
