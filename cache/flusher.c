@@ -3,13 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
+#include "base/buf.h"
 #include "base/fault.h"
 #include "base/mem.h"
 #include "base/thread.h"
 #include "cache/dentry.h"
 #include "cache/inode.h"
 #include "cache/internal.h"
+#include "cache/object.h"
 #include "cache/writer.h"
 
 struct flusher {
@@ -21,8 +24,14 @@ struct flusher {
 	pthread_cond_t wake, idle;
 	/* under lock */
 	struct list taken;		/* struct change */
+	struct buf removed;		/* struct content_file: they go after the next sync */
 	uint64_t at_us;			/* when to sync for nobody; 0: never */
 	bool is_busy, is_stopping;
+};
+
+struct content_file {
+	uint64_t ino;
+	uint32_t gen;
 };
 
 /* ---- the end of a transaction ---- */
@@ -82,7 +91,7 @@ static int sync_log(struct flusher *flusher)
 	return err ? -EIO : 0;
 }
 
-static void flush(struct flusher *flusher, struct list *changes)
+static int flush(struct flusher *flusher, struct list *changes)
 {
 	struct cache *cache = flusher->cache;
 	int err = sync_log(flusher);
@@ -94,6 +103,17 @@ static void flush(struct flusher *flusher, struct list *changes)
 	list_each(change, changes, node)
 		change->err = change->err ? change->err : err;
 	changes_tell(changes);
+	return err;
+}
+
+static void remove_files(struct cache *cache, const struct buf *removed)
+{
+	for (size_t at = 0; at < removed->len; at += sizeof(struct content_file)) {
+		struct content_file file;
+
+		memcpy(&file, removed->data + at, sizeof(file));
+		object_unlink(cache, file.ino, file.gen);
+	}
 }
 
 /* ---- the thread ---- */
@@ -101,14 +121,18 @@ static void flush(struct flusher *flusher, struct list *changes)
 /* Under the lock, which is let go meanwhile. */
 static void work(struct flusher *flusher)
 {
+	struct buf removed = flusher->removed;
 	struct list changes;
 
 	list_init(&changes);
 	list_splice(&changes, &flusher->taken);
+	buf_init(&flusher->removed, 0);
 	flusher->at_us = 0;
 	flusher->is_busy = true;
 	pthread_mutex_unlock(&flusher->lock);
-	flush(flusher, &changes);
+	if (!flush(flusher, &changes))
+		remove_files(flusher->cache, &removed);
+	buf_release(&removed);
 	pthread_mutex_lock(&flusher->lock);
 	flusher->is_busy = false;
 	pthread_cond_broadcast(&flusher->idle);
@@ -146,7 +170,19 @@ void flusher_take(struct cache *cache, struct list *changes)
 
 void flusher_take_here(struct cache *cache, struct list *changes)
 {
-	flush(cache->flusher, changes);
+	(void)flush(cache->flusher, changes);	/* who waits is told */
+}
+
+/* Under the lock: a sync is due in that time, or before. */
+static void due_in(struct flusher *flusher, uint64_t us)
+{
+	uint64_t at_us = clock_us() + us;
+
+	if (flusher->at_us && flusher->at_us <= at_us)
+		return;
+	flusher->at_us = at_us;
+	if (!flusher->is_busy)
+		pthread_cond_signal(&flusher->wake);
 }
 
 void flusher_later(struct cache *cache)
@@ -154,11 +190,18 @@ void flusher_later(struct cache *cache)
 	struct flusher *flusher = cache->flusher;
 
 	pthread_mutex_lock(&flusher->lock);
-	if (!flusher->at_us) {
-		flusher->at_us = clock_us() + FLUSH_AFTER_US;
-		if (!flusher->is_busy)
-			pthread_cond_signal(&flusher->wake);
-	}
+	due_in(flusher, FLUSH_AFTER_US);
+	pthread_mutex_unlock(&flusher->lock);
+}
+
+void flusher_remove(struct cache *cache, uint64_t ino, uint32_t gen, bool is_soon)
+{
+	const struct content_file file = { .ino = ino, .gen = gen };
+	struct flusher *flusher = cache->flusher;
+
+	pthread_mutex_lock(&flusher->lock);
+	(void)buf_append(&flusher->removed, &file, sizeof(file));	/* without memory it is left to the next start */
+	due_in(flusher, is_soon ? 0 : FLUSH_AFTER_US);
 	pthread_mutex_unlock(&flusher->lock);
 }
 
@@ -192,6 +235,7 @@ int flusher_start(struct cache *cache)
 		return -ENOMEM;
 	flusher->cache = cache;
 	list_init(&flusher->taken);
+	buf_init(&flusher->removed, 0);
 	flusher->wal_fd = openat(cache->dirfd, "cache.db-wal", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	err = flusher->wal_fd < 0 ? -errno : 0;
 	if (!err)

@@ -8,7 +8,9 @@
  * outlives one before it.
  *
  * DURABILITY_SYNC: nobody is told anything, and no file is removed or cut, before that.  DURABILITY_ASYNC: that is done by the
- * writer, at once; only a change that wants_sync is told of later; and the log is synced within FLUSH_AFTER_US.
+ * writer, at once; only a change that wants_sync is told of later; and the log is synced within FLUSH_AFTER_US.  But content
+ * files are not removed before the sync there either: what a power cut takes back is the last second's changes, not the
+ * file that one of them removed or replaced.
  *
  * A sync that fails: the cache is in its error state, and everybody who waits is told -EIO.  Memory stays as the log has it.
  */
@@ -16,6 +18,7 @@
 #define CACHE_FLUSHER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include "base/clock.h"
 #include "base/list.h"
 
@@ -45,6 +48,11 @@ void flusher_take(struct cache *cache, struct list *changes);
 void flusher_take_here(struct cache *cache, struct list *changes);
 /* Something has been committed that nobody waits for. */
 void flusher_later(struct cache *cache);
+/*
+ * By what has been committed this content file is nobody's any more: it is removed after the next sync, if that succeeds, and
+ * else by the next start.  is_soon: its room is worth a sync now.  Any thread.
+ */
+void flusher_remove(struct cache *cache, uint64_t ino, uint32_t gen, bool is_soon);
 /* Nothing is under way, or waits for a sync. */
 bool flusher_is_idle(struct cache *cache);
 /* Until it is.  The writer's. */

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "cache/content_log.h"
 #include "cache/db.h"
+#include "cache/flusher.h"
 #include "cache/inode.h"
 #include "cache/internal.h"
 #include "cache/object.h"
@@ -471,6 +472,15 @@ static void names_came(struct cache *cache, struct inode_edit *edit)
 		park_wake_listing(cache, edit->inode->ino, 0);
 }
 
+/* That generation of its content is nobody's any more. */
+static void content_is_gone(struct cache *cache, const struct inode_edit *edit, uint32_t gen)
+{
+	if (cache->durability == DURABILITY_ASYNC && !cache->no_sync)
+		flusher_remove(cache, edit->inode->ino, gen, edit->inode->v.size > AT_ONCE_MAX);
+	else
+		object_unlink(cache, edit->inode->ino, gen);
+}
+
 void inode_edits_committed(struct change *change)
 {
 	struct cache *cache = change->cache;
@@ -481,9 +491,9 @@ void inode_edits_committed(struct change *change)
 		uint64_t ino = edit->inode->ino;
 
 		if (edit->old_gen && (edit->is_removed || edit->v.gen != edit->old_gen))
-			object_unlink(cache, ino, edit->old_gen);
+			content_is_gone(cache, edit, edit->old_gen);
 		if (edit->is_removed && edit->v.gen && edit->v.gen != edit->old_gen)
-			object_unlink(cache, ino, edit->v.gen);
+			content_is_gone(cache, edit, edit->v.gen);
 		if (edit->set & (1u << FIELD_is_listed))
 			names_came(cache, edit);
 		if (!edit->cuts || edit->is_removed)

@@ -415,6 +415,61 @@ static void async_waits_for_the_disk_on_demand(void **state)
 	close_on_disk(&f);
 }
 
+/* A power cut may bring back a file that was replaced a moment ago: its content stays until it cannot. */
+static void async_removes_content_after_the_sync(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_on_disk(&f, DURABILITY_ASYNC);
+	made(&f, ROOT, "old", "content");
+	made(&f, ROOT, "new", "newer");
+	disk_close(0);
+	assert_int_equal(f_rename(&f, ROOT, "new", ROOT, "old"), 0);
+	gate_wait(&disk);
+	assert_content(&f, found(&f, ROOT, "old"), "newer");
+	assert_int_equal(f_content_files(&f, false), 2);
+	disk_open();
+	for (unsigned i = 0; i < 1000 && f_content_files(&f, false) > 1; i++)
+		usleep(10000);
+	assert_int_equal(f_content_files(&f, false), 1);
+	close_on_disk(&f);
+}
+
+/* And for good when the disk fails; a start then finds whose it is. */
+static void async_removes_no_content_when_the_sync_fails(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_on_disk(&f, DURABILITY_ASYNC);
+	made(&f, ROOT, "old", "content");
+	disk_close(EIO);
+	gate_open(&disk);
+	assert_int_equal(f_remove(&f, ROOT, "old"), 0);
+	gate_wait(&disk);
+	f_close(&f);
+	assert_int_equal(f_content_files(&f, false), 1);
+	disk_open();
+	f_open(&f);
+	assert_int_equal(f_content_files(&f, false), 0);
+	close_on_disk(&f);
+}
+
+/* Ending waits for no second. */
+static void async_removes_content_when_it_ends(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_on_disk(&f, DURABILITY_ASYNC);
+	made(&f, ROOT, "old", "content");
+	assert_int_equal(f_remove(&f, ROOT, "old"), 0);
+	f_close(&f);
+	assert_int_equal(f_content_files(&f, false), 0);
+	f_remove_dir(&f);
+}
+
 /* ---- one that has to wait for another of its transaction ---- */
 
 struct resize {
@@ -701,7 +756,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(group), cmocka_unit_test(told_when_on_the_disk), cmocka_unit_test(next_while_on_its_way),
 		cmocka_unit_test(sync_fails), cmocka_unit_test(sync_fails_and_content_stays), cmocka_unit_test(sync_fails_for_the_next_too),
-		cmocka_unit_test(async_waits_for_the_disk_on_demand), T(cut_and_grown), T(rolled_back), T(a_change_sees_itself), T(listed_but_not_committed),
+		cmocka_unit_test(async_waits_for_the_disk_on_demand),
+		cmocka_unit_test(async_removes_content_after_the_sync),
+		cmocka_unit_test(async_removes_no_content_when_the_sync_fails),
+		cmocka_unit_test(async_removes_content_when_it_ends), T(cut_and_grown), T(rolled_back), T(a_change_sees_itself), T(listed_but_not_committed),
 		cmocka_unit_test(async_is_committed_too), T(evicted_and_read_again),
 	};
 
