@@ -9,8 +9,6 @@
 #define TESTS_CACHE_FIXTURE_H
 
 #include <dirent.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,6 +26,7 @@
 #include "cache/cml.h"
 #include "cache/db.h"
 #include "cache/fetcher.h"
+#include "tests/unit/where.h"
 
 #define ROOT 2ull
 #define UNUSED __attribute__((unused))
@@ -77,24 +76,10 @@ static UNUSED void f_reopen(struct fixture *f)
 	f_open(f);
 }
 
-/*
- * In memory, if there is room: some tests make a new cache for each of hundreds of crashes, which a disk takes minutes for.
- * Programs with the disk under them are what tests/nfs and tests/faults have.
- */
-static UNUSED const char *f_where(void)
-{
-	const char *tmp = getenv("TMPDIR");
-	struct statvfs fs;
-
-	if (!statvfs("/dev/shm", &fs) && fs.f_bavail * fs.f_frsize > 1u << 30 && !access("/dev/shm", W_OK))
-		return "/dev/shm";
-	return tmp && strlen(tmp) < 40 ? tmp : "/tmp";
-}
-
 static UNUSED void f_init(struct fixture *f)
 {
 	memset(f, 0, sizeof(*f));
-	snprintf(f->dir, sizeof(f->dir), "%s/izo-cache-XXXXXX", f_where());
+	snprintf(f->dir, sizeof(f->dir), "%s/izo-cache-XXXXXX", test_dir());
 	assert_non_null(mkdtemp(f->dir));
 	f->config = (struct cache_config){ .dir = f->dir, .no_sync = true, .starts_empty = true };
 	f->wait_us = 2 * US_PER_S;

@@ -31,6 +31,7 @@
 #include "httpd/journal.h"
 #include "httpd/reconcile.h"
 #include "httpd/tree.h"
+#include "tests/unit/where.h"
 
 #define UNUSED __attribute__((unused))
 #define CLIENT 0xc1ull

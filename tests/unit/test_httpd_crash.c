@@ -483,7 +483,7 @@ static bool disturbed(const char *point, unsigned nth, const char *action)
 static int setup_once(void **state)
 {
 	struct fixture f;
-	const char *dir = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
+	const char *dir = test_dir();
 
 	(void)state;
 	snprintf(top, sizeof(top), "%s/izo-httpd-crash-XXXXXX", dir);

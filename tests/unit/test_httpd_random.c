@@ -343,7 +343,7 @@ static void one_seed(uint64_t seed)
 	struct random r = { &f, seed, 0 };
 	uint64_t n;
 
-	f_make_in(&f, access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+	f_make_in(&f, test_dir());
 	f_open(&f);
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		bool is_quiet = pick(&r, 2);
@@ -416,7 +416,7 @@ static void not_alone(void **state)
 	uint64_t n;
 	pid_t pid;
 
-	f_make(&f);
+	f_make_in(&f, test_dir());
 	f_open(&f);
 	assert_int_equal(watch_start(f.tree, kind, &watch), 0);
 	pid = start_vandal(&f, 815);
