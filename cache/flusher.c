@@ -43,8 +43,7 @@ void changes_settle(struct cache *cache, struct list *changes, bool is_kept)
 	list_each(change, changes, node) {
 		if (change->err)
 			continue;
-		if (is_kept)
-			inode_edits_committed(change);
+		inode_edits_committed(change, is_kept);
 		change_run_after(change, is_kept);
 	}
 	pthread_mutex_lock(&cache->lock);

@@ -254,8 +254,11 @@ bool inode_edits_take_long(struct change *change);
 void inode_edits_apply(struct change *change);
 /* Drop edits; is_applied: pins too, after the transaction's end.  Under the lock. */
 void inode_edits_release(struct change *change, bool is_applied);
-/* After the commit, without the lock: remove and cut object files. */
-void inode_edits_committed(struct change *change);
+/*
+ * After the commit, without the lock: names can be read from now on; and, when the transaction is_kept for certain, remove and cut
+ * object files.
+ */
+void inode_edits_committed(struct change *change, bool is_kept);
 /*
  * The transaction failed: make the touched inodes what the disk says, and drop the edits.  Under
  * the lock.

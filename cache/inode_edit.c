@@ -481,26 +481,31 @@ static void content_is_gone(struct cache *cache, const struct inode_edit *edit, 
 		object_unlink(cache, edit->inode->ino, gen);
 }
 
-void inode_edits_committed(struct change *change)
+/* Content files that its row does not speak of any more. */
+static void content_committed(struct cache *cache, const struct inode_edit *edit)
 {
-	struct cache *cache = change->cache;
-	struct inode_edit *edit;
 	int err;
 
-	list_each(edit, &change->edits, node) {
-		uint64_t ino = edit->inode->ino;
+	if (edit->old_gen && (edit->is_removed || edit->v.gen != edit->old_gen))
+		content_is_gone(cache, edit, edit->old_gen);
+	if (edit->is_removed && edit->v.gen && edit->v.gen != edit->old_gen)
+		content_is_gone(cache, edit, edit->v.gen);
+	if (!edit->cuts || edit->is_removed)
+		return;
+	err = object_cut(cache, edit->inode->ino, edit->v.gen, edit->v.size);
+	if (err)
+		cache_fail(cache, "a content file could not be cut", err);
+}
 
-		if (edit->old_gen && (edit->is_removed || edit->v.gen != edit->old_gen))
-			content_is_gone(cache, edit, edit->old_gen);
-		if (edit->is_removed && edit->v.gen && edit->v.gen != edit->old_gen)
-			content_is_gone(cache, edit, edit->v.gen);
+void inode_edits_committed(struct change *change, bool is_kept)
+{
+	struct inode_edit *edit;
+
+	list_each(edit, &change->edits, node) {
 		if (edit->set & (1u << FIELD_is_listed))
-			names_came(cache, edit);
-		if (!edit->cuts || edit->is_removed)
-			continue;
-		err = object_cut(cache, ino, edit->v.gen, edit->v.size);
-		if (err)
-			cache_fail(cache, "a content file could not be cut", err);
+			names_came(change->cache, edit);
+		if (is_kept)
+			content_committed(change->cache, edit);
 	}
 }
 

@@ -752,6 +752,26 @@ static void listed_but_not_committed(void **state)
 	assert_int_equal(writer_call(f->cache, unlist_run, NULL), 0);
 }
 
+/* Reading goes on in the error state: who lists a directory whose names were not synced does not wait for ever. */
+static void listed_though_the_sync_fails(void **state)
+{
+	struct fixture f;
+	unsigned n = 0;
+
+	(void)state;
+	open_on_disk(&f, DURABILITY_SYNC);
+	assert_int_equal(f_mkdir(&f, ROOT, "d", 0755), 0);
+	listed_dir = f.op.ino;
+	assert_int_equal(writer_call(f.cache, unlist_run, NULL), 0);
+	disk_close(EIO);
+	gate_open(&disk);
+	assert_int_equal(writer_call(f.cache, list_run, NULL), -EIO);
+	disk_open();
+	assert_int_equal(cache_readdir(f.cache, f_begin(&f), listed_dir, 0, true, count_entry, &n), 0);
+	assert_int_equal(n, 3);
+	close_on_disk(&f);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, f_setup, f_teardown)
@@ -762,6 +782,7 @@ int main(void)
 		cmocka_unit_test(async_removes_content_after_the_sync),
 		cmocka_unit_test(async_removes_no_content_when_the_sync_fails),
 		cmocka_unit_test(async_removes_content_when_it_ends), T(cut_and_grown), T(rolled_back), T(a_change_sees_itself), T(listed_but_not_committed),
+		cmocka_unit_test(listed_though_the_sync_fails),
 		cmocka_unit_test(async_is_committed_too), T(evicted_and_read_again),
 	};
 
