@@ -15,6 +15,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/fault.h"
@@ -22,6 +23,7 @@
 #include "cache/cml.h"
 #include "cache/cml_state.h"
 #include "cache/db.h"
+#include "cache/dentry.h"
 #include "cache/internal.h"
 #include "cache/record.h"
 #include "cache/writer.h"
@@ -193,7 +195,6 @@ static void alias_key(struct kml_oid oid, char ret_key[sizeof(ALIAS) + KML_OID_T
 
 uint64_t cml_find_oid(struct cache *cache, struct kml_oid oid)
 {
-	struct db *db = writer_is_self(cache) ? cache->write_db : cache->read_db;
 	char key[sizeof(ALIAS) + KML_OID_TEXT], text[KML_OID_TEXT];
 	uint64_t ino = inode_find_oid(cache, &oid);
 	struct slice value;
@@ -202,7 +203,7 @@ uint64_t cml_find_oid(struct cache *cache, struct kml_oid oid)
 	if (ino)
 		return ino;
 	alias_key(oid, key);
-	if (db_query(db, &stmt, "SELECT value FROM meta WHERE key = ?1", "t", key) <= 0)
+	if (db_query(writer_db_or_read(cache), &stmt, "SELECT value FROM meta WHERE key = ?1", "t", key) <= 0)
 		return 0;
 	value = db_column(stmt, 0);
 	memcpy(text, value.data, MIN(value.len, sizeof(text) - 1));
@@ -224,6 +225,20 @@ int cml_alias_clear(struct change *change)
 {
 	return db_run(writer_db(change->cache), "DELETE FROM meta WHERE key >= ?1 AND key < ?2",
 		      "tt", ALIAS, ALIAS_END);
+}
+
+void cml_place_path(struct cache *cache, const struct cml_place *place, const char *gone, char *ret_path, size_t size)
+{
+	uint64_t dir = cml_find_oid(cache, place->dir);
+	size_t len;
+
+	if (dir)
+		name_path(cache, dir, ret_path, size);
+	else
+		(void)snprintf(ret_path, size, "%s", gone);
+	len = strlen(ret_path);
+	len -= len && ret_path[len - 1] == '/';
+	(void)snprintf(ret_path + len, size - len, "/%.*s", (int)place->name.len, (const char *)place->name.data);
 }
 
 /* ---- append ---- */

@@ -99,16 +99,16 @@ struct cache_status {
 };
 void cache_status(struct cache *cache, struct cache_status *ret);
 
+#define CML_PATH_MAX 4096
+
 struct cml_conflict {
 	uint64_t id;
 	int64_t when_s;
-	char path[4096];		/* where ours is now, or what was not done to it */
+	char path[CML_PATH_MAX];	/* where ours is now, or what was not done to it */
 	char what[256];			/* one sentence */
 };
 /* Calls fn for each conflict on record, oldest first; after that they count as looked at.  0 or -errno. */
 int cml_conflicts(struct cache *cache, void (*fn)(void *arg, const struct cml_conflict *conflict), void *arg);
-
-#define CML_PATH_MAX 4096
 
 /* Where a record is on its way. */
 enum cml_stage {

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include "base/mem.h"
 #include "cache/cml.h"
 #include "cache/cml_state.h"
@@ -11,20 +10,7 @@
 #include "cache/dentry.h"
 #include "cache/internal.h"
 
-/* The path of a directory as it is now, and a name in it.  A directory that is gone has none: "?". */
-static void place_path(struct cache *cache, const struct cml_place *place, char path[CML_PATH_MAX])
-{
-	uint64_t dir = cml_find_oid(cache, place->dir);
-	size_t len;
-
-	if (dir)
-		name_path(cache, dir, path, CML_PATH_MAX);
-	else
-		strcpy(path, "?");
-	len = strlen(path);
-	len -= path[len - 1] == '/';
-	(void)snprintf(path + len, CML_PATH_MAX - len, "/%.*s", (int)place->name.len, (const char *)place->name.data);
-}
+#define GONE "?"	/* in place of the path of a directory that there is no more */
 
 static void entry_paths(struct cache *cache, uint64_t ino, const struct kml_record *record, struct cml_entry *entry)
 {
@@ -33,11 +19,11 @@ static void entry_paths(struct cache *cache, uint64_t ino, const struct kml_reco
 	unsigned n = cml_places_of(record, places);
 
 	if (n)
-		place_path(cache, &places[0], entry->path);
+		cml_place_path(cache, &places[0], GONE, entry->path, CML_PATH_MAX);
 	else
 		name_path(cache, ino, entry->path, CML_PATH_MAX);
 	if (n == 2)
-		place_path(cache, &places[1], entry->to);
+		cml_place_path(cache, &places[1], GONE, entry->to, CML_PATH_MAX);
 	else if (entry->op == KML_SYMLINK)
 		(void)snprintf(entry->to, CML_PATH_MAX, "%.*s", (int)target->kml_target_len, target->kml_target_val);
 	else

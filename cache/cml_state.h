@@ -70,5 +70,10 @@ struct cml_place {
 	struct slice name;
 };
 unsigned cml_places_of(const struct kml_record *record, struct cml_place ret_places[2]);
+/*
+ * For people: the path of the directory as it is now, and the name in it; cut at its end, if it does not fit.  Of a directory that
+ * is gone, 'gone' stands for its path.  As cml_find_oid().
+ */
+void cml_place_path(struct cache *cache, const struct cml_place *place, const char *gone, char *ret_path, size_t size);
 
 #endif

@@ -25,6 +25,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "cache/acl.h"
+#include "cache/cml.h"
 #include "cache/cml_state.h"
 #include "cache/conflict_merge.h"
 #include "cache/db.h"
@@ -37,7 +38,6 @@
 #include "cache/stale.h"
 #include "cache/writer.h"
 
-#define PATH_SIZE 4096
 #define TRIES_MAX 100000	/* for a name that is free */
 
 /* One record to be settled. */
@@ -148,33 +148,24 @@ static struct slice known_name(const struct known *known)
 /* ---- the record of conflicts ---- */
 
 /* Where it is now, or what was not done to it. */
-static void path_of(const struct settle *s, char path[PATH_SIZE])
+static void path_of(const struct settle *s, char path[CML_PATH_MAX])
 {
 	struct cache *cache = s->change->cache;
 	struct cml_place places[2];
 	unsigned n = cml_places_of(s->record, places);
-	uint64_t dir = n ? cml_find_oid(s->change->cache, places[n - 1].dir) : 0;
-	size_t len;
 
-	if (s->edit && !s->edit->is_removed && name_count_of(cache, s->edit->inode->ino) > 0) {
-		name_path(cache, s->edit->inode->ino, path, PATH_SIZE);
-		return;
-	}
-	path[0] = '\0';
-	if (!n)
-		return;
-	if (dir)
-		name_path(cache, dir, path, PATH_SIZE);
-	len = strlen(path);
-	len -= len && path[len - 1] == '/';
-	(void)snprintf(path + len, PATH_SIZE - len, "/%.*s", (int)places[n - 1].name.len,
-		       (const char *)places[n - 1].name.data);	/* cut at the end, for people */
+	if (s->edit && !s->edit->is_removed && name_count_of(cache, s->edit->inode->ino) > 0)
+		name_path(cache, s->edit->inode->ino, path, CML_PATH_MAX);
+	else if (n)
+		cml_place_path(cache, &places[n - 1], "", path, CML_PATH_MAX);
+	else
+		path[0] = '\0';
 }
 
 static int __attribute__((format(printf, 2, 3))) note(const struct settle *s, const char *format,
 						      ...)
 {
-	AUTO_FREE char *path = malloc(PATH_SIZE);
+	AUTO_FREE char *path = malloc(CML_PATH_MAX);
 	char what[256];
 	va_list args;
 

@@ -107,15 +107,6 @@ static struct dentry *dentry_make(struct cache *cache, uint64_t dir, struct slic
 	return dentry;
 }
 
-/*
- * On the writer thread the open transaction counts (and its connection has the pages in memory); else the caller holds
- * the lock.
- */
-static struct db *names_db(struct cache *cache)
-{
-	return writer_is_self(cache) ? cache->write_db : cache->read_db;
-}
-
 static int dentry_read(struct cache *cache, struct dentry *dentry)
 {
 	struct slice name = { dentry->name, dentry->len };
@@ -123,7 +114,7 @@ static int dentry_read(struct cache *cache, struct dentry *dentry)
 	int got;
 
 	/* Either connection gives the same: what the open transaction has touched is pinned in memory, and not read. */
-	got = db_query(names_db(cache), &stmt,
+	got = db_query(writer_db_or_read(cache), &stmt,
 		       "SELECT ino, cookie, seq FROM name WHERE dir = ?1 AND name = ?2", "ib",
 		       (int64_t)dentry->dir, name);
 	if (got < 0)
@@ -431,7 +422,7 @@ int name_each_of(struct cache *cache, uint64_t ino,
 	int err;
 
 	buf_init(&buf, 0);
-	err = rows_read(names_db(cache),
+	err = rows_read(writer_db_or_read(cache),
 			"SELECT dir, name, ino, cookie, seq FROM name WHERE ino = ?1 AND ino > 0",
 			ino, &buf);
 	while (!err && rows_next(&buf, &at, &row, &name))
@@ -450,7 +441,7 @@ int name_each_in(struct cache *cache, uint64_t dir,
 	int err;
 
 	buf_init(&buf, 0);
-	err = rows_read(names_db(cache),
+	err = rows_read(writer_db_or_read(cache),
 			"SELECT dir, name, ino, cookie, seq FROM name WHERE dir = ?1", dir, &buf);
 	while (!err && rows_next(&buf, &at, &row, &name))
 		err = fn(arg, name, &row.info);
@@ -463,7 +454,7 @@ int name_any_in(struct cache *cache, uint64_t dir)
 	sqlite3_stmt *stmt;
 	int got;
 
-	got = db_query(names_db(cache), &stmt,
+	got = db_query(writer_db_or_read(cache), &stmt,
 		       "SELECT 1 FROM name WHERE dir = ?1 AND ino > 0 LIMIT 1", "i", (int64_t)dir);
 	if (got > 0)
 		db_done(stmt);
@@ -476,7 +467,7 @@ int64_t name_count_of(struct cache *cache, uint64_t ino)
 	int64_t n = 0;
 	int got;
 
-	got = db_query(names_db(cache), &stmt,
+	got = db_query(writer_db_or_read(cache), &stmt,
 		       "SELECT count(*) FROM name WHERE ino = ?1 AND ino > 0", "i", (int64_t)ino);
 	if (got <= 0)
 		return got;
@@ -495,7 +486,7 @@ void name_path(struct cache *cache, uint64_t ino, char *ret_path, uint64_t size)
 		struct slice name = { 0 };
 		sqlite3_stmt *stmt;
 
-		if (db_query(names_db(cache), &stmt,
+		if (db_query(writer_db_or_read(cache), &stmt,
 			     "SELECT dir, name FROM name WHERE ino = ?1 AND ino > 0 LIMIT 1", "i",
 			     (int64_t)ino) <= 0)
 			break;

@@ -172,14 +172,12 @@ void flusher_take_here(struct cache *cache, struct list *changes)
 	(void)flush(cache->flusher, changes);	/* who waits is told */
 }
 
-/* Under the lock: a sync is due in that time, or before. */
-static void due_in(struct flusher *flusher, uint64_t us)
+/* Under the lock: a sync is due now, or before long. */
+static void set_due(struct flusher *flusher, bool is_soon)
 {
-	uint64_t at_us = clock_us() + us;
-
-	if (flusher->at_us && flusher->at_us <= at_us)
+	if (flusher->at_us && !is_soon)
 		return;
-	flusher->at_us = at_us;
+	flusher->at_us = clock_us() + (is_soon ? 0 : FLUSH_AFTER_US);
 	if (!flusher->is_busy)
 		pthread_cond_signal(&flusher->wake);
 }
@@ -189,7 +187,7 @@ void flusher_later(struct cache *cache)
 	struct flusher *flusher = cache->flusher;
 
 	pthread_mutex_lock(&flusher->lock);
-	due_in(flusher, FLUSH_AFTER_US);
+	set_due(flusher, false);
 	pthread_mutex_unlock(&flusher->lock);
 }
 
@@ -200,7 +198,7 @@ void flusher_remove(struct cache *cache, uint64_t ino, uint32_t gen, bool is_soo
 
 	pthread_mutex_lock(&flusher->lock);
 	(void)buf_append(&flusher->removed, &file, sizeof(file));	/* without memory it is left to the next start */
-	due_in(flusher, is_soon ? 0 : FLUSH_AFTER_US);
+	set_due(flusher, is_soon);
 	pthread_mutex_unlock(&flusher->lock);
 }
 

@@ -274,7 +274,7 @@ void inode_put(struct cache *cache, struct inode *inode)
 
 uint64_t inode_find_oid(struct cache *cache, const struct kml_oid *oid)
 {
-	struct db *db = writer_is_self(cache) ? cache->write_db : cache->read_db;
+	struct db *db = writer_db_or_read(cache);
 	sqlite3_stmt *stmt;
 	uint64_t ino;
 

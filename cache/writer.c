@@ -81,6 +81,11 @@ struct db *writer_db(struct cache *cache)
 	return cache->write_db;
 }
 
+struct db *writer_db_or_read(struct cache *cache)
+{
+	return writer_is_self(cache) ? cache->write_db : cache->read_db;
+}
+
 int writer_after_commit(struct change *change, void (*fn)(struct cache *cache, void *arg),
 			void *arg)
 {

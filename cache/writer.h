@@ -75,6 +75,11 @@ struct db *writer_db(struct cache *cache);
 
 /* Is this the writer thread, or who acts as it (writer_submit_here(), kick() in writer.c)? */
 bool writer_is_self(struct cache *cache);
+/*
+ * What the calling thread reads from: on the writer thread the open transaction counts (and its connection has the pages in memory);
+ * else the caller holds the lock.
+ */
+struct db *writer_db_or_read(struct cache *cache);
 /* And one that must not wait for the disk or for others: -EAGAIN and wants_rerun, and the writer thread does it. */
 bool writer_must_not_wait(struct cache *cache);
 /* The change whose run() is on the stack; writer thread only. */

@@ -14,7 +14,7 @@ json_t *command_request(const char *name, const char *tree)
 		      json_pack("{s:s}", "command", name);
 }
 
-static int fail(const char *why, int err)
+int command_fail(const char *why, int err)
 {
 	fprintf(stderr, "izo-nfsd: %s\n", why ? why : strerror(-err));
 	return EXIT_FAILURE;
@@ -78,7 +78,7 @@ static int without_daemon(const struct config *config, const struct command_args
 static int print_json(const json_t *json)
 {
 	if (json_dumpf(json, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF)
-		return fail("the answer cannot be written", 0);
+		return command_fail("the answer cannot be written", 0);
 	return EXIT_SUCCESS;
 }
 
@@ -124,7 +124,7 @@ static int with_daemon(struct ctl *ctl, const struct command_args *args)
 		command_request(names[args->command], args->tree);
 	err = ctl_ask(ctl, request, COMMAND_WAIT_S, &answer, &why);
 	if (err)
-		return fail(why, err);
+		return command_fail(why, err);
 	if (args->command == COMMAND_STATUS)
 		status = show_status(answer, args->is_json);
 	else if (args->command == COMMAND_CONFLICTS)
@@ -153,7 +153,7 @@ int command_run(const struct config *config, const struct command_args *args)
 	if (err == -ECONNREFUSED)
 		return without_daemon(config, args, why);
 	if (err)
-		return fail(why, err);
+		return command_fail(why, err);
 	status = args->command == COMMAND_TOP ? command_top(config->control, args) : with_daemon(ctl, args);
 	ctl_close(ctl);
 	if (fflush(stdout) == EOF)

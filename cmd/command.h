@@ -36,6 +36,8 @@ struct command_args {
 /* Gives the program's exit status; what there is to say has been printed. */
 int command_run(const struct config *config, const struct command_args *args);
 
+/* Says why on stderr (why may be NULL).  Gives EXIT_FAILURE. */
+int command_fail(const char *why, int err);
 /* A request of that name, with the tree when one is meant; NULL: out of memory. */
 json_t *command_request(const char *name, const char *tree);
 /* sync.c: replay now, and wait for it.  Gives the program's exit status. */

@@ -24,7 +24,7 @@ static int ask(struct listing *listing, json_t *request, json_t **ret_answer)
 	int err = ctl_ask(listing->ctl, request, COMMAND_WAIT_S, ret_answer, &why);
 
 	if (err)
-		fprintf(stderr, "izo-nfsd: %s\n", why ? why : strerror(-err));
+		(void)command_fail(why, err);
 	return err;
 }
 

@@ -76,9 +76,7 @@ static UNUSED void f_make_in(struct fixture *f, const char *where)
 
 static UNUSED void f_make(struct fixture *f)
 {
-	const char *tmp = getenv("TMPDIR");
-
-	f_make_in(f, tmp && strlen(tmp) < 30 ? tmp : "/tmp");
+	f_make_in(f, test_disk_dir());
 }
 
 static UNUSED void f_remove(struct fixture *f)

@@ -143,11 +143,15 @@ static UNUSED struct nfsd_stats n_stats(struct nfsd_fixture *n)
 }
 
 /* Wait until a figure is what it should be: it changes on the server's thread. */
-#define n_assert_stat(n, member, want) \
+#define n_wait_until(condition) \
 	do { \
 		uint64_t until_us = clock_us() + 20 * US_PER_S; \
-		while (n_stats(n).member != (uint64_t)(want) && clock_us() < until_us) \
+		while (!(condition) && clock_us() < until_us) \
 			usleep(1000); \
+	} while (0)
+#define n_assert_stat(n, member, want) \
+	do { \
+		n_wait_until(n_stats(n).member == (uint64_t)(want)); \
 		assert_int_equal(n_stats(n).member, want); \
 	} while (0)
 

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/page_pipe.h"
+#include "tests/unit/where.h"
 
 #define SIZE (2 * PAGE_PIPE_MAX)
 #define TAIL 1001	/* the file's last page is not a whole one */
@@ -34,11 +35,11 @@ static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	unsigned char *data = malloc(SIZE + TAIL);
-	char path[] = "izo-pipe-XXXXXX", *tmp = getenv("TMPDIR");
+	char path[] = "izo-pipe-XXXXXX";
 
 	assert_non_null(f);
 	assert_non_null(data);
-	assert_int_equal(chdir(tmp ? tmp : "/tmp"), 0);
+	assert_int_equal(chdir(test_disk_dir()), 0);
 	f->fd = mkstemp(path);
 	assert_true(f->fd >= 0);
 	assert_int_equal(unlink(path), 0);

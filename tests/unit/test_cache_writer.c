@@ -236,6 +236,13 @@ static void disk_open(void)
 	gate_open(&disk);
 }
 
+/* Each sync fails, at once. */
+static void disk_fail(void)
+{
+	disk_close(EIO);
+	gate_open(&disk);
+}
+
 static void open_on_disk(struct fixture *f, enum durability durability)
 {
 	f_init(f);
@@ -356,8 +363,7 @@ static void sync_fails_and_content_stays(void **state)
 	open_on_disk(&f, DURABILITY_SYNC);
 	made(&f, ROOT, "a", "content");
 	assert_int_equal(f_content_files(&f, false), 1);
-	disk_close(EIO);
-	gate_open(&disk);
+	disk_fail();
 	assert_int_equal(f_remove(&f, ROOT, "a"), -EIO);
 	assert_int_equal(f_content_files(&f, false), 1);
 	disk_open();
@@ -446,8 +452,7 @@ static void async_removes_no_content_when_the_sync_fails(void **state)
 	(void)state;
 	open_on_disk(&f, DURABILITY_ASYNC);
 	made(&f, ROOT, "old", "content");
-	disk_close(EIO);
-	gate_open(&disk);
+	disk_fail();
 	assert_int_equal(f_remove(&f, ROOT, "old"), 0);
 	gate_wait(&disk);
 	f_close(&f);
@@ -763,8 +768,7 @@ static void listed_though_the_sync_fails(void **state)
 	assert_int_equal(f_mkdir(&f, ROOT, "d", 0755), 0);
 	listed_dir = f.op.ino;
 	assert_int_equal(writer_call(f.cache, unlist_run, NULL), 0);
-	disk_close(EIO);
-	gate_open(&disk);
+	disk_fail();
 	assert_int_equal(writer_call(f.cache, list_run, NULL), -EIO);
 	disk_open();
 	assert_int_equal(cache_readdir(f.cache, f_begin(&f), listed_dir, 0, true, count_entry, &n), 0);

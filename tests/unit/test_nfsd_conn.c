@@ -287,6 +287,18 @@ static void expect_read(int fd, uint32_t xid, uint64_t offset, uint32_t len)
 	check_read(n_success(fd, xid), offset, len);
 }
 
+/* A file of so many times IO_MAX bytes of the pattern. */
+static void make_filled(int fd, const uint8_t *dir, uint32_t n, uint8_t ret_fh[FH_LEN])
+{
+	make_file(fd, dir, ret_fh);
+	for (uint32_t i = 0; i < n; i++) {
+		struct call_buf c = write_call(i, ret_fh, i * (uint64_t)IO_MAX, IO_MAX);
+
+		call_send(fd, &c);
+		expect_written(fd, i, IO_MAX);
+	}
+}
+
 /* Many together, of lengths of all kinds, in a file of this mode, by this user. */
 static void write_and_read_back(struct nfsd_fixture *n, uint32_t mode, uint32_t uid)
 {
@@ -402,13 +414,9 @@ static void a_peer_that_takes_no_replies(void **state)
 	struct nfsd_fixture *n = *state;
 	int fd = n_connect(n), other = n_connect(n);
 	uint8_t fh[FH_LEN];
-	struct call_buf c;
 	uint64_t calls;
 
-	make_file(fd, n->root, fh);
-	c = write_call(8, fh, 0, IO_MAX);
-	call_send(fd, &c);
-	expect_written(fd, 8, IO_MAX);
+	make_filled(fd, n->root, 1, fh);
 	for (uint32_t xid = 0; xid < READS; xid++)
 		send_read(fd, xid, fh, 0, IO_MAX);
 	for (int i = 0; i < 100; i++)
@@ -450,8 +458,7 @@ static void set_size(int fd, uint32_t xid, const uint8_t *fh, uint64_t size)
 
 static void wait_for_reads(struct nfsd_fixture *n, uint64_t at_least)
 {
-	for (unsigned i = 0; i < 20000 && n_stats(n).proc[NFSPROC3_READ].calls < at_least; i++)
-		usleep(1000);
+	n_wait_until(n_stats(n).proc[NFSPROC3_READ].calls >= at_least);
 	assert_true(n_stats(n).proc[NFSPROC3_READ].calls >= at_least);
 }
 
@@ -461,20 +468,14 @@ static void a_file_is_cut_while_its_data_waits(void **state)
 	struct nfsd_fixture *n = *state;
 	int fd = n_connect(n), other = n_connect(n);
 	uint8_t fh[FH_LEN];
-	struct call_buf c;
 	uint64_t calls;
 
-	make_file(fd, n->root, fh);
-	for (uint32_t i = 0; i < 8; i++) {
-		c = write_call(i, fh, i * (uint64_t)IO_MAX, IO_MAX);
-		call_send(fd, &c);
-		expect_written(fd, i, IO_MAX);
-	}
+	make_filled(fd, n->root, 8, fh);
 	for (uint32_t xid = 0; xid < 8; xid++)
 		send_read(fd, xid, fh, xid * (uint64_t)IO_MAX, IO_MAX - 1);
 	wait_for_reads(n, 1);
+	calls = n_stats(n).proc[NFSPROC3_READ].calls;	/* those are of before; others may be */
 	set_size(other, 5, fh, 0);
-	calls = n_stats(n).proc[NFSPROC3_READ].calls;
 	for (uint32_t xid = 0; xid < 8; xid++) {
 		struct reply r = n_success(fd, xid);
 
@@ -509,13 +510,9 @@ static void a_peer_goes_while_its_data_waits(void **state)
 	int fd = n_connect(n), other = n_connect(n);
 	uint64_t calls = 0;
 	uint8_t fh[FH_LEN];
-	struct call_buf c;
 	unsigned files;
 
-	make_file(other, n->root, fh);
-	c = write_call(8, fh, 0, IO_MAX);
-	call_send(other, &c);
-	expect_written(other, 8, IO_MAX);
+	make_filled(other, n->root, 1, fh);
 	files = open_files();
 	for (int i = 0; i < 100; i++) {
 		for (uint32_t xid = 0; xid < 10; xid++)
@@ -539,16 +536,12 @@ static void replies_wait_for_memory(void **state)
 	struct nfsd_fixture *n = *state;
 	int fds[8];
 	uint8_t fh[FH_LEN];
-	struct call_buf c;
 
 	n->config.max_read_memory = 1;	/* one at a time */
 	n_start(n);
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		fds[i] = n_connect(n);
-	make_file(fds[0], n->root, fh);
-	c = write_call(8, fh, 0, IO_MAX);
-	call_send(fds[0], &c);
-	expect_written(fds[0], 8, IO_MAX);
+	make_filled(fds[0], n->root, 1, fh);
 	for (uint32_t xid = 0; xid < 20; xid++)
 		for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 			send_read(fds[i], xid, fh, xid * 1000, IO_MAX - 20000);
