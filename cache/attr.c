@@ -112,7 +112,7 @@ int cache_fsstat(struct cache *cache, struct cache_fsstat *ret)
 
 /* ---- setattr ---- */
 
-static int log_setattr(struct change *change, struct inode_edit *edit, unsigned set)
+int setattr_log(struct change *change, struct inode_edit *edit, unsigned set)
 {
 	struct kml_record record = { 0 };
 	struct kml_setattr *setattr = &record.body.kml_body_u.setattr;
@@ -134,7 +134,7 @@ static int log_setattr(struct change *change, struct inode_edit *edit, unsigned 
 	setattr->set |= set & SET_MTIME ? KML_SET_MTIME : 0;
 	if (!setattr->set || !edit->v.links_up)
 		return 0;
-	err = cml_append(change, edit->inode->ino, &record, &seq);
+	err = cml_append(change, edit->inode->ino, &record, NULL, &seq);
 	if (!err)
 		EDIT(edit, attr_seq, seq);
 	return err;
@@ -198,7 +198,7 @@ int setattr_edit(struct change *change, struct inode_edit *edit, struct attr_cha
 	wanted->set |= wanted->set & SET_ATIME_NOW ? SET_ATIME : 0;
 	wanted->set |= wanted->set & SET_MTIME_NOW ? SET_MTIME : 0;
 	inode_edit_touch(change, edit);
-	err = log_setattr(change, edit, wanted->set);
+	err = setattr_log(change, edit, wanted->set);
 	if (!err && new_size)
 		err = set_size(change, edit, wanted->size);
 	return err;

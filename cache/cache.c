@@ -314,6 +314,7 @@ static struct cache *cache_new(const struct cache_config *config)
 	cache->dirfd = cache->objects_dirfd = cache->lock_fd = -1;
 	cache->durability = config->durability;
 	cache->no_sync = config->no_sync;
+	cache->no_fold = config->no_fold;
 	cache->max_inodes = INODES_MAX;
 	list_init(&cache->object_lru);
 	list_init(&cache->written);

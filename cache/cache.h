@@ -40,6 +40,7 @@ struct cache_config {
 	const char *dir;		/* the cache directory; made 0700 when missing */
 	enum durability durability;
 	bool no_sync;			/* tests only: never fsync */
+	bool no_fold;			/* the log keeps what could be folded (fold.h) */
 	/*
 	 * Tests only: a cache that has no upstream yet starts with its root listed and empty, so that it works
 	 * with no fetcher.  Else the root of a new cache is unknown until apply_upstream() and a listing.

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Appending to the client's modification log, and folding while at it.
+ * Appending to the client's modification log.
  *
  * (1) A record gets the next number and goes to the end, in the transaction of the change itself.
- * (2) Only what was never taken (seq above frozen_seq) is folded, moved or dropped.
- * (3) A SETATTR takes an older one of its object into itself; but not that one's mtime when a STORE
- *     came between the two, for a STORE sets mtime too, and not its mode when a SETACL did.  A SETACL says
- *     all of the lists and the mode, so an older one goes.
- * (4) A file has one STORE that was not taken, at most.  It carries the file's mtime as it is when taken, so
+ * (2) Only what was never taken (seq above frozen_seq) is folded (fold.h), moved or dropped.
+ * (3) A file has one STORE that was not taken, at most.  It carries the file's mtime as it is when taken, so
  *     it must come after a SETATTR of times that was done before the content it is for.
- *
- * CREATE and REMOVE of one name stay in the log both, though nothing is left of the file: each of
- * them sets its directory's mtime, here and at the upstream.
  */
 #include <assert.h>
 #include <errno.h>
@@ -24,7 +18,9 @@
 #include "cache/cml_state.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
+#include "cache/fold.h"
 #include "cache/internal.h"
+#include "cache/mark.h"
 #include "cache/record.h"
 #include "cache/writer.h"
 
@@ -266,8 +262,7 @@ int cml_drop(struct change *change, uint64_t seq)
 	return err ? err : cml_count_records(change, -1);
 }
 
-/* The row a query stands on, of which no more is wanted: 1 and the record in that column. */
-static int take_record(sqlite3_stmt *stmt, int column, struct kml_record *ret_record)
+int cml_row_record(sqlite3_stmt *stmt, int column, struct kml_record *ret_record)
 {
 	struct slice text = db_column(stmt, column);
 	int err = kml_record_decode(text.data, text.len, ret_record);
@@ -278,146 +273,44 @@ static int take_record(sqlite3_stmt *stmt, int column, struct kml_record *ret_re
 	return 1;
 }
 
-/* The last record of this op for the object, if it was not taken: 1 and what it says. */
-static int waiting_record(struct change *change, uint64_t ino, enum kml_op op,
-			  struct kml_record *ret_record)
+int cml_row_update(struct change *change, const struct kml_record *record)
 {
-	sqlite3_stmt *stmt;
-	int got;
-
-	got = db_query(writer_db(change->cache), &stmt,
-		       "SELECT record FROM cml WHERE ino = ?1 AND op = ?2 AND seq > ?3"
-		       " ORDER BY seq DESC LIMIT 1",
-		       "iii", (int64_t)ino, (int64_t)op,
-		       (int64_t)change->cache->cml->frozen_seq);
-	return got <= 0 ? got : take_record(stmt, 0, ret_record);
-}
-
-/* Where one of its records says what its attributes are, the last one is attr_seq. */
-static int last_attr_record(struct change *change, const struct inode_edit *edit, struct kml_record *ret_record)
-{
-	sqlite3_stmt *stmt;
-	int got;
-
-	if (edit->v.attr_seq <= change->cache->cml->frozen_seq)
-		return 0;
-	got = db_query(writer_db(change->cache), &stmt, "SELECT record FROM cml WHERE seq = ?1 AND ino = ?2", "ii",
-		       (int64_t)edit->v.attr_seq, (int64_t)edit->inode->ino);
-	return got <= 0 ? got : take_record(stmt, 0, ret_record);
-}
-
-/*
- * The object's last SETATTR that was not taken, when a SETACL may have come after it: 1 and what it says, and whether a STORE or
- * SETACL did.
- */
-static int waiting_setattr_before(struct change *change, uint64_t ino, struct kml_record *ret_record, bool *ret_has_store,
-			   bool *ret_has_setacl)
-{
-	sqlite3_stmt *stmt;
-	int got;
-
-	*ret_has_store = *ret_has_setacl = false;
-	got = db_query(writer_db(change->cache), &stmt,
-		       "SELECT op, record FROM cml WHERE ino = ?1 AND op IN (?2, ?3, ?4) AND seq > ?5 ORDER BY seq DESC", "iiiii",
-		       (int64_t)ino, (int64_t)KML_SETATTR, (int64_t)KML_STORE, (int64_t)KML_SETACL,
-		       (int64_t)change->cache->cml->frozen_seq);
-	while (got > 0) {
-		int op = sqlite3_column_int(stmt, 0);
-
-		if (op == KML_SETATTR)
-			break;
-		*ret_has_store |= op == KML_STORE;
-		*ret_has_setacl |= op == KML_SETACL;
-		got = db_next(stmt);
-	}
-	return got <= 0 ? got : take_record(stmt, 1, ret_record);
-}
-
-/* As waiting_setattr_before(), for anything that came after it: every SETATTR asks. */
-static int waiting_setattr(struct change *change, uint64_t ino, struct kml_record *ret_record, bool *ret_has_store,
-			   bool *ret_has_setacl)
-{
-	struct inode_edit *edit;
-	int got;
-
-	*ret_has_store = *ret_has_setacl = false;
-	edit = inode_edit(change, ino, &got);
-	if (!edit)
-		return got;
-	got = last_attr_record(change, edit, ret_record);
-	*ret_has_store = edit->v.data_seq > edit->v.attr_seq;
-	if (got <= 0 || ret_record->body.op == KML_SETATTR)
-		return got;
-	got = ret_record->body.op == KML_SETACL;
-	kml_record_release(ret_record);
-	*ret_record = (struct kml_record){ 0 };
-	/* Else it was made by that record. */
-	return got ? waiting_setattr_before(change, ino, ret_record, ret_has_store, ret_has_setacl) : 0;
-}
-
-/* keeps (3) */
-static int fold_setattr(struct change *change, uint64_t ino, struct kml_setattr *setattr)
-{
-	struct kml_record record = { 0 };
-	const struct kml_setattr *old = &record.body.kml_body_u.setattr;
-	bool has_store, has_setacl;
-	unsigned take;
-	int got;
-
-	got = waiting_setattr(change, ino, &record, &has_store, &has_setacl);
-	if (got <= 0)
-		return got;
-	got = 0;
-	if (!kml_oid_equal(old->oid, setattr->oid))
-		goto out;	/* of what this inode was before it became a new object */
-	take = old->set & ~setattr->set;
-	if (has_store)
-		take &= ~(unsigned)KML_SET_MTIME;
-	if (has_setacl)
-		take &= ~(unsigned)KML_SET_MODE;
-	if (take & KML_SET_MODE)
-		setattr->mode = old->mode;
-	if (take & KML_SET_UID)
-		setattr->uid = old->uid;
-	if (take & KML_SET_GID)
-		setattr->gid = old->gid;
-	if (take & KML_SET_ATIME)
-		setattr->atime = old->atime;
-	if (take & KML_SET_MTIME)
-		setattr->mtime = old->mtime;
-	setattr->set |= take;
-	setattr->attr_base = old->attr_base;
-	got = cml_drop(change, record.seq);
-out:
-	kml_record_release(&record);
-	return got;
-}
-
-static int fold_setacl(struct change *change, uint64_t ino, struct kml_setacl *setacl)
-{
-	struct kml_record record = { 0 };
-	const struct kml_setacl *old = &record.body.kml_body_u.setacl;
-	int got;
-
-	got = waiting_record(change, ino, KML_SETACL, &record);
-	if (got <= 0)
-		return got;
-	got = 0;
-	if (kml_oid_equal(old->oid, setacl->oid)) {
-		setacl->attr_base = old->attr_base;
-		got = cml_drop(change, record.seq);
-	}
-	kml_record_release(&record);
-	return got;
-}
-
-static int append(struct change *change, uint64_t ino, struct kml_record *record,
-		  uint64_t *ret_seq)
-{
-	struct cml *cml = change->cache->cml;
 	struct buf buf;
 	int err;
 
+	buf_init(&buf, 0);
+	err = kml_record_encode(&buf, record);
+	if (!err)
+		err = db_run(writer_db(change->cache), "UPDATE cml SET record = ?1 WHERE seq = ?2",
+			     "bi", (struct slice){ buf.data, buf.len }, (int64_t)record->seq);
+	buf_release(&buf);
+	return err;
+}
+
+/* The marks that the record's names have. */
+static int marks_of(struct change *change, const struct kml_record *record, const uint64_t *dirs, uint64_t ret_was[2])
+{
+	struct cml_place places[2];
+	unsigned n = dirs ? cml_places_of(record, places) : 0;
+	int err = 0;
+
+	ret_was[0] = ret_was[1] = 0;
+	for (unsigned i = 0; i < n && !err; i++)
+		err = mark_get(change, dirs[i], places[i].name, &ret_was[i]);
+	return err;
+}
+
+static int append(struct change *change, uint64_t ino, struct kml_record *record, const uint64_t *dirs,
+		  uint64_t *ret_seq)
+{
+	struct cml *cml = change->cache->cml;
+	uint64_t was[2];
+	struct buf buf;
+	int err;
+
+	err = marks_of(change, record, dirs, was);
+	if (err)
+		return err;
 	record->format = KML_VERSION;
 	record->seq = counter_take(change->cache, COUNTER_SEQ);
 	record->time = cml_time(change->now);
@@ -427,9 +320,9 @@ static int append(struct change *change, uint64_t ino, struct kml_record *record
 		err = FAULT("cml.append");
 	if (!err)
 		err = db_run(writer_db(change->cache),
-			     "INSERT INTO cml (seq, op, ino, time, record) VALUES (?1, ?2, ?3, ?4, ?5)",
-			     "iiiib", (int64_t)record->seq, (int64_t)record->body.op, (int64_t)ino,
-			     change->now, (struct slice){ buf.data, buf.len });
+			     "INSERT INTO cml (seq, op, ino, time, record, was, was_to) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+			     "iiiibii", (int64_t)record->seq, (int64_t)record->body.op, (int64_t)ino,
+			     change->now, (struct slice){ buf.data, buf.len }, (int64_t)was[0], (int64_t)was[1]);
 	buf_release(&buf);
 	if (!err)
 		err = cml_count_records(change, 1);
@@ -442,33 +335,45 @@ static int append(struct change *change, uint64_t ino, struct kml_record *record
 	return 0;
 }
 
-int cml_append(struct change *change, uint64_t ino, const struct kml_record *record,
-	       uint64_t *ret_seq)
+int cml_append(struct change *change, uint64_t ino, const struct kml_record *record, const uint64_t *dirs, uint64_t *ret_seq)
 {
 	struct kml_record r = *record;
-	int err = 0;
+	int got = 0;
 
 	r.uid = change->op ? change->op->cred.uid : 0;
-	if (r.body.op == KML_SETATTR)
-		err = fold_setattr(change, ino, &r.body.kml_body_u.setattr);
+	if (r.body.op == KML_SETATTR && r.body.kml_body_u.setattr.set != KML_SET_FORWARD)
+		got = fold_setattr(change, ino, &r.body.kml_body_u.setattr, ret_seq);
 	if (r.body.op == KML_SETACL)
-		err = fold_setacl(change, ino, &r.body.kml_body_u.setacl);
-	return err ? err : append(change, ino, &r, ret_seq);
+		got = fold_setacl(change, ino, &r.body.kml_body_u.setacl);
+	return got ? MIN(got, 0) : append(change, ino, &r, dirs, ret_seq);
 }
 
-/* Has a SETATTR after this number set times?  keeps (4) */
+/* Has a SETATTR after this number set times?  keeps (3) */
 static int times_set_since(struct change *change, uint64_t ino, uint64_t seq)
 {
 	struct kml_record record;
+	sqlite3_stmt *stmt;
+	bool has = false;
 	int got;
 
-	got = waiting_record(change, ino, KML_SETATTR, &record);
-	if (got <= 0)
-		return got;
-	got = record.seq > seq &&
-	      record.body.kml_body_u.setattr.set & (KML_SET_ATIME | KML_SET_MTIME);
-	kml_record_release(&record);
-	return got;
+	got = db_query(writer_db(change->cache), &stmt, "SELECT record FROM cml WHERE ino = ?1 AND op = ?2 AND seq > ?3", "iii",
+		       (int64_t)ino, (int64_t)KML_SETATTR, (int64_t)seq);
+	while (got > 0 && !has) {
+		struct slice text = db_column(stmt, 0);
+
+		got = kml_record_decode(text.data, text.len, &record);
+		if (got) {
+			db_done(stmt);
+			return got == -ENOMEM ? got : -EUCLEAN;
+		}
+		has = record.body.kml_body_u.setattr.set & (KML_SET_ATIME | KML_SET_MTIME);
+		kml_record_release(&record);
+		if (has)
+			db_done(stmt);
+		else
+			got = db_next(stmt);
+	}
+	return has ? 1 : got;
 }
 
 int cml_append_store(struct change *change, struct inode_edit *edit)
@@ -499,7 +404,7 @@ int cml_append_store(struct change *change, struct inode_edit *edit)
 	record.body.op = KML_STORE;
 	store->oid = edit->v.oid;
 	store->keep_size = CML_NOT_TAKEN;
-	got = append(change, ino, &record, &seq);
+	got = append(change, ino, &record, NULL, &seq);
 	if (!got)
 		EDIT(edit, data_seq, seq);
 	return got;
@@ -600,13 +505,24 @@ static int load_all_bytes(struct cache *cache, struct db *db)
 	return got;
 }
 
+/* Up to which record may have been sent.  Where nobody has noted that, as in an older cache, all of them. */
+static int load_frozen(struct change *change, uint64_t last, int64_t *ret_frozen)
+{
+	int got = meta_get_int(writer_db(change->cache), "frozen", ret_frozen);
+
+	if (got)
+		return MIN(got, 0);
+	*ret_frozen = last;
+	return meta_set_int(change, "frozen", last);
+}
+
 static int load(struct change *change)
 {
 	struct cache *cache = change->cache;
 	struct db *db = writer_db(cache);
 	struct cml *cml = cache->cml;
 	uint64_t last = 0, records = 0;
-	int64_t acked = 0;
+	int64_t acked = 0, frozen;
 	int err;
 
 	err = count(db, "SELECT coalesce(max(seq), 0) FROM cml", &last);
@@ -614,15 +530,17 @@ static int load(struct change *change)
 		err = count(db, "SELECT count(*) FROM cml", &records);
 	if (!err)
 		err = MIN(meta_get_int(db, "acked", &acked), 0);
+	/* What was sent is here or acknowledged.  An upstream that knows more has met a later state of this cache. */
+	last = MAX(last, (uint64_t)acked);
+	if (!err)
+		err = load_frozen(change, last, &frozen);
 	if (!err)
 		err = load_all_bytes(cache, db);
 	if (err)
 		return err;
-	/* What was sent is here or acknowledged.  An upstream that knows more has met a later state of this cache. */
-	last = MAX(last, (uint64_t)acked);
 	pthread_mutex_lock(&cache->lock);
 	__atomic_store_n(&cml->last_seq, last, __ATOMIC_RELAXED);
-	cml->frozen_seq = last;
+	cml->frozen_seq = MAX(frozen, acked);
 	cml->records = records;
 	cml->acked = acked;
 	pthread_mutex_unlock(&cache->lock);

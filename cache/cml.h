@@ -5,8 +5,8 @@
  * Appending happens inside cache/, in the transaction of the change itself.  Here records are taken
  * in order, sent by the caller, and retired with the upstream's answers, or given back unsent.
  *
- * A record that was taken is frozen: what happens to its object afterwards makes a new record.  So is
- * every record found at start, for it may have been sent before a crash.
+ * A record that was taken is frozen, for it may have been sent; also over a restart.  What happens to its object
+ * afterwards makes a new record; the others are folded (fold.h).
  *
  * Threads: one replayer at a time; these calls block for a transaction of the writer, never for the network.
  */

@@ -9,6 +9,7 @@
 #ifndef CACHE_CML_STATE_H
 #define CACHE_CML_STATE_H
 
+#include <sqlite3.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/hash.h"
@@ -49,6 +50,11 @@ void cml_sync_content(struct cache *cache, uint64_t ino);
 
 /* The last row of this op for the object: 1 and its seq, 0, -errno. */
 int cml_last_of(struct change *change, uint64_t ino, enum kml_op op, uint64_t *ret_seq);
+/* The record in that column of the row a query stands on, of which no more is wanted: 1, -EUCLEAN, -ENOMEM. */
+int cml_row_record(sqlite3_stmt *stmt, int column, struct kml_record *ret_record);
+/* Another record in the row of its number. */
+int cml_row_update(struct change *change, const struct kml_record *record);
+
 struct kml_time cml_time(int64_t ns);
 /* ns since 1970; a time that these cannot hold becomes the last or first they can. */
 int64_t cml_time_ns(struct kml_time time);

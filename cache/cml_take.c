@@ -25,6 +25,7 @@
 #include "cache/cml.h"
 #include "cache/cml_state.h"
 #include "cache/db.h"
+#include "cache/forward.h"
 #include "cache/internal.h"
 #include "cache/object.h"
 #include "cache/record.h"
@@ -114,20 +115,6 @@ static int open_content(struct cache *cache, struct inode *inode)
 	return err;
 }
 
-static int row_update(struct change *change, const struct kml_record *record)
-{
-	struct buf buf;
-	int err;
-
-	buf_init(&buf, 0);
-	err = kml_record_encode(&buf, record);
-	if (!err)
-		err = db_run(writer_db(change->cache), "UPDATE cml SET record = ?1 WHERE seq = ?2",
-			     "bi", (struct slice){ buf.data, buf.len }, (int64_t)record->seq);
-	buf_release(&buf);
-	return err;
-}
-
 /* Is it the file's first STORE in the log?  1, 0, -errno. */
 static int is_first(struct change *change, uint64_t ino, uint64_t seq)
 {
@@ -156,7 +143,7 @@ static int freeze(struct change *change, struct inode_edit *edit, struct kml_rec
 		return err;
 	store->keep_size = edit->v.keep_size;
 	store->data_base = edit->v.data_version;
-	err = row_update(change, record);
+	err = cml_row_update(change, record);
 	if (err)
 		return err;
 	/* The maps that go into the row speak of what no COMMIT has followed, too. */
@@ -286,6 +273,14 @@ void cml_batch_free(struct cml_batch *batch)
 	free(batch);
 }
 
+/* There is nothing more in the log: what has been put off until then (forward.h).  As read_next(). */
+static int read_forward(struct change *change, const struct take *take, uint64_t after, struct cml_item *item)
+{
+	int got = forward_append(change, take->max_records - take->batch->n);
+
+	return got <= 0 ? got : read_next(change, after, item);
+}
+
 static int take_all(struct change *change, struct take *take, uint64_t *io_after)
 {
 	struct cml_batch *batch = take->batch;
@@ -300,6 +295,8 @@ static int take_all(struct change *change, struct take *take, uint64_t *io_after
 			return got;
 		item = &batch->items[batch->n];
 		got = read_next(change, *io_after, item);
+		if (!got)
+			got = read_forward(change, take, *io_after, item);
 		if (got <= 0)
 			return got;
 		seq = item->record.seq;
@@ -313,6 +310,15 @@ static int take_all(struct change *change, struct take *take, uint64_t *io_after
 		*io_after = seq;
 	}
 	return 0;
+}
+
+/* On the disk before any of it is sent: after a crash the rest is still to be folded, and this is not. */
+static int freeze_to(struct change *change, uint64_t seq)
+{
+	if (seq <= change->cache->cml->frozen_seq)
+		return 0;
+	change->wants_sync = true;
+	return meta_set_int(change, "frozen", seq);
 }
 
 static int take_run(struct change *change)
@@ -332,6 +338,8 @@ static int take_run(struct change *change)
 	err = FAULT("cml.take");
 	if (!err)
 		err = take_all(change, take, &after);
+	if (!err)
+		err = freeze_to(change, after);
 	if (err)
 		return err;
 	/* Should the transaction fail they are frozen all the same, which does no harm. */

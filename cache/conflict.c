@@ -185,15 +185,6 @@ static int __attribute__((format(printf, 2, 3))) note(const struct settle *s, co
 
 /* ---- our inode as a new object ---- */
 
-int conflict_set_oid(struct change *change, struct inode_edit *edit, struct kml_oid oid)
-{
-	EDIT(edit, oid, oid);
-	/* At once, for what comes after it in this change looks for objects by oid. */
-	return db_run(writer_db(change->cache),
-		      "UPDATE inode SET oid_origin = ?1, oid_number = ?2 WHERE ino = ?3", "iii",
-		      (int64_t)oid.origin, (int64_t)oid.number, (int64_t)edit->inode->ino);
-}
-
 /* What is still in the log about the inode's object is another's now; STOREs go. */
 static int pass_on_records(const struct settle *s, uint64_t heir)
 {
@@ -388,7 +379,7 @@ static int split_names(struct settle *s, const struct known_names *names)
 	name = (struct slice){ text, strlen(text) };
 	err = inode_new_oid(change, &oid);
 	if (!err)
-		err = conflict_set_oid(change, s->edit, oid);
+		err = inode_set_oid(change, s->edit, oid);
 	if (!err && is_there) {
 		heir = make_heir(s, old, names->n, &err);
 		if (!heir)
@@ -487,7 +478,7 @@ static int in_place_names(struct settle *s, const struct known_names *names)
 		return err;
 	err = inode_new_oid(change, &oid);
 	if (!err)
-		err = conflict_set_oid(change, s->edit, oid);
+		err = inode_set_oid(change, s->edit, oid);
 	/* Other links of it are gone with it. */
 	for (unsigned i = 1; i < names->n && !err; i++) {
 		err = name_unbind(change, names->v[i].dir, known_name(&names->v[i]), names->v[i].seq);

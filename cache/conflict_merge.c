@@ -203,7 +203,7 @@ int conflict_merge(struct change *change, struct inode_edit *edit, const struct 
 			return err;
 	}
 	if (!m.theirs) {
-		err = conflict_set_oid(change, edit, object->oid);
+		err = inode_set_oid(change, edit, object->oid);
 		return err ? err : take_attr(change, edit, object);
 	}
 	err = move_over(&m);

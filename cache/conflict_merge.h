@@ -24,6 +24,5 @@ int conflict_merge(struct change *change, struct inode_edit *edit, const struct 
 /* A name NAME.conflict-HOST-DATE that is free in that directory. */
 int conflict_free_name(struct change *change, uint64_t dir, struct slice name, int64_t time_s,
 		       char ret_name[256]);
-int conflict_set_oid(struct change *change, struct inode_edit *edit, struct kml_oid oid);
 
 #endif

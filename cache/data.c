@@ -172,7 +172,7 @@ static int note_run(struct change *change)
 	setattr->set = KML_SET_MODE;
 	setattr->mode = edit->v.mode;
 	setattr->attr_base = edit->v.attr_version;
-	err = cml_append(change, op->priv.num[0], &record, &seq);
+	err = cml_append(change, op->priv.num[0], &record, NULL, &seq);
 	if (!err)
 		EDIT(edit, attr_seq, seq);
 	return err;

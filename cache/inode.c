@@ -178,7 +178,7 @@ static int load_rest(struct cache *cache, sqlite3_stmt *stmt, struct inode *inod
 	return 0;
 }
 
-/* The last STORE of the file that was taken, or found at start: it is frozen. */
+/* The last STORE of the file that was taken: it is frozen. */
 static int load_taken(struct cache *cache, struct inode *inode)
 {
 	uint64_t taken_seq = 0;

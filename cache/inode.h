@@ -105,7 +105,7 @@ struct inode_work {
 	uint64_t last_write_us, last_commit_us;
 	bool has_uncommitted;		/* since the last COMMIT: size and maps on disk are older */
 	struct list quiet;		/* in cache->written: is_dirty, waits for 5 s of quiet */
-	/* Its STORE record in the replayer's hands (or found at start); 0: none. */
+	/* Its STORE record in the replayer's hands (or by one before the start); 0: none. */
 	uint64_t taken_seq;
 	/*
 	 * Content held for a change (inode_edit_maps()): n_writing counts pwrites under way on
@@ -176,6 +176,8 @@ struct inode_edit *inode_make(struct change *change, const struct inode_values *
 void inode_drop(struct inode_edit *edit);
 /* A fresh oid of this client's. */
 int inode_new_oid(struct change *change, struct kml_oid *ret_oid);
+/* It is another object from now on; also for what comes after it in this change and looks for objects by oid. */
+int inode_set_oid(struct change *change, struct inode_edit *edit, struct kml_oid oid);
 
 /* One bit per field of inode_values, in order; EDIT's argument is the field's name. */
 enum inode_field {

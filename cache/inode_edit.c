@@ -121,6 +121,15 @@ int inode_new_oid(struct change *change, struct kml_oid *ret_oid)
 	return 0;
 }
 
+int inode_set_oid(struct change *change, struct inode_edit *edit, struct kml_oid oid)
+{
+	EDIT(edit, oid, oid);
+	/* At once, for what comes after it in this change looks for objects by oid. */
+	return db_run(writer_db(change->cache),
+		      "UPDATE inode SET oid_origin = ?1, oid_number = ?2 WHERE ino = ?3", "iii",
+		      (int64_t)oid.origin, (int64_t)oid.number, (int64_t)edit->inode->ino);
+}
+
 static int row_insert(struct change *change, uint64_t ino, const struct inode_values *v)
 {
 	return db_run(

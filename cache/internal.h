@@ -28,7 +28,7 @@ struct cache {
 	char *dir;
 	int dirfd, objects_dirfd, lock_fd;
 	enum durability durability;
-	bool no_sync;
+	bool no_sync, no_fold;
 	uint64_t client_id;
 	uint32_t tree_id;
 	uint8_t handle_key[32];
@@ -128,13 +128,12 @@ int meta_set_text(struct change *change, const char *key, const char *value);
 int meta_get_int(struct db *db, const char *key, int64_t *ret_value);
 
 /*
- * cml.c's part of cache_open(), after recovery of the tables and with the writer running; nothing
- * has been appended yet: every record found counts as taken.  recover.c's STORE records come after
- * it.
+ * cml.c's part of cache_open(), after recovery of the tables and with the writer running.  recover.c's
+ * STORE records come after it.
  */
 int cml_open(struct cache *cache);
 void cml_close(struct cache *cache);
-/* Records up to this seq were taken or found at start, so they are frozen.  Under cache->lock. */
+/* Records up to this seq were taken, now or before the start, so they are frozen.  Under cache->lock. */
 uint64_t cml_frozen_seq(struct cache *cache);
 /* apply.c's part; cache_close() calls the other with all threads but the writer stopped. */
 int apply_open(struct cache *cache);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "cache/acl.h"
 #include "cache/dentry.h"
+#include "cache/fold.h"
 #include "cache/internal.h"
 #include "cache/record.h"
 #include "cache/setacl.h"
@@ -130,7 +131,7 @@ int nameop_log_make(struct change *change, struct inode_edit *edit, const struct
 	default:
 		record.body.kml_body_u.make = make;
 	}
-	err = cml_append(change, edit->inode->ino, &record, ret_seq);
+	err = cml_append(change, edit->inode->ino, &record, &dir->inode->ino, ret_seq);
 	if (err)
 		return err;
 	EDIT(edit, attr_seq, *ret_seq);
@@ -138,18 +139,42 @@ int nameop_log_make(struct change *change, struct inode_edit *edit, const struct
 	return v->acls ? setacl_log(change, edit) : 0;
 }
 
-int nameop_log_unlink(struct change *change, const struct inode_edit *edit,
+int nameop_log_unlink(struct change *change, struct inode_edit *edit,
 		      const struct inode_edit *dir, struct slice name, uint64_t *ret_seq)
 {
 	struct kml_record record = { 0 };
 	struct kml_unlink *unlink = &record.body.kml_body_u.unlink;
+	int got;
 
+	got = fold_unlink(change, edit, dir->inode->ino, name, ret_seq);
+	if (got)
+		return MIN(got, 0);
 	record.body.op = edit->v.type == TYPE_DIR ? KML_RMDIR : KML_REMOVE;
 	unlink->parent = dir->v.oid;
 	unlink->name = name_of(name);
 	unlink->oid = edit->v.oid;
 	unlink->data_base = edit->v.data_version;
-	return cml_append(change, edit->inode->ino, &record, ret_seq);
+	return cml_append(change, edit->inode->ino, &record, &dir->inode->ino, ret_seq);
+}
+
+int nameop_log_rename(struct change *change, const struct inode_edit *edit, const struct inode_edit *from_dir, struct slice from,
+		      const struct inode_edit *to_dir, struct slice to, const struct inode_edit *victim, uint64_t *ret_seq)
+{
+	struct kml_record record = { 0 };
+	struct kml_rename *rename = &record.body.kml_body_u.rename;
+
+	record.body.op = KML_RENAME;
+	rename->from_parent = from_dir->v.oid;
+	rename->from_name = name_of(from);
+	rename->to_parent = to_dir->v.oid;
+	rename->to_name = name_of(to);
+	rename->oid = edit->v.oid;
+	if (victim) {
+		rename->replaced = victim->v.oid;
+		rename->replaced_base = victim->v.data_version;
+	}
+	return cml_append(change, edit->inode->ino, &record, (const uint64_t[]){ from_dir->inode->ino, to_dir->inode->ino },
+			  ret_seq);
 }
 
 /* A new object of what upstream has forgotten, or is about to: all of it is to be sent. */
@@ -201,7 +226,7 @@ int nameop_log_link(struct change *change, struct inode_edit *edit, const struct
 	link->oid = edit->v.oid;
 	link->parent = dir->v.oid;
 	link->name = name_of(name);
-	err = cml_append(change, edit->inode->ino, &record, ret_seq);
+	err = cml_append(change, edit->inode->ino, &record, &dir->inode->ino, ret_seq);
 	if (!err)
 		EDIT(edit, links_up, edit->v.links_up + 1);
 	return err;

@@ -14,8 +14,12 @@
 struct change;
 struct inode_edit;
 
-/* record: op and body filled in (format, seq, time, uid are set here; uid from op's cred).  ino: the object's. */
-int cml_append(struct change *change, uint64_t ino, const struct kml_record *record, uint64_t *ret_seq);
+/*
+ * record: op and body filled in (format, seq, time, uid are set here; uid from op's cred).  ino: the object's.
+ * dirs: the inodes of the directories that it names, one or two, in the order of cml_places_of(); NULL: it names none.
+ * The marks of those names must still be the old ones.
+ */
+int cml_append(struct change *change, uint64_t ino, const struct kml_record *record, const uint64_t *dirs, uint64_t *ret_seq);
 
 /*
  * See that a STORE record for this file waits, as ARCHITECTURE "One STORE per file" says; to be called within the change

@@ -4,6 +4,7 @@
 #include "cache/access.h"
 #include "cache/cache.h"
 #include "cache/dentry.h"
+#include "cache/fold.h"
 #include "cache/internal.h"
 #include "cache/nameop.h"
 #include "cache/op.h"
@@ -108,31 +109,28 @@ static int check_rename(struct rename *r)
 	return err;
 }
 
-static int log_rename(struct rename *r, uint64_t *ret_seq)
+static int log_rename(struct rename *r, uint64_t *from_seq, uint64_t *to_seq)
 {
-	struct kml_record record = { 0 };
-	struct kml_rename *rename = &record.body.kml_body_u.rename;
-	struct slice from = from_name(r->op), to = to_name(r->op);
+	struct fold_move move = {
+		.edit = r->edit, .from_dir = r->from_dir, .to_dir = r->to_dir, .victim = r->victim,
+		.from = from_name(r->op), .to = to_name(r->op),
+	};
+	int got;
 
-	record.body.op = KML_RENAME;
-	rename->from_parent = r->from_dir->v.oid;
-	rename->from_name =
-		(kml_name){ .kml_name_val = (char *)from.data, .kml_name_len = from.len };
-	rename->to_parent = r->to_dir->v.oid;
-	rename->to_name = (kml_name){ .kml_name_val = (char *)to.data, .kml_name_len = to.len };
-	rename->oid = r->edit->v.oid;
-	if (r->victim) {
-		rename->replaced = r->victim->v.oid;
-		rename->replaced_base = r->victim->v.data_version;
-	}
-	return cml_append(r->change, r->edit->inode->ino, &record, ret_seq);
+	got = fold_rename(r->change, &move, from_seq, to_seq);
+	if (got)
+		return MIN(got, 0);
+	got = nameop_log_rename(r->change, r->edit, r->from_dir, move.from, r->to_dir, move.to, r->victim, from_seq);
+	*to_seq = *from_seq;
+	return got;
 }
 
 /*
  * The records, for names that upstream knows and local ones:
  *
  *	from	to	records				marks on from, to
- *	known	known	RENAME				its seq, its seq
+ *	known	known	RENAME, or what fold.h makes	its seq, its seq
+ *			of it
  *	known	local	REMOVE of from			its seq, none
  *	local	known	REMOVE of what to named;	none, seq of the last
  *			LINK, or CREATE and STORE
@@ -146,8 +144,7 @@ static int rename_records(struct rename *r, uint64_t *from_seq, uint64_t *to_seq
 
 	*from_seq = *to_seq = 0;
 	if (!r->from_local && !r->to_local) {
-		err = log_rename(r, from_seq);
-		*to_seq = *from_seq;
+		err = log_rename(r, from_seq, to_seq);
 	} else if (!r->from_local) {
 		err = nameop_log_unlink(r->change, r->edit, r->from_dir, from, from_seq);
 	} else if (!r->to_local) {
@@ -206,7 +203,8 @@ static int rename_apply(struct rename *r)
 	if (!err)
 		err = name_bind(r->change, r->to_dir->inode->ino, to_name(r->op),
 				r->edit->inode->ino, to_seq);
-	if (!err && r->victim)
+	/* fold_rename() may have made an end of it. */
+	if (!err && r->victim && !r->victim->is_removed)
 		err = nameop_lost_name(r->change, r->victim, r->to_local);
 	if (!err)
 		err = lose_known_name(r);

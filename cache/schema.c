@@ -7,7 +7,11 @@
 #include "cache/db.h"
 #include "cache/token.h"
 
-#define FORMAT 5	/* 2: column acl; 3: counters in meta, in place of AUTOINCREMENT; 4: index name_local; 5: content_log, drc a ring */
+/*
+ * 2: column acl; 3: counters in meta, in place of AUTOINCREMENT; 4: index name_local; 5: content_log, drc a ring;
+ * 6: cml.was, was_to.
+ */
+#define FORMAT 6
 #define APPLICATION_ID 0x697a6f63	/* "izoc" */
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
@@ -53,6 +57,13 @@ static const char from_4_copy[] =
 	" (SELECT row_number() OVER (ORDER BY at) AS n, token, ino FROM drc_4) ORDER BY n;"
 	"DROP TABLE drc_4;";
 
+/* What they say is asked only of records that were never sent; those of an older format may have been. */
+static const char cml_was[] =
+	"ALTER TABLE cml ADD COLUMN was INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE cml ADD COLUMN was_to INTEGER NOT NULL DEFAULT 0;"
+	"CREATE INDEX cml_rename ON cml (seq) WHERE op = 8;"
+	"CREATE TABLE forward (dir INTEGER PRIMARY KEY);";
+
 static const char other_tables[] =
 	"CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
 	"CREATE TABLE name (dir INTEGER NOT NULL, name BLOB NOT NULL, ino INTEGER NOT NULL,"
@@ -66,7 +77,7 @@ static const char format_marks[] =
 	"PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
 	"PRAGMA user_version = " TEXT(FORMAT) ";";
 
-static const char *const wanted[] = { "meta", "inode", "name", "cml", "content_log", "drc", "conflict" };
+static const char *const wanted[] = { "meta", "inode", "name", "cml", "content_log", "drc", "conflict", "forward" };
 
 static const char from_1[] = "ALTER TABLE inode ADD COLUMN acl BLOB;";
 
@@ -137,8 +148,8 @@ static int exec_all(struct db *db, const char *const *steps, size_t n)
 static int migrate(struct db *db, int64_t format, const char *path, char **ret_why)
 {
 	const char *const steps[] = { from_1, from_2_old, inode_table, cml_table, from_2_copy, name_local_index,
-				      content_log_table, from_4_old, drc_table, from_4_copy, format_marks };
-	static const size_t first[FORMAT] = { [1] = 0, [2] = 1, [3] = 5, [4] = 6 };	/* of each format before this one */
+				      content_log_table, from_4_old, drc_table, from_4_copy, cml_was, format_marks };
+	static const size_t first[FORMAT] = { [1] = 0, [2] = 1, [3] = 5, [4] = 6, [5] = 10 };	/* of each format before this one */
 	size_t skip = first[format];
 	int err = exec_all(db, steps + skip, ARRAY_SIZE(steps) - skip);
 
@@ -151,7 +162,7 @@ static int migrate(struct db *db, int64_t format, const char *path, char **ret_w
 
 int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why)
 {
-	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, content_log_table, drc_table, format_marks };
+	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, content_log_table, drc_table, cml_was, format_marks };
 	int64_t format = 0, application = 0, n_tables = 0;
 	char text[24];
 	int err;

@@ -55,7 +55,7 @@ int setacl_log(struct change *change, struct inode_edit *edit)
 	setacl->mode = edit->v.mode;
 	setacl->acls = acls_to_kml(edit->v.acls);	/* borrowed: cml_append() encodes it at once */
 	setacl->attr_base = edit->v.attr_version;
-	err = cml_append(change, edit->inode->ino, &record, &seq);
+	err = cml_append(change, edit->inode->ino, &record, NULL, &seq);
 	if (!err)
 		EDIT(edit, attr_seq, seq);
 	return err;

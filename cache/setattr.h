@@ -15,4 +15,7 @@
  */
 int setattr_edit(struct change *change, struct inode_edit *edit, struct attr_change *wanted);
 
+/* The record that these attributes (SET_* of types.h) are as in the edit; marks the object.  None for what upstream does not know. */
+int setattr_log(struct change *change, struct inode_edit *edit, unsigned set);
+
 #endif

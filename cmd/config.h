@@ -35,6 +35,7 @@ struct config_tree {
 	unsigned anon_uid, anon_gid;	/* 0: nfsd's own default */
 	bool has_durability;		/* else the daemon's */
 	enum durability durability;
+	bool keeps_records;		/* the log is not folded */
 	unsigned line;			/* where its section begins; 0: not from a file */
 };
 

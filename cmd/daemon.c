@@ -174,7 +174,8 @@ static int check_places(const struct config *config, const char *pid_file)
 static int open_tree(struct daemon_tree *tree, const struct config_tree *config)
 {
 	const struct cache_config cache = { .dir = config->cache,
-					    .durability = config->durability };
+					    .durability = config->durability,
+					    .no_fold = config->keeps_records };
 	struct replicate_config link = { .url = config->upstream, .host = config->host };
 	AUTO_FREE char *why = NULL;
 	int err;

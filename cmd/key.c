@@ -43,6 +43,7 @@ const struct key key_tree[KEY_TREE_N] = {
 	{ "anongid",	KIND_COUNT,	 T(anon_gid), 1, UINT32_MAX - 1 },
 	{ "durability",	KIND_DURABILITY, T(durability) },
 	{ "host",	KIND_HOST,	 T(host) },
+	{ "keep_records", KIND_BOOL,	 T(keeps_records) },
 };
 #undef T
 

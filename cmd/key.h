@@ -30,7 +30,7 @@ struct key {
 };
 
 #define KEY_DAEMON_N 15
-#define KEY_TREE_N 9
+#define KEY_TREE_N 10
 #define KEYS_MAX 32		/* of either section: bits of a mask */
 extern const struct key key_daemon[KEY_DAEMON_N];
 extern const struct key key_tree[KEY_TREE_N];

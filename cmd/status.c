@@ -323,7 +323,7 @@ static json_t *set_json(uint32_t set)
 		const char *name;
 	} names[] = {
 		{ KML_SET_MODE, "mode" }, { KML_SET_UID, "uid" }, { KML_SET_GID, "gid" },
-		{ KML_SET_ATIME, "atime" }, { KML_SET_MTIME, "mtime" },
+		{ KML_SET_ATIME, "atime" }, { KML_SET_MTIME, "mtime" }, { KML_SET_FORWARD, "mtime, of names that are gone" },
 	};
 	json_t *array = json_array();
 

@@ -107,6 +107,8 @@ static struct verdict rename_(const struct certify_facts *f, const struct kml_re
 
 static struct verdict setattr(const struct certify_facts *f, const struct kml_setattr *s)
 {
+	if (s->set == KML_SET_FORWARD)
+		return say(f->object.is == OBJECT_THERE && f->object.type == KML_DIR ? KML_OK : KML_ALREADY);
 	if (f->object.is == OBJECT_UNKNOWN)
 		return refuse(ESTALE);
 	if (f->object.is == OBJECT_GONE)

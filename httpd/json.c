@@ -241,7 +241,7 @@ static int set_setattr(json_t *to, const struct kml_setattr *setattr)
 		err |= json_object_set_new(to, "group", of_number(setattr->gid));
 	if (setattr->set & KML_SET_ATIME)
 		err |= json_object_set_new(to, "atime", of_time(setattr->atime));
-	if (setattr->set & KML_SET_MTIME)
+	if (setattr->set & (KML_SET_MTIME | KML_SET_FORWARD))
 		err |= json_object_set_new(to, "mtime", of_time(setattr->mtime));
 	err |= json_object_set_new(to, "attr_base", of_number(setattr->attr_base));
 	return err;

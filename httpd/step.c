@@ -256,6 +256,24 @@ static int failed_object(struct step *step, int err)
 	return look ? look : failed(step, err, ROOT_ID, (struct slice){ ".", 1 });
 }
 
+/* Names came and went in the directory. */
+static int do_forward(struct step *step, const struct kml_setattr *s)
+{
+	struct segment *segment = step->segment;
+	struct object *dir = &step->f.object;
+	int err = 0;
+
+	if (file_time_cmp(s->mtime, dir->attr.mtime) > 0) {
+		dir->attr.mtime = s->mtime;
+		err = object_update(segment->tree->sql, dir);
+		if (!err)
+			err = change_dir_time(segment->tree, &step->by, dir);
+		if (!err)
+			err = segment_touch(segment, dir->id, true, false);
+	}
+	return err ? err : done(step, NULL);
+}
+
 static int do_setattr(struct step *step, const struct kml_setattr *s)
 {
 	struct segment *segment = step->segment;
@@ -384,6 +402,8 @@ static int do_it(struct step *step)
 	case KML_RENAME:
 		return do_rename(step, &body->kml_body_u.rename);
 	case KML_SETATTR:
+		if (body->kml_body_u.setattr.set == KML_SET_FORWARD)
+			return do_forward(step, &body->kml_body_u.setattr);
 		return do_setattr(step, &body->kml_body_u.setattr);
 	case KML_STORE:
 		return do_store(step, &body->kml_body_u.store);

@@ -114,6 +114,8 @@ static void print_setattr(struct buf *buf, const struct kml_setattr *s)
 		buf_printf(buf, " atime=%lld.%09u", (long long)s->atime.sec, s->atime.nsec);
 	if (s->set & KML_SET_MTIME)
 		buf_printf(buf, " mtime=%lld.%09u", (long long)s->mtime.sec, s->mtime.nsec);
+	if (s->set & KML_SET_FORWARD)
+		buf_printf(buf, " mtime>=%lld.%09u", (long long)s->mtime.sec, s->mtime.nsec);
 }
 
 static void print_acl(struct buf *buf, const char *what, const kml_acl *acl)

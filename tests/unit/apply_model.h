@@ -268,6 +268,18 @@ static UNUSED void m_chmod(struct model *m, uint64_t client, struct kml_oid oid,
 	m_end(m, entry, &oid, 1);
 }
 
+/* Names came and went in the directory. */
+static UNUSED void m_forward(struct model *m, uint64_t client, struct kml_oid dir, struct kml_time mtime)
+{
+	struct kml_entry *entry = m_begin(m, client, KML_SETATTR);
+	struct kml_object *o = m_object_of(m, dir);
+
+	entry->record.body.kml_body_u.setattr = (struct kml_setattr){ .oid = dir, .set = KML_SET_MTIME, .mtime = mtime };
+	if (m_later(mtime, o->attr.mtime))
+		o->attr.mtime = mtime;
+	m_end(m, entry, &dir, 1);
+}
+
 static UNUSED void m_store_at(struct model *m, uint64_t client, struct kml_oid oid, uint64_t size,
 			      struct kml_time mtime)
 {

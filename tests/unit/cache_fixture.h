@@ -76,6 +76,13 @@ static UNUSED void f_reopen(struct fixture *f)
 	f_open(f);
 }
 
+/* For tests of something else: the log keeps what could be folded. */
+static UNUSED void f_keep_records(struct fixture *f)
+{
+	f->config.no_fold = true;
+	f_reopen(f);
+}
+
 static UNUSED void f_init(struct fixture *f)
 {
 	memset(f, 0, sizeof(*f));
@@ -113,6 +120,18 @@ static UNUSED int f_teardown(void **state)
 	f_remove_dir(f);
 	free(f);
 	return 0;
+}
+
+/* On a cache that is closed. */
+static UNUSED void exec_sql(struct fixture *f, const char *sql)
+{
+	char path[128];
+	sqlite3 *db;
+
+	snprintf(path, sizeof(path), "%s/cache.db", f->dir);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
 }
 
 /* ---- operations ---- */

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include "tests/unit/cache_fixture.h"
 
-#define UP_OBJECTS 4000
+#define UP_OBJECTS 8000
 #define UP_NAMES 1000
 #define UP_ANSWERS 100000
 #define UP_SIZE_MAX 4096		/* of a file */
@@ -18,7 +18,7 @@ struct up_object {
 	struct kml_oid oid;
 	enum kml_type type;
 	uint32_t mode, uid, gid, names, n_access, n_default;
-	struct kml_time mtime;
+	struct kml_time atime, mtime;
 	uint64_t size, data_version, attr_version;
 	char data[UP_SIZE_MAX];
 	bool is_gone, is_theirs;	/* changed last by somebody else */
@@ -36,6 +36,7 @@ struct upstream {
 	struct up_name names[UP_NAMES];
 	struct { uint64_t seq, made_version; enum kml_status status; } kept[UP_ANSWERS];
 	unsigned n_kept;
+	unsigned n_odd;			/* answers other than OK */
 };
 
 /* All zeros before: it may lie in shared memory. */
@@ -129,14 +130,48 @@ static UNUSED void up_store(struct up_object *o, const struct kml_store *s, cons
 	o->mtime = s->mtime;
 }
 
+/* A directory that names can be put into. */
+static UNUSED void up_assert_dir(struct upstream *up, struct kml_oid dir)
+{
+	assert_non_null(up_object(up, dir));
+	assert_false(up_object(up, dir)->is_gone);
+}
+
+/* Is it below that one, or that one itself? */
+static UNUSED bool up_is_below(struct upstream *up, struct kml_oid dir, struct kml_oid top)
+{
+	for (unsigned depth = 0; depth < 100; depth++) {
+		struct up_name *n = NULL;
+
+		if (kml_oid_equal(dir, top))
+			return true;
+		for (unsigned i = 0; i < UP_NAMES && !n; i++) {
+			if (up->names[i].name[0] && kml_oid_equal(up->names[i].oid, dir))
+				n = &up->names[i];
+		}
+		if (!n)
+			return false;
+		dir = n->dir;
+	}
+	return true;
+}
+
+static UNUSED bool up_is_empty(struct upstream *up, struct kml_oid dir)
+{
+	for (unsigned i = 0; i < UP_NAMES; i++) {
+		if (up->names[i].name[0] && kml_oid_equal(up->names[i].dir, dir))
+			return false;
+	}
+	return true;
+}
+
 static UNUSED enum kml_status up_make(struct upstream *up, const struct kml_record *record,
 				      const struct kml_make *make, enum kml_type type)
 {
 	struct up_object *o;
 
 	assert_null(up_object(up, make->oid));
-	assert_non_null(up_object(up, make->parent));
-	assert_false(up_object(up, make->parent)->is_gone);
+	up_assert_dir(up, make->parent);
 	assert_null(up_find(up, make->parent, kml_name_get(&make->name)));
 	assert_true(up->n_objects < UP_OBJECTS);
 	o = &up->objects[up->n_objects++];
@@ -145,6 +180,7 @@ static UNUSED enum kml_status up_make(struct upstream *up, const struct kml_reco
 	o->mode = make->mode;
 	o->uid = make->uid;
 	o->gid = make->gid;
+	o->atime = make->atime;
 	o->mtime = make->mtime;
 	o->data_version = o->attr_version = up->position;
 	up_bind(up, make->parent, kml_name_get(&make->name), make->oid);
@@ -162,6 +198,8 @@ static UNUSED enum kml_status up_unlink(struct upstream *up, const struct kml_re
 	if (up_object(up, u->oid)->is_theirs && up_object(up, u->oid)->names == 1 &&
 	    up_object(up, u->oid)->data_version != u->data_base)
 		return KML_CONFLICT;
+	if (record->body.op == KML_RMDIR)
+		assert_true(up_is_empty(up, u->oid));
 	up_unbind(up, n);
 	up_touch(up, u->parent, record->time);
 	return KML_OK;
@@ -175,6 +213,9 @@ static UNUSED enum kml_status up_rename(struct upstream *up, const struct kml_re
 
 	assert_non_null(from);
 	assert_true(kml_oid_equal(from->oid, r->oid));
+	up_assert_dir(up, r->to_parent);
+	if (up_object(up, r->oid)->type == KML_DIR)
+		assert_false(up_is_below(up, r->to_parent, r->oid));
 	if (to) {
 		assert_true(kml_oid_equal(to->oid, r->replaced));
 		up_unbind(up, to);
@@ -191,6 +232,11 @@ static UNUSED enum kml_status up_setattr(struct upstream *up, const struct kml_s
 	struct up_object *o = up_object(up, s->oid);
 
 	assert_non_null(o);
+	if (s->set == KML_SET_FORWARD) {
+		assert_int_equal(o->type, KML_DIR);
+		up_touch(up, s->oid, s->mtime);
+		return KML_OK;
+	}
 	if (o->is_gone)
 		return KML_GONE;
 	if (o->attr_version != s->attr_base && o->is_theirs)
@@ -201,6 +247,8 @@ static UNUSED enum kml_status up_setattr(struct upstream *up, const struct kml_s
 		o->uid = s->uid;
 	if (s->set & KML_SET_GID)
 		o->gid = s->gid;
+	if (s->set & KML_SET_ATIME)
+		o->atime = s->atime;
 	if (s->set & KML_SET_MTIME)
 		o->mtime = s->mtime;
 	o->attr_version = up->position;
@@ -257,6 +305,7 @@ static UNUSED enum kml_status up_run(struct upstream *up, const struct kml_recor
 	case KML_LINK:
 		assert_null(up_find(up, link->parent, kml_name_get(&link->name)));
 		assert_false(up_object(up, link->oid)->is_gone);
+		up_assert_dir(up, link->parent);
 		up_bind(up, link->parent, kml_name_get(&link->name), link->oid);
 		up_touch(up, link->parent, record->time);
 		return KML_OK;
@@ -296,6 +345,7 @@ static UNUSED struct kml_answer up_apply(struct upstream *up, const struct kml_r
 	up->position++;
 	answer.status = up_run(up, record, bytes);
 	answer.made_version = answer.status == KML_OK ? up->position : 0;
+	up->n_odd += answer.status != KML_OK;
 	assert_true(up->n_kept < UP_ANSWERS);
 	up->kept[up->n_kept].seq = record->seq;
 	up->kept[up->n_kept].status = answer.status;

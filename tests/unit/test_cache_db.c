@@ -76,17 +76,6 @@ static void statements(void **state)
 	db_close(db);
 }
 
-static void exec_sql(struct fixture *f, const char *sql)
-{
-	char path[128];
-	sqlite3 *db;
-
-	snprintf(path, sizeof(path), "%s/cache.db", f->dir);
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-	sqlite3_close(db);
-}
-
 static void assert_refused(struct fixture *f, int err, const char *word)
 {
 	struct cache *cache;
@@ -106,9 +95,9 @@ static void refused_formats(void **state)
 	int fd;
 
 	f_close(f);
-	exec_sql(f, "PRAGMA user_version = 6");
+	exec_sql(f, "PRAGMA user_version = 7");
 	assert_refused(f, -EPROTO, "newer");
-	exec_sql(f, "PRAGMA user_version = 5; PRAGMA application_id = 5");
+	exec_sql(f, "PRAGMA user_version = 6; PRAGMA application_id = 5");
 	assert_refused(f, -EUCLEAN, "not the database of an izo cache");
 	exec_sql(f, "PRAGMA application_id = 0x697a6f63; ALTER TABLE name RENAME TO eman");
 	assert_refused(f, -EUCLEAN, "table name is missing");

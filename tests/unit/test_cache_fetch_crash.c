@@ -368,7 +368,7 @@ static const struct {
 } failures[] = {
 	{ "a sync fails", "object.sync:1:EIO", sync_fails },
 	{ "the disk is full", "content.pwrite:2:ENOSPC", disk_full },
-	{ "a transaction is taken back", "content.pwrite:2:slow,writer.commit:6:ENOSPC,writer.commit:7:ENOSPC", taken_back },
+	{ "a transaction is taken back", "content.pwrite:2:slow,writer.commit:7:ENOSPC,writer.commit:8:ENOSPC", taken_back },
 };
 
 static void failing(void **state)

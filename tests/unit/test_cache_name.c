@@ -292,9 +292,11 @@ static void rename_no_circle(void **state)
 static void local_names(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t ino = made(f, ROOT, "open", "still read");
 	int64_t before;
+	uint64_t ino;
 
+	f_keep_records(f);
+	ino = made(f, ROOT, "open", "still read");
 	/*
 	 * What the kernel does to an open file that is removed: a REMOVE, and nothing more after
 	 * that.
@@ -335,8 +337,10 @@ static void local_directory_is_logged(void **state)
 static void local_names_of_linked(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t ino = made(f, ROOT, "a", "x");
+	uint64_t ino;
 
+	f_keep_records(f);
+	ino = made(f, ROOT, "a", "x");
 	assert_int_equal(f_link(f, ino, ROOT, "b"), 0);
 	assert_int_equal(f_rename(f, ROOT, "a", ROOT, LOCAL), 0);
 	assert_int_equal(last_op(f), KML_REMOVE);
@@ -472,6 +476,7 @@ static void directory_time_is_the_records(void **state)
 {
 	struct fixture *f = *state;
 
+	f_keep_records(f);
 	made(f, ROOT, "a", NULL);
 	assert_int_equal(
 		query(f,

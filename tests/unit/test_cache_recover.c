@@ -482,17 +482,6 @@ static void put_file(struct fixture *f, const char *name, const char *content)
 	close(fd);
 }
 
-static void exec_sql(struct fixture *f, const char *sql)
-{
-	char path[128];
-	sqlite3 *db;
-
-	snprintf(path, sizeof(path), "%s/cache.db", f->dir);
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-	sqlite3_close(db);
-}
-
 static void leftovers(void **state)
 {
 	char name[64];
@@ -501,6 +490,7 @@ static void leftovers(void **state)
 
 	(void)state;
 	f_init(&f);
+	f.config.no_fold = true;
 	f_open(&f);
 	ino = made(&f, ROOT, "a", "content");
 	assert_int_equal(f_rename(&f, ROOT, "a", ROOT, "b"), 0);

@@ -421,6 +421,46 @@ static void async_waits_for_the_disk_on_demand(void **state)
 	close_on_disk(&f);
 }
 
+struct taking {
+	struct fixture *f;
+	struct cml_batch *batch;
+	bool is_done;
+};
+
+static void *take_thread(void *arg)
+{
+	struct taking *taking = arg;
+
+	if (cml_take(taking->f->cache, 10, UINT64_MAX, &taking->batch))
+		taking->batch = NULL;
+	__atomic_store_n(&taking->is_done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* What is sent must not be folded after a power cut: that it is taken is on the disk before. */
+static void async_takes_after_the_sync(void **state)
+{
+	struct taking taking = { 0 };
+	struct fixture f;
+	pthread_t thread;
+
+	(void)state;
+	open_on_disk(&f, DURABILITY_ASYNC);
+	taking.f = &f;
+	made(&f, ROOT, "a", NULL);
+	disk_close(0);
+	assert_int_equal(pthread_create(&thread, NULL, take_thread, &taking), 0);
+	for (unsigned i = 0; i < 100 && !__atomic_load_n(&taking.is_done, __ATOMIC_ACQUIRE); i++)
+		usleep(2000);	/* time to be wrong */
+	assert_false(__atomic_load_n(&taking.is_done, __ATOMIC_ACQUIRE));
+	disk_open();
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_non_null(taking.batch);
+	assert_int_equal(taking.batch->n, 1);
+	cml_give_back(f.cache, taking.batch);
+	close_on_disk(&f);
+}
+
 /* A power cut may bring back a file that was replaced a moment ago: its content stays until it cannot. */
 static void async_removes_content_after_the_sync(void **state)
 {
@@ -555,7 +595,7 @@ static int half_run(struct change *change)
 	edit = inode_edit(change, ino, &err);
 	assert_non_null(edit);
 	EDIT(edit, mode, 0777);
-	assert_int_equal(cml_append(change, ino, &record, &seq), 0);
+	assert_int_equal(cml_append(change, ino, &record, NULL, &seq), 0);
 	assert_int_equal(name_unbind(change, ROOT, text("a"), seq), 0);
 	assert_int_equal(name_bind(change, ROOT, text("b"), ino, seq), 0);
 	inode_drop(edit);
@@ -783,6 +823,7 @@ int main(void)
 		T(group), cmocka_unit_test(told_when_on_the_disk), cmocka_unit_test(next_while_on_its_way),
 		cmocka_unit_test(sync_fails), cmocka_unit_test(sync_fails_and_content_stays), cmocka_unit_test(sync_fails_for_the_next_too),
 		cmocka_unit_test(async_waits_for_the_disk_on_demand),
+		cmocka_unit_test(async_takes_after_the_sync),
 		cmocka_unit_test(async_removes_content_after_the_sync),
 		cmocka_unit_test(async_removes_no_content_when_the_sync_fails),
 		cmocka_unit_test(async_removes_content_when_it_ends), T(cut_and_grown), T(rolled_back), T(a_change_sees_itself), T(listed_but_not_committed),

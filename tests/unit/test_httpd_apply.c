@@ -257,6 +257,33 @@ static void names(void **state)
 	assert_false(is_there(f, "e"));
 }
 
+/* A directory in which names came and went that were never sent. */
+static void time_goes_forward(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b = batch_new(f, CLIENT);
+	struct kml_setattr *s;
+	uint64_t version, position;
+
+	add_mkdir(b, KML_ROOT, "d", oid(1));
+	expect(b, "OK");
+	version = row_of(f, "d").attr_version;
+	position = journal_next(f->tree);
+	b = batch_new(f, CLIENT);
+	s = add_setattr(b, oid(1), KML_SET_FORWARD, 0);
+	s->mtime = (struct kml_time){ 2000000000, 7 };
+	expect(b, "OK");
+	check_time(f, "d", (struct kml_time){ 2000000000, 7 });
+	assert_int_equal(row_of(f, "d").attr_version, version);
+	assert_int_equal(journal_next(f->tree), position + 1);
+	b = batch_new(f, CLIENT);
+	s = add_setattr(b, oid(1), KML_SET_FORWARD, 0);
+	s->mtime = (struct kml_time){ 1000000000, 7 };
+	expect(b, "OK");
+	check_time(f, "d", (struct kml_time){ 2000000000, 7 });
+	assert_int_equal(journal_next(f->tree), position + 1);
+}
+
 static void attributes(void **state)
 {
 	struct fixture *f = *state;
@@ -850,6 +877,7 @@ int main(void)
 		TEST(ranges),
 		TEST(sparse_stays_sparse),
 		TEST(names),
+		TEST(time_goes_forward),
 		TEST(attributes),
 		TEST(staged),
 		TEST(staged_missing),

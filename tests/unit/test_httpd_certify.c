@@ -52,7 +52,7 @@ static const struct certify_case {
 	struct certify_object replaced;
 	bool is_into_itself;
 	/* rarely */
-	bool is_reserved, want_revive, is_oid_theirs, has_default;
+	bool is_reserved, want_revive, is_oid_theirs, has_default, is_forward;
 } cases[] = {
 	/* CREATE, SYMLINK, MKNOD: the name is free; else RENAMED */
 	{ "create, free", KML_CREATE, NOBODY, DIR_, NAME_FREE, 0, KML_OK },
@@ -187,6 +187,10 @@ static const struct certify_case {
 	  KML_OK },
 	{ "setattr, gone", KML_SETATTR, GONE_FILE, NOBODY, NAME_FREE, 20, KML_GONE },
 	{ "setattr, unknown", KML_SETATTR, NOBODY, NOBODY, NAME_FREE, 20, KML_REFUSED, ESTALE },
+	{ "forward, changed by another", KML_SETATTR, DIR_, NOBODY, NAME_FREE, 19, KML_OK, .is_forward = true },
+	{ "forward, gone", KML_SETATTR, GONE_DIR, NOBODY, NAME_FREE, 19, KML_ALREADY, .is_forward = true },
+	{ "forward, unknown", KML_SETATTR, NOBODY, NOBODY, NAME_FREE, 19, KML_ALREADY, .is_forward = true },
+	{ "forward, a file", KML_SETATTR, FILE_BY(ME, ME), NOBODY, NAME_FREE, 20, KML_ALREADY, .is_forward = true },
 
 	/* SETACL: as SETATTR */
 	{ "setacl, as it was", KML_SETACL, FILE_BY(OTHER, OTHER), NOBODY, NAME_FREE, 20, KML_OK },
@@ -245,6 +249,7 @@ static struct kml_record record_of(const struct certify_case *c)
 	case KML_SETATTR:
 		record.body.kml_body_u.setattr.oid = oid;
 		record.body.kml_body_u.setattr.attr_base = c->base;
+		record.body.kml_body_u.setattr.set = c->is_forward ? KML_SET_FORWARD : KML_SET_MODE;
 		break;
 	case KML_STORE:
 		record.body.kml_body_u.store.oid = oid;

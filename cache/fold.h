@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * fold: how the log shrinks.  Coda's optimisations, and those that it lacks; docs/ARCHITECTURE.md "Folding" has all of them
+ * with their reasons.
+ *
+ * (1) Only records that were never taken (above frozen_seq) are folded: what may have been sent stays as it is.
+ * (2) What a rule leaves comes to the end of the log, where all that it needs is there already; or it changes a record in
+ *     place, but then only what no record after it depends on.
+ * (3) The records about one name are a chain: the name's mark is the last of them, and each row says which one was the mark
+ *     before it (was; was_to for the second name of a RENAME).  A record is folded away only if those of its object are the
+ *     last ones on each of its names; then the mark before them is the name's mark again.
+ * (4) Certification: what is left says the same bases as the first of the records that it stands for.
+ *
+ * A directory's mtime changes with names that came and went, too: see forward.h.
+ *
+ * All on the writer thread, inside the change that the operation is, before the names of the change are touched.  Each gives
+ * 1: done, nothing is to be appended; 0: the rule does not apply; or -errno, -EAGAIN of EDIT_MAPS() too.
+ */
+#ifndef CACHE_FOLD_H
+#define CACHE_FOLD_H
+
+#include <stdint.h>
+#include "base/mem.h"
+#include "rpcgen/kml_codec.h"
+
+struct change;
+struct inode_edit;
+
+/* ---- attributes ---- */
+
+/*
+ * The object's attributes are set: into the record that makes it, if that waits and nothing after it depends on them; *ret_seq
+ * is that record's.  Else 0, with what an older SETATTR said taken over into this one, and that one dropped.
+ */
+int fold_setattr(struct change *change, uint64_t ino, struct kml_setattr *setattr, uint64_t *ret_seq);
+/* A SETACL says all of the lists and the mode: an older one goes.  0 or -errno. */
+int fold_setacl(struct change *change, uint64_t ino, struct kml_setacl *setacl);
+
+/* ---- names ---- */
+
+/*
+ * A name of the object goes (REMOVE, RMDIR).  *ret_mark: what the name is to be marked with.
+ *  - identity: its last name, and it was made inside the log: nothing is left of it;
+ *  - the name that it was made under, and it has one other: it is made under that;
+ *  - the name is a LINK inside the log: that goes.
+ */
+int fold_unlink(struct change *change, struct inode_edit *edit, uint64_t dir, struct slice name, uint64_t *ret_mark);
+
+/* A RENAME; all names are known upstream. */
+struct fold_move {
+	struct inode_edit *edit, *from_dir, *to_dir;
+	struct inode_edit *victim;	/* what 'to' stood for, or NULL */
+	struct slice from, to;
+};
+
+/*
+ * *ret_from, *ret_to: what the names are to be marked with.
+ *  - replacement: a new file takes the place of another: that is a STORE of the other.  The victim is dropped (is_removed),
+ *    and edit is its object from now on;
+ *  - a new object: it is made under the new name;
+ *  - chain: it was renamed before: this is one RENAME from where it was then.
+ */
+int fold_rename(struct change *change, const struct fold_move *move, uint64_t *ret_from, uint64_t *ret_to);
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * cml_random: operations at random on a small tree, and replays of which parts are lost.  One number says what a run does.
+ */
+#ifndef TESTS_CML_RANDOM_H
+#define TESTS_CML_RANDOM_H
+
+#include <time.h>
+#include "tests/unit/cml_upstream.h"
+
+static UNUSED struct cml_batch *take(struct fixture *f, size_t max_records, uint64_t max_bytes)
+{
+	struct cml_batch *batch;
+
+	assert_int_equal(cml_take(f->cache, max_records, max_bytes, &batch), 0);
+	return batch;
+}
+
+/* The names of a batch's operations in a row, "CREATE STORE "; NULL is "". */
+static UNUSED const char *ops(const struct cml_batch *batch)
+{
+	static char text_of[1000];
+	size_t at = 0;
+
+	text_of[0] = '\0';
+	for (size_t i = 0; batch && i < batch->n; i++)
+		at += snprintf(text_of + at, sizeof(text_of) - at, "%s ",
+			       kml_op_name(batch->items[i].record.body.op));
+	return text_of;
+}
+
+/* From the table, so that nothing is frozen. */
+static UNUSED void assert_log(struct fixture *f, const char *want)
+{
+	char got[1000] = "", path[128];
+	sqlite3_stmt *stmt;
+	sqlite3 *db;
+	size_t at = 0;
+
+	snprintf(path, sizeof(path), "%s/cache.db", f->dir);
+	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(db, "SELECT op FROM cml ORDER BY seq", -1, &stmt, NULL), SQLITE_OK);
+	while (sqlite3_step(stmt) == SQLITE_ROW)
+		at += snprintf(got + at, sizeof(got) - at, "%s ", kml_op_name(sqlite3_column_int(stmt, 0)));
+	sqlite3_finalize(stmt);
+	sqlite3_close(db);
+	assert_string_equal(got, want);
+}
+
+static UNUSED int f_utimes(struct fixture *f, uint64_t ino, int64_t sec)
+{
+	struct attr_change change = { .set = SET_MTIME, .mtime = { sec, 0 } };
+
+	return f_setattr(f, ino, &change);
+}
+
+#define DIRS 3
+#define NAMES 5
+#define FILE_MAX 2000
+
+static UNUSED unsigned long seed;
+
+static UNUSED unsigned rnd(unsigned n)
+{
+	seed = seed * 6364136223846793005ul + 1442695040888963407ul;
+	return (seed >> 33) % n;
+}
+
+/* SEED=N in the environment repeats a run. */
+static UNUSED void seed_init(void)
+{
+	const char *given = getenv("SEED");
+
+	seed = given ? strtoul(given, NULL, 10) : (unsigned long)time(NULL);
+	print_message("seed %lu\n", seed);
+}
+
+static UNUSED uint64_t random_dir(struct fixture *f)
+{
+	char name[8];
+	uint64_t dir;
+
+	snprintf(name, sizeof(name), "d%u", rnd(DIRS));
+	dir = found(f, ROOT, name);
+	if (!dir && f_mkdir(f, ROOT, name, 0755) == 0)
+		dir = f->op.ino;
+	return dir ? dir : ROOT;
+}
+
+static UNUSED void random_write(struct fixture *f, uint64_t ino)
+{
+	char data[300];
+	uint32_t len = 1 + rnd(sizeof(data) - 1);
+
+	memset(data, 'a' + rnd(26), len);
+	assert_int_equal(f_write_as(f, ino, rnd(FILE_MAX - len), data, len, rnd(4) ? UNSTABLE : FILE_SYNC), 0);
+	if (rnd(2))
+		assert_int_equal(f_commit(f, ino), 0);
+}
+
+/* As editors, git and package managers do it. */
+static UNUSED void random_save(struct fixture *f, uint64_t dir, const char *name, uint64_t to_dir, const char *to)
+{
+	char temp[8];
+
+	snprintf(temp, sizeof(temp), "t%u", rnd(2));
+	if (f_create(f, dir, temp, 0600 + rnd(64)))
+		return;
+	if (rnd(8))
+		random_write(f, f->op.ino);
+	if (!rnd(3))
+		assert_int_equal(f_chmod(f, found(f, dir, temp), 0600 + rnd(64)), 0);
+	if (!rnd(3))
+		assert_int_equal(f_utimes(f, found(f, dir, temp), 1000 + rnd(1000)), 0);
+	switch (rnd(5)) {
+	case 0:
+		if (!f_link(f, found(f, dir, temp), to_dir, to) || rnd(2))
+			(void)f_remove(f, dir, temp);
+		break;
+	case 1:		/* with a backup */
+		(void)f_rename(f, to_dir, to, to_dir, "t~");
+		(void)f_rename(f, dir, temp, to_dir, to);
+		break;
+	case 2:
+		(void)f_rename(f, dir, temp, dir, name);
+		break;
+	case 3:
+		(void)f_rename(f, dir, temp, to_dir, to);
+		break;
+	default:
+		(void)f_remove(f, dir, temp);
+	}
+}
+
+/* Directories that come, move, and go; and links. */
+static UNUSED void random_tree(struct fixture *f, uint64_t dir, const char *name, uint64_t to_dir, const char *to)
+{
+	char from[8], under[8];
+
+	snprintf(from, sizeof(from), "d%u", rnd(DIRS));
+	snprintf(under, sizeof(under), "d%u", rnd(DIRS));
+	switch (rnd(6)) {
+	case 0:
+		(void)f_rename(f, ROOT, from, ROOT, under);
+		break;
+	case 1:
+		(void)f_rename(f, ROOT, from, to_dir, under);
+		break;
+	case 2:
+		(void)f_rename(f, dir, from, rnd(2) ? ROOT : to_dir, under);
+		break;
+	case 3:
+		(void)f_symlink(f, dir, name, "text");
+		break;
+	case 4:
+		if (!f_mkdir(f, dir, "t0", 0755) && rnd(2))
+			(void)f_create(f, f->op.ino, name, 0644);
+		(void)f_rename(f, dir, "t0", to_dir, to);
+		break;
+	default:
+		(void)f_rmdir(f, dir, rnd(2) ? from : name);
+	}
+}
+
+/* Whatever it is, it may fail as it likes: only that both sides agree in the end counts. */
+static UNUSED void random_operation(struct fixture *f)
+{
+	static const char *const names[NAMES] = { "a", "b", "c", "e", "f" };
+	uint64_t dir = random_dir(f), to_dir = random_dir(f), ino;
+	const char *name = names[rnd(NAMES)], *to = names[rnd(NAMES)];
+
+	ino = found(f, dir, name);
+	if (ino && f->op.attr.type != TYPE_REG)
+		ino = 0;
+	switch (rnd(16)) {
+	case 0:
+	case 1:
+		(void)f_create(f, dir, name, 0600 + rnd(64));
+		break;
+	case 2:
+		(void)f_remove(f, dir, name);
+		break;
+	case 3:
+		(void)f_rename(f, dir, name, to_dir, to);
+		break;
+	case 4:
+		if (ino)
+			(void)f_link(f, ino, to_dir, to);
+		break;
+	case 5:
+		if (ino)
+			assert_int_equal(f_truncate(f, ino, rnd(FILE_MAX)), 0);
+		break;
+	case 6:
+		if (ino)
+			assert_int_equal(f_chmod(f, ino, 0600 + rnd(64)), 0);
+		break;
+	case 7:
+		if (ino)
+			assert_int_equal(f_utimes(f, ino, 1000 + rnd(1000)), 0);
+		break;
+	case 8:
+		if (rnd(2))
+			(void)f_mkdir(f, dir, name, 0755);
+		else
+			(void)f_rmdir(f, dir, name);
+		break;
+	case 9:
+	case 10:
+		random_save(f, dir, name, to_dir, to);
+		break;
+	case 11:
+		random_tree(f, dir, name, to_dir, to);
+		break;
+	default:
+		if (ino)
+			random_write(f, ino);
+	}
+}
+
+/* A batch is sent in part or not, and some answers come or none. */
+static UNUSED void random_replay(struct upstream *up, struct fixture *f)
+{
+	struct cml_batch *batch = take(f, 1 + rnd(30), rnd(3000));
+	struct kml_answer answers[30];
+	size_t n;
+
+	if (!batch)
+		return;
+	n = rnd(batch->n + 1);
+	for (size_t i = 0; i < n; i++) {
+		answers[i] = up_send(up, f->cache, &batch->items[i]);
+		if (!rnd(4))
+			random_operation(f);
+	}
+	if (rnd(3))
+		assert_int_equal(cml_retire(f->cache, batch, answers, rnd(3) ? n : rnd(n + 1)), 0);
+	else
+		cml_give_back(f->cache, batch);
+}
+
+#endif
