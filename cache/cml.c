@@ -15,6 +15,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "cache/cml.h"
+#include "cache/cml_export.h"
 #include "cache/cml_state.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
@@ -521,7 +522,7 @@ static int load(struct change *change)
 	struct cache *cache = change->cache;
 	struct db *db = writer_db(cache);
 	struct cml *cml = cache->cml;
-	uint64_t last = 0, records = 0;
+	uint64_t last = 0, records = 0, exported;
 	int64_t acked = 0, frozen;
 	int err;
 
@@ -535,12 +536,14 @@ static int load(struct change *change)
 	if (!err)
 		err = load_frozen(change, last, &frozen);
 	if (!err)
+		err = cml_exported_seq(cache->dirfd, &exported);
+	if (!err)
 		err = load_all_bytes(cache, db);
 	if (err)
 		return err;
 	pthread_mutex_lock(&cache->lock);
 	__atomic_store_n(&cml->last_seq, last, __ATOMIC_RELAXED);
-	cml->frozen_seq = MAX(frozen, acked);
+	cml->frozen_seq = MAX(MAX(frozen, acked), (int64_t)exported);
 	cml->records = records;
 	cml->acked = acked;
 	pthread_mutex_unlock(&cache->lock);

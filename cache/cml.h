@@ -26,6 +26,9 @@ struct cml_item {
 	int fd;				/* of a store with ranges: the content, to pread(); what is beyond its end is zeros; else -1 */
 	uint64_t bytes;			/* of a store: sum of its ranges */
 	uint64_t write_gen;		/* the cache's */
+	/* From a file, and not from a cache: fd has the ranges' bytes one after the other, from there on, and they never change. */
+	bool is_packed;
+	uint64_t packed_at;
 };
 
 struct cml_batch {
@@ -64,6 +67,7 @@ struct cml_totals {
 	uint64_t records;		/* waiting, taken ones too */
 	uint64_t bytes;			/* of content in them */
 	uint64_t last_seq;		/* the highest ever given */
+	uint64_t frozen_seq;		/* what is above it nobody has sent, here or from a file (cml_export.h) */
 	uint64_t oldest_s;		/* age of the oldest record; 0: none */
 	uint64_t conflicts;		/* settled so far and not yet looked at */
 };

@@ -12,16 +12,23 @@
 
 #define GONE "?"	/* in place of the path of a directory that there is no more */
 
+void cml_record_path(struct cache *cache, uint64_t ino, const struct kml_record *record, char *ret_path, size_t size)
+{
+	struct cml_place places[2];
+
+	if (cml_places_of(record, places))
+		cml_place_path(cache, &places[0], GONE, ret_path, size);
+	else
+		name_path(cache, ino, ret_path, size);
+}
+
 static void entry_paths(struct cache *cache, uint64_t ino, const struct kml_record *record, struct cml_entry *entry)
 {
 	const kml_target *target = &record->body.kml_body_u.symlink.target;
 	struct cml_place places[2];
 	unsigned n = cml_places_of(record, places);
 
-	if (n)
-		cml_place_path(cache, &places[0], GONE, entry->path, CML_PATH_MAX);
-	else
-		name_path(cache, ino, entry->path, CML_PATH_MAX);
+	cml_record_path(cache, ino, record, entry->path, CML_PATH_MAX);
 	if (n == 2)
 		cml_place_path(cache, &places[1], GONE, entry->to, CML_PATH_MAX);
 	else if (entry->op == KML_SYMLINK)

@@ -18,6 +18,8 @@
 struct cache;
 struct change;
 struct cml_batch;
+struct inode;
+struct inode_edit;
 
 /* keep_size in the row of a STORE that was never taken. */
 #define CML_NOT_TAKEN UINT64_MAX
@@ -46,6 +48,13 @@ int cml_count_records(struct change *change, int64_t more);
 uint64_t cml_bytes_of(const struct cml *cml, uint64_t ino);
 
 void cml_batch_free(struct cml_batch *batch);
+/* The first time that a STORE (whose keep_size is CML_NOT_TAKEN) is taken; cml_take.c tells what has to be done then. */
+int cml_freeze_store(struct change *change, struct inode_edit *edit, struct kml_record *record);
+/*
+ * What is to be sent of the file as it is now, into a STORE whose keep_size is set.  keep_size: the lowest size since it was
+ * taken.  Under the lock.  -EFBIG: it is in too many pieces.
+ */
+int cml_fill_store(const struct inode *inode, uint64_t keep_size, struct kml_record *record, uint64_t *ret_bytes);
 void cml_sync_content(struct cache *cache, uint64_t ino);
 
 /* The last row of this op for the object: 1 and its seq, 0, -errno. */
@@ -81,5 +90,8 @@ unsigned cml_places_of(const struct kml_record *record, struct cml_place ret_pla
  * is gone, 'gone' stands for its path.  As cml_find_oid().
  */
 void cml_place_path(struct cache *cache, const struct cml_place *place, const char *gone, char *ret_path, size_t size);
+
+/* What a record is about, likewise: a name of its own, or where its object is. */
+void cml_record_path(struct cache *cache, uint64_t ino, const struct kml_record *record, char *ret_path, size_t size);
 
 #endif

@@ -19,6 +19,7 @@ void cml_totals(struct cache *cache, struct cml_totals *ret)
 	*ret = (struct cml_totals){
 		.records = cml->records,
 		.bytes = cml->waiting_bytes,
+		.frozen_seq = cml->frozen_seq,
 		.last_seq = __atomic_load_n(&cml->last_seq, __ATOMIC_RELAXED),
 	};
 	if (db_query(cache->read_db, &stmt, "SELECT time FROM cml ORDER BY seq LIMIT 1", "") > 0) {

@@ -63,9 +63,7 @@ static void join_ranges(struct extent_map *map, const struct extent_map *present
 	map->n = n;
 }
 
-/* Under the lock.  record is a STORE whose keep_size is set; keep_size: the lowest size since it was taken. */
-static int fill_store(const struct inode *inode, uint64_t keep_size, struct kml_record *record,
-		      uint64_t *ret_bytes)
+int cml_fill_store(const struct inode *inode, uint64_t keep_size, struct kml_record *record, uint64_t *ret_bytes)
 {
 	struct kml_store *store = &record->body.kml_body_u.store;
 	struct extent_map map = { 0 };
@@ -133,7 +131,7 @@ static int is_first(struct change *change, uint64_t ino, uint64_t seq)
 enum { TAKEN, SKIPPED, ENOUGH };
 
 /* The first time: (1), (2), (3).  The content is held, so that no write falls between them. */
-static int freeze(struct change *change, struct inode_edit *edit, struct kml_record *record)
+int cml_freeze_store(struct change *change, struct inode_edit *edit, struct kml_record *record)
 {
 	struct kml_store *store = &record->body.kml_body_u.store;
 	int err;
@@ -162,7 +160,7 @@ static int take_content(struct cache *cache, struct inode *inode, uint64_t keep_
 	int err;
 
 	pthread_mutex_lock(&cache->lock);
-	err = fill_store(inode, keep_size, &item->record, &item->bytes);
+	err = cml_fill_store(inode, keep_size, &item->record, &item->bytes);
 	item->write_gen = inode->work->write_gen;
 	if (!err && item->bytes) {
 		item->fd = open_content(cache, inode);
@@ -194,7 +192,7 @@ static int take_store(struct change *change, struct take *take, struct cml_item 
 		return got;
 	keep_size = edit->v.keep_size;
 	if (item->record.body.kml_body_u.store.keep_size == CML_NOT_TAKEN) {
-		got = freeze(change, edit, &item->record);
+		got = cml_freeze_store(change, edit, &item->record);
 		if (got)
 			return got;
 	}
@@ -484,7 +482,7 @@ static void look(struct cache *cache, struct inode *inode, struct refresh *refre
 	refresh->has_changed = inode->work->write_gen != item->write_gen;
 	if (!refresh->is_settled || !refresh->has_changed)
 		return;
-	err = fill_store(inode, inode->v.keep_size, &item->record, &item->bytes);
+	err = cml_fill_store(inode, inode->v.keep_size, &item->record, &item->bytes);
 	if (!err && item->fd < 0 && item->bytes) {
 		item->fd = open_content(cache, inode);
 		err = MIN(item->fd, 0);

@@ -27,8 +27,23 @@ int counters_make(struct db *db)
 	return err;
 }
 
+/* Is there content that no record speaks of? */
+static int has_unlogged(struct db *db)
+{
+	sqlite3_stmt *stmt;
+	int got = db_query(db, &stmt, "SELECT 1 FROM inode WHERE is_dirty <> 0 LIMIT 1", "");
+
+	if (got > 0)
+		db_done(stmt);
+	return got;
+}
+
 int counters_load(struct cache *cache)
 {
+	int has_aside = has_unlogged(cache->write_db);
+
+	if (has_aside < 0)
+		return has_aside;
 	for (unsigned i = 0; i < COUNTERS; i++) {
 		int64_t value = 0;
 		int got = meta_get_int(cache->write_db, counters[i].key, &value);
@@ -39,6 +54,8 @@ int counters_load(struct cache *cache)
 			return -EUCLEAN;
 		cache->counters[i] = (struct counter_state){ .next = value, .bound = value };
 	}
+	if (has_aside)
+		cache->counters[COUNTER_SEQ].next += COUNTER_SEQS_ASIDE;
 	return 0;
 }
 

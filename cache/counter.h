@@ -22,6 +22,12 @@ enum counter {
 	COUNTERS,
 };
 
+/*
+ * A log that is exported from the directory of a cache (cml_export.h) gives seqs of its own to what has been written and has no
+ * record: from the bound on, so many at most.  Where there is such content, counting goes on behind them.
+ */
+#define COUNTER_SEQS_ASIDE (1u << 20)
+
 /* Of an empty database, in a transaction of the caller's: their first values.  0 or -errno. */
 int counters_make(struct db *db);
 /* 0; -EUCLEAN: one is missing or of no possible value; or another -errno. */

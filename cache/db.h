@@ -30,6 +30,11 @@ int db_error(struct db *db, int rc);
 enum db_kind { DB_WRITER, DB_READER, DB_CHECKPOINTER };
 /* may_make: of a DB_WRITER, make it when it is missing; else -ENOENT. */
 int db_open(const char *path, enum db_kind kind, bool may_make, struct db **ret_db);
+/*
+ * To read from a database that no daemon has, wherever it lies: nothing is written to it or made beside it.  Its log counts.
+ * The caller has the cache's lock.
+ */
+int db_open_aside(const char *path, struct db **ret_db);
 void db_close(struct db *db);
 sqlite3 *db_handle(struct db *db);
 /* What SQLite said last, for people. */

@@ -160,11 +160,44 @@ static int migrate(struct db *db, int64_t format, const char *path, char **ret_w
 	return err;
 }
 
+static int say_newer(const char *path, int64_t format, char **ret_why)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof(text), "%lld", (long long)format);
+	say(ret_why, "%s: has format %s, which is newer than this program knows ("
+		     TEXT(FORMAT) "); use the newer izo-nfsd", path, text);
+	return -EPROTO;
+}
+
+int schema_look(struct db *db, const char *path, char **ret_why)
+{
+	int64_t format = 0, application = 0;
+	int err = pragma_int(db, "PRAGMA user_version", &format);
+
+	if (!err)
+		err = pragma_int(db, "PRAGMA application_id", &application);
+	if (err) {
+		say(ret_why, "%s: cannot be read as a cache's database: %s", path, db_message(db));
+		return err;
+	}
+	if (application != APPLICATION_ID || format < 1) {
+		say(ret_why, "%s: is not the database of an izo cache%s", path, "");
+		return -EUCLEAN;
+	}
+	if (format > FORMAT)
+		return say_newer(path, format, ret_why);
+	if (format < FORMAT) {
+		say(ret_why, "%s: was written by an older izo-nfsd; start this one on it once%s", path, "");
+		return -EPROTO;
+	}
+	return check(db, path, ret_why);
+}
+
 int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why)
 {
 	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, content_log_table, drc_table, cml_was, format_marks };
 	int64_t format = 0, application = 0, n_tables = 0;
-	char text[24];
 	int err;
 
 	err = pragma_int(db, "PRAGMA user_version", &format);
@@ -193,12 +226,8 @@ int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_wh
 		say(ret_why, "%s: is not the database of an izo cache%s", path, "");
 		return -EUCLEAN;
 	}
-	if (format > FORMAT) {
-		(void)snprintf(text, sizeof(text), "%lld", (long long)format);
-		say(ret_why, "%s: has format %s, which is newer than this program knows ("
-			     TEXT(FORMAT) "); use the newer izo-nfsd", path, text);
-		return -EPROTO;
-	}
+	if (format > FORMAT)
+		return say_newer(path, format, ret_why);
 	err = format == FORMAT ? 0 : migrate(db, format, path, ret_why);
 	return err ? err : check(db, path, ret_why);
 }

@@ -17,4 +17,7 @@ struct db;
  */
 int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why);
 
+/* As it is: a database of the present format, with all of its tables.  -EPROTO: of another one; else likewise. */
+int schema_look(struct db *db, const char *path, char **ret_why);
+
 #endif

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cache/cml.h"
+#include "cmd/answer_export.h"
 #include "cmd/daemon.h"
 #include "cmd/status.h"
 #include "replicate/replicate.h"
@@ -156,6 +157,66 @@ static json_t *answer_sync(struct daemon *daemon, const struct daemon_tree *only
 	return tell_trees(daemon, only, "sync", tree_sync);
 }
 
+/* The number of that name; false: it is not one. */
+static bool get_number(const json_t *request, const char *name, uint64_t *ret_value)
+{
+	const json_t *value = json_object_get(request, name);
+
+	if (!json_is_integer(value) || json_integer_value(value) < 0)
+		return false;
+	*ret_value = (uint64_t)json_integer_value(value);
+	return true;
+}
+
+static json_t *refuse_export(const struct daemon_tree *tree, int err)
+{
+	struct cache_status status;
+
+	cache_status(tree->cache, &status);
+	if (!status.is_failed)
+		return refuse("tree %s: the log cannot be read from the cache: %s", tree->config->name, strerror(-err));
+	return refuse("tree %s: its cache has failed: %s; stop the daemon, then --export-log reads from the disk what is there",
+		      tree->config->name, status.failure);
+}
+
+static json_t *answer_export(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
+{
+	json_t *answer;
+	int err = 0;
+
+	(void)daemon, (void)request;
+	if (!only)
+		return refuse("the request names no tree");
+	answer = answer_export_begin(only, &err);
+	if (!err)
+		log_info("control: --export-log: tree=%s", only->config->name);
+	return err ? refuse_export(only, err) : answer;
+}
+
+static json_t *answer_records(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
+{
+	uint64_t after, last_seq, most;
+	json_t *answer;
+	int err = 0;
+
+	(void)daemon;
+	if (!only || !get_number(request, "after", &after) || !get_number(request, "last_seq", &last_seq) ||
+	    !get_number(request, "most", &most))
+		return refuse("the request does not say which records of which tree");
+	answer = answer_export_records(only, after, last_seq, most, &err);
+	return err ? refuse_export(only, err) : answer;
+}
+
+static json_t *answer_look(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
+{
+	uint64_t ino, write_gen;
+
+	(void)daemon;
+	if (!only || !get_number(request, "ino", &ino) || !get_number(request, "write_gen", &write_gen))
+		return refuse("the request does not say which content of which tree");
+	return answer_export_look(only, ino, write_gen);
+}
+
 static json_t *answer_debug(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
 {
 	const char *names = json_string_value(json_object_get(request, "names"));
@@ -181,6 +242,9 @@ static const struct command {
 	{ "online",	CONTROL_ALL,	answer_online },
 	{ "sync",	CONTROL_ALL,	answer_sync },
 	{ "debug",	CONTROL_ALL,	answer_debug },
+	{ "export",	CONTROL_ALL,	answer_export },
+	{ "export-records", CONTROL_ALL, answer_records },
+	{ "export-look", CONTROL_ALL,	answer_look },
 };
 
 json_t *answer_request(void *arg, enum control_right right, const json_t *request)

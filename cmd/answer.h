@@ -9,6 +9,9 @@
  *	offline, online	root		tree		trees: how many were told
  *	sync		root		tree		trees: how many were told
  *	debug		root		names		debug: what is debugged now
+ *	export		root		tree		head, last_seq, records, bytes, objects: see answer_export.h
+ *	export-records	root		tree, after, last_seq, most	records, after, has_skipped, newest_seq
+ *	export-look	root		tree, ino, write_gen	has_changed
  *
  * tree: the name of one; without it all are meant.
  */

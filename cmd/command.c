@@ -62,6 +62,16 @@ static int mark_offline(const struct config *config, const struct command_args *
 	return status;
 }
 
+/* The only tree, or the one that was named. */
+static int export_log(struct ctl *ctl, const struct config *config, const struct command_args *args)
+{
+	const struct config_tree *tree = args->tree ? config_tree(config, args->tree) : &config->trees[0];
+
+	if (!args->tree && config->n_trees > 1)
+		return command_fail("--export-log is of one tree: name it with --tree", 0);
+	return command_export(ctl, tree, args->file);
+}
+
 static int without_daemon(const struct config *config, const struct command_args *args,
 			  const char *why)
 {
@@ -149,12 +159,17 @@ int command_run(const struct config *config, const struct command_args *args)
 		fprintf(stderr, "\n");
 		return EXIT_FAILURE;
 	}
+	if (args->command == COMMAND_REPLAY)
+		return command_replay(config, args);
 	err = ctl_open(config->control, &ctl, &why);
+	if (err == -ECONNREFUSED && args->command == COMMAND_EXPORT)
+		return export_log(NULL, config, args);
 	if (err == -ECONNREFUSED)
 		return without_daemon(config, args, why);
 	if (err)
 		return command_fail(why, err);
-	status = args->command == COMMAND_TOP ? command_top(config->control, args) : with_daemon(ctl, args);
+	status = args->command == COMMAND_TOP ? command_top(config->control, args) :
+		 args->command == COMMAND_EXPORT ? export_log(ctl, config, args) : with_daemon(ctl, args);
 	ctl_close(ctl);
 	if (fflush(stdout) == EOF)
 		return EXIT_FAILURE;

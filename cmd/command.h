@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * command: izo-nfsd called to talk to the daemon that runs: --offline, --online, --status, --sync, --conflicts, --log,
- * --top, --debug.
+ * --top, --debug, --export-log; or to do something without one: --export-log, --replay-log.
  */
 #ifndef CMD_COMMAND_H
 #define CMD_COMMAND_H
@@ -20,7 +20,9 @@ enum command {
 	COMMAND_CONFLICTS,
 	COMMAND_LOG,
 	COMMAND_TOP,
-	COMMAND_DEBUG
+	COMMAND_DEBUG,
+	COMMAND_EXPORT,
+	COMMAND_REPLAY
 };
 
 struct command_args {
@@ -29,6 +31,8 @@ struct command_args {
 	bool is_json;
 	const char *debug;		/* of --debug: names */
 	unsigned interval_s;		/* of --top */
+	const char *file;		/* of --export-log, --replay-log */
+	bool has_upstream;		/* --upstream was given */
 };
 
 #define COMMAND_WAIT_S 60		/* for one answer: a slow disk is not a hung daemon */
@@ -46,5 +50,12 @@ int command_sync(struct ctl *ctl, const char *tree);
 int command_log(struct ctl *ctl, const struct command_args *args);
 /* live.c: show what goes on until told to end; once, where there is no terminal.  Likewise. */
 int command_top(const char *control, const struct command_args *args);
+/*
+ * export.c: the tree's log into a file.  ctl: to the daemon, or NULL: there is none.  Likewise.
+ */
+int command_export(struct ctl *ctl, const struct config_tree *tree, const char *path);
+/* replay.c: such a file to its upstream.  Likewise; REPLAY_EXIT_CONFLICTS: all of it, but something was told of. */
+#define REPLAY_EXIT_CONFLICTS 4
+int command_replay(const struct config *config, const struct command_args *args);
 
 #endif

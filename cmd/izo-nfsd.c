@@ -71,6 +71,30 @@ static const char *take_debug(void *target, const char *value)
 	return NULL;
 }
 
+/* A command with a file. */
+static const char *take_file(void *target, enum command command, const char *value)
+{
+	struct given *given = target;
+
+	if (given->command.command)
+		return "cannot stand beside another command";
+	if (!*value)
+		return "is not a file's name";
+	given->command.command = command;
+	given->command.file = value;
+	return NULL;
+}
+
+static const char *take_export_log(void *target, const char *value)
+{
+	return take_file(target, COMMAND_EXPORT, value);
+}
+
+static const char *take_replay_log(void *target, const char *value)
+{
+	return take_file(target, COMMAND_REPLAY, value);
+}
+
 static const char *take_json(void *target, const char *value)
 {
 	(void)value;
@@ -106,6 +130,10 @@ static const struct option_row rows[] = {
 	{ "sync", 0, NULL, "replay what waits now; ends when nothing waits", take_sync },
 	{ "conflicts", 0, NULL, "list what was changed on both sides", take_conflicts },
 	{ "log", 0, NULL, "list the changes that wait to be replayed, oldest first", take_log },
+	{ "export-log", 0, "FILE", "write these changes with their contents to FILE, for another\n"
+	  "machine to replay; with no daemon: from the cache", take_export_log },
+	{ "replay-log", 0, "FILE", "send the changes in FILE to the server, each of them once,\n"
+	  "however often it is done", take_replay_log },
 	{ "top", 0, NULL, "show calls and their latencies as they come; --top SECONDS:\n"
 	  "every so many, not every second", take_top },
 	{ "debug", 0, "NAMES", "let the daemon write debugging messages of components, as\n"
@@ -134,7 +162,7 @@ static int check_given(const struct given *given)
 	if (given->command.tree && (!given->command.command || given->command.command == COMMAND_DEBUG)) {
 		fprintf(stderr,
 			"izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --conflicts, "
-			"--log, --top\n");
+			"--log, --top, --export-log, --replay-log\n");
 		return -EINVAL;
 	}
 	return 0;
@@ -249,6 +277,7 @@ int main(int argc, char **argv)
 		config_release(&config);
 		return EXIT_FAILURE;
 	}
+	given.command.has_upstream = given.upstream != NULL;
 	if (config.debug)
 		(void)log_trace(config.debug);	/* was checked when it was set */
 	status = given.command.command ? command_run(&config, &given.command) :

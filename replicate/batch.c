@@ -8,6 +8,8 @@
 #include "base/fs.h"
 
 #define READ_MAX (BATCH_BODY_MAX / 2)
+#define STALL_S 120			/* the upstream applies a batch before it answers */
+#define STALL_BYTES_PER_S (20u << 20)	/* and copies what is large */
 #define READ_TRIES 8	/* for a small file that is written while it is read */
 
 int batch_new(struct cml_batch *taken, struct batch **ret_batch)
@@ -61,11 +63,29 @@ size_t batch_next_large(const struct batch *batch, size_t from)
 	return batch->n;
 }
 
-int batch_read_ranges(int fd, const struct kml_store *store, uint64_t offset, void *data,
-		      size_t len)
+bool batch_refresh(struct cache *cache, struct cml_item *item)
 {
+	return !item->is_packed && cml_refresh(cache, item);
+}
+
+/* What comes from a file has been found to be all there: less of it by now is an error. */
+static int read_packed(const struct cml_item *item, int fd, uint64_t offset, void *data, size_t len)
+{
+	ssize_t got = fs_pread_full(fd, data, len, item->packed_at + offset);
+
+	if (got < 0)
+		return (int)got;
+	return (size_t)got == len ? 0 : -EIO;
+}
+
+int batch_read_ranges(const struct cml_item *item, int fd, uint64_t offset, void *data, size_t len)
+{
+	const struct kml_store *store = &item->record.body.kml_body_u.store;
 	unsigned char *to = data;
 	uint64_t before = 0;
+
+	if (item->is_packed)
+		return read_packed(item, fd, offset, data, len);
 
 	for (u_int i = 0; i < store->ranges.ranges_len && len; i++) {
 		const struct kml_range *range = &store->ranges.ranges_val[i];
@@ -112,11 +132,10 @@ static int read_still(struct cache *cache, struct cml_item *item, struct batch_i
 		to->len = item->bytes;
 		err = FAULT("batch.read");
 		if (!err)
-			err = batch_read_ranges(item->fd, &item->record.body.kml_body_u.store, 0,
-						data, to->len);
+			err = batch_read_ranges(item, item->fd, 0, data, to->len);
 		if (err)
 			return err;
-		if (!cml_refresh(cache, item))
+		if (!batch_refresh(cache, item))
 			return 0;
 	}
 	return -EBUSY;
@@ -191,5 +210,40 @@ int batch_encode(struct batch *batch, uint64_t client, const char *host, uint64_
 		body.records.records_len = (u_int)batch->n;
 	}
 	drop_contents(batch);	/* the body has them */
+	return err;
+}
+
+void batch_request(const struct batch *batch, struct http_request *request)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < batch->n; i++)
+		if (is_store(&batch->taken->items[i]))
+			bytes += batch->taken->items[i].record.body.kml_body_u.store.size;
+	request->method = "POST";
+	request->content_type = "application/x-izo-kml";
+	request->body = batch->body.data;
+	request->body_len = batch->body.len;
+	request->answer_limit = BATCH_BODY_MAX;
+	request->stall_s = STALL_S + (unsigned)MIN(bytes / STALL_BYTES_PER_S, (uint64_t)86400);
+	(void)strcpy(request->path, "/izo/v1/replay");
+}
+
+int batch_decode_answers(const struct batch *batch, const struct http_request *request, struct kml_answers *ret_answers)
+{
+	struct kml_answers answers;
+	int err = kml_answers_decode(request->answer.data, request->answer.len, &answers);
+
+	if (err)
+		return err == -ENOMEM ? err : -EBADMSG;
+	if (answers.answers.answers_len != batch->n)
+		err = -EBADMSG;
+	for (size_t i = 0; !err && i < batch->n; i++)
+		if (answers.answers.answers_val[i].seq != batch->taken->items[i].record.seq)
+			err = -EBADMSG;
+	if (err)
+		kml_answers_release(&answers);
+	else
+		*ret_answers = answers;
 	return err;
 }

@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include "base/buf.h"
 #include "cache/cml.h"
+#include "replicate/http.h"
 
 #define BATCH_RECORDS KML_BATCH_MAX
 #define BATCH_BYTES (8u << 20)	/* of content, inline or not, in one batch; but for the last */
@@ -56,11 +57,17 @@ int batch_read_small(struct batch *batch, struct cache *cache);
  */
 int batch_encode(struct batch *batch, uint64_t client, const char *host, uint64_t acked);
 
+/* The request that sends it, but for done(). */
+void batch_request(const struct batch *batch, struct http_request *request);
+/* What came is an answer to it: one for each of its records, in order.  -EBADMSG, -ENOMEM. */
+int batch_decode_answers(const struct batch *batch, const struct http_request *request, struct kml_answers *ret_answers);
+
 /*
- * Read len bytes at offset of a store's content: its ranges, one after the other.  What the file
- * does not have is zeros.  0 or -errno.
+ * Read len bytes at offset of a store's content: its ranges, one after the other.  fd: the item's, or a copy of what it
+ * holds.  What the file does not have is zeros.  0 or -errno.
  */
-int batch_read_ranges(int fd, const struct kml_store *store, uint64_t offset, void *data,
-		      size_t len);
+int batch_read_ranges(const struct cml_item *item, int fd, uint64_t offset, void *data, size_t len);
+/* Has the content changed while it was read?  As cml_refresh(). */
+bool batch_refresh(struct cache *cache, struct cml_item *item);
 
 #endif

@@ -290,7 +290,8 @@ static void finish(struct http_request *request, CURLcode code)
 	log_debug(LOG_HTTP, "http: %s %s: status=%ld err=%d %s", request->method, request->path,
 		  request->status, err, request->trouble);
 	detach(request);
-	http->ended(http, err < 0);
+	if (http->ended)
+		http->ended(http, err < 0);
 	request->done(request, err);
 }
 

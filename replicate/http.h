@@ -26,7 +26,7 @@ struct http {
 	struct loop *loop;
 	char *base;			/* the upstream's URL without the last slash; owned */
 	bool is_loopback;
-	/* called with each request that ended by itself, before its done() */
+	/* called with each request that ended by itself, before its done(); or NULL */
 	void (*ended)(struct http *http, bool is_failure);
 	/* loop thread */
 	CURLM *multi;

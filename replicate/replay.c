@@ -2,7 +2,6 @@
 #include "replicate/replay.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/clock.h"
@@ -10,8 +9,6 @@
 #include "base/log.h"
 #include "replicate/internal.h"
 
-#define STALL_S 120			/* the upstream applies a batch before it answers */
-#define STALL_BYTES_PER_S (20u << 20)	/* and copies what is large */
 #define SHRINK 8			/* a refused batch is tried again in parts of it */
 
 static void take(struct replay *replay);
@@ -174,20 +171,6 @@ static void retire(struct replay *replay)
 
 /* ---- the request ---- */
 
-/* The answers are what was asked for: one each, in order. */
-static int check_answers(const struct replay *replay)
-{
-	const struct batch *batch = replay->batch;
-	const struct kml_answers *answers = &replay->answers;
-
-	if (answers->answers.answers_len != batch->n)
-		return -EBADMSG;
-	for (size_t i = 0; i < batch->n; i++)
-		if (answers->answers.answers_val[i].seq != batch->taken->items[i].record.seq)
-			return -EBADMSG;
-	return 0;
-}
-
 static void refused(struct replay *replay, int err)
 {
 	const char *trouble = replay->request.trouble;
@@ -234,16 +217,8 @@ static void answered(struct http_request *request, int err)
 
 	if (!err)
 		err = FAULT("replay.answer");
-	if (!err) {
-		err = kml_answers_decode(request->answer.data, request->answer.len,
-					 &replay->answers);
-		if (!err && check_answers(replay)) {
-			kml_answers_release(&replay->answers);
-			err = -EBADMSG;
-		}
-		if (err == -EPROTONOSUPPORT)
-			err = -EBADMSG;
-	}
+	if (!err)
+		err = batch_decode_answers(replay->batch, request, &replay->answers);
 	if (err)
 		log_debug(LOG_REPLAY, "replay: batch not answered: records=%zu http=%ld err=%d", replay->batch->n,
 			  request->status, err);
@@ -266,25 +241,15 @@ static void answered(struct http_request *request, int err)
 static void post(struct replay *replay)
 {
 	struct http_request *request = &replay->request;
-	uint64_t bytes = 0;
 	int err;
 
-	for (size_t i = 0; i < replay->batch->n; i++)
-		if (replay->batch->taken->items[i].record.body.op == KML_STORE)
-			bytes += replay->batch->taken->items[i].record.body.kml_body_u.store.size;
 	replay->step = REPLAY_POST;
-	request->method = "POST";
-	request->content_type = "application/x-izo-kml";
-	request->body = replay->batch->body.data;
-	request->body_len = replay->batch->body.len;
-	request->answer_limit = BATCH_BODY_MAX;
-	request->stall_s = STALL_S + (unsigned)MIN(bytes / STALL_BYTES_PER_S, (uint64_t)86400);
+	batch_request(replay->batch, request);
 	request->done = answered;
-	snprintf(request->path, sizeof(request->path), "/izo/v1/replay");
-	log_debug(LOG_REPLAY, "replay: batch sent: seq=%llu to=%llu records=%zu body=%zu content=%" PRIu64,
+	log_debug(LOG_REPLAY, "replay: batch sent: seq=%llu to=%llu records=%zu body=%zu",
 		  (unsigned long long)replay->batch->taken->items[0].record.seq,
 		  (unsigned long long)replay->batch->taken->items[replay->batch->n - 1].record.seq,
-		  replay->batch->n, replay->batch->body.len, bytes);
+		  replay->batch->n, replay->batch->body.len);
 	err = http_start(&replay->replicate->http, request);
 	if (err)
 		give_back(replay, backoff(replay, false));

@@ -20,6 +20,9 @@
 static const char restored_cache[] = "this cache was put back to an older state: the upstream has "
 				     "later changes of it; nothing of its log is replayed";
 
+static const char sent_by_others[] = "another machine has sent changes of this cache, from a file that was made of its disk without "
+				     "marking it; nothing of its log is replayed: save what was changed here since";
+
 uint32_t replicate_random(void)
 {
 	uint32_t random;
@@ -138,7 +141,9 @@ static const char *forbidden(const struct replicate *r)
 	struct cml_totals totals;
 
 	cml_totals(r->cache, &totals);
-	return totals.last_seq < r->probe.hello.last_seq ? restored_cache : NULL;
+	if (totals.last_seq < r->probe.hello.last_seq)
+		return restored_cache;
+	return totals.frozen_seq < r->probe.hello.last_seq ? sent_by_others : NULL;
 }
 
 static void start_all(struct replicate *r)

@@ -238,8 +238,8 @@ static void read_piece(struct work *work)
 
 	stage->work_err = FAULT("stage.read");
 	if (!stage->work_err)
-		stage->work_err = batch_read_ranges(source(stage), store_of(stage), stage->sent,
-						    stage->chunk, stage->chunk_len);
+		stage->work_err = batch_read_ranges(stage->item, source(stage), stage->sent, stage->chunk,
+						    stage->chunk_len);
 }
 
 static void check_still(struct stage *stage);
@@ -364,7 +364,7 @@ static void look(struct work *work)
 	struct stage *stage = container_of(work, struct stage, work);
 
 	stage->work_err = 0;
-	stage->has_changed = cml_refresh(stage->cache, stage->item);
+	stage->has_changed = batch_refresh(stage->cache, stage->item);
 	if (stage->has_changed && stage->rounds >= STAGE_LIVE) {
 		log_debug(LOG_REPLAY, "replay: seq=%" PRIu64 " is written all the time, copying it",
 			  stage->item->record.seq);

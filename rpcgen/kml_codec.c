@@ -74,6 +74,16 @@ int kml_answers_encode(struct buf *buf, const struct kml_answers *answers)
 	return encode(buf, (xdrproc_t)xdr_kml_answers, answers);
 }
 
+int kml_file_head_encode(struct buf *buf, const struct kml_file_head *head)
+{
+	return encode(buf, (xdrproc_t)xdr_kml_file_head, head);
+}
+
+int kml_saved_encode(struct buf *buf, const struct kml_saved *saved)
+{
+	return encode(buf, (xdrproc_t)xdr_kml_saved, saved);
+}
+
 /* ---- what XDR cannot check ---- */
 
 static int check_time(struct kml_time t)
@@ -161,22 +171,33 @@ static int check_make(const struct kml_make *make)
 	return check_time(make->mtime);
 }
 
-static int check_store(const struct kml_store *store)
+/* Ascending, apart, below size; *ret_sum: their bytes. */
+static int check_ranges(const struct kml_range *ranges, u_int n, uint64_t size, uint64_t *ret_sum)
 {
 	uint64_t end = 0, sum = 0;
 
-	if (store->size > INT64_MAX || check_time(store->mtime))
-		return -EBADMSG;
-	for (u_int i = 0; i < store->ranges.ranges_len; i++) {
-		const struct kml_range *r = &store->ranges.ranges_val[i];
+	for (u_int i = 0; i < n; i++) {
+		const struct kml_range *r = &ranges[i];
 
 		if (!r->length || r->offset < end || (i && r->offset == end))
 			return -EBADMSG;
-		if (r->length > store->size || r->offset > store->size - r->length)
+		if (r->length > size || r->offset > size - r->length)
 			return -EBADMSG;
 		end = r->offset + r->length;
 		sum += r->length;
 	}
+	*ret_sum = sum;
+	return 0;
+}
+
+static int check_store(const struct kml_store *store)
+{
+	uint64_t sum;
+
+	if (store->size > INT64_MAX || check_time(store->mtime))
+		return -EBADMSG;
+	if (check_ranges(store->ranges.ranges_val, store->ranges.ranges_len, store->size, &sum))
+		return -EBADMSG;
 	switch (store->content.where) {
 	case KML_NOWHERE:
 		return 0;
@@ -354,6 +375,31 @@ static int check_answers(const void *value)
 	return 0;
 }
 
+static int check_file_head(const void *value)
+{
+	const struct kml_file_head *head = value;
+
+	return head->client ? check_time(head->made) : -EBADMSG;
+}
+
+static int check_saved(const void *value)
+{
+	const struct kml_saved *saved = value;
+	const struct kml_store *store = &saved->record.body.kml_body_u.store;
+	int err = check_record(&saved->record);
+	uint64_t sum;
+
+	if (!err && saved->about)
+		err = check_listed(saved->about);
+	if (err)
+		return err;
+	if (saved->record.body.op != KML_STORE)
+		return saved->about || saved->rest.rest_len ? -EBADMSG : 0;
+	if (store->content.where != KML_NOWHERE || (saved->about && !saved->about->name.kml_name_len))
+		return -EBADMSG;
+	return check_ranges(saved->rest.rest_val, saved->rest.rest_len, store->size, &sum);
+}
+
 /* ---- decoding ---- */
 
 /*
@@ -484,6 +530,28 @@ int kml_answers_decode(const void *data, size_t len, struct kml_answers *ret_ans
 	return err;
 }
 
+int kml_file_head_decode(const void *data, size_t len, struct kml_file_head *ret_head)
+{
+	struct kml_file_head head;
+	int err = decode(data, len, (xdrproc_t)xdr_kml_file_head, check_file_head, &head, sizeof(head));
+
+	if (!err)
+		*ret_head = head;
+	return err;
+}
+
+int kml_saved_decode(const void *data, size_t len, struct kml_saved *ret_saved)
+{
+	struct kml_saved saved;
+	int err = peek_record(data, len);
+
+	if (!err)
+		err = decode(data, len, (xdrproc_t)xdr_kml_saved, check_saved, &saved, sizeof(saved));
+	if (!err)
+		*ret_saved = saved;
+	return err;
+}
+
 void kml_record_release(struct kml_record *record)
 {
 	xdr_free((xdrproc_t)xdr_kml_record, record);
@@ -526,92 +594,14 @@ void kml_answers_release(struct kml_answers *answers)
 	memset(answers, 0, sizeof(*answers));
 }
 
-/* ---- values ---- */
-
-int kml_record_copy(const struct kml_record *from, struct kml_record *ret_record)
+void kml_file_head_release(struct kml_file_head *head)
 {
-	struct buf buf;
-	struct kml_record copy = { 0 };
-	int err;
-
-	buf_init(&buf, 0);
-	err = kml_record_encode(&buf, from);
-	if (!err) {
-		err = decode(buf.data, buf.len, (xdrproc_t)xdr_kml_record, check_record, &copy, sizeof(copy));
-		if (!err)
-			*ret_record = copy;
-	}
-	buf_release(&buf);
-	return err;
+	xdr_free((xdrproc_t)xdr_kml_file_head, head);
+	memset(head, 0, sizeof(*head));
 }
 
-static int bytes_set(char **val, u_int *len, u_int max, struct slice value)
+void kml_saved_release(struct kml_saved *saved)
 {
-	char *copy;
-
-	if (value.len > max)
-		return -EMSGSIZE;
-	copy = malloc(value.len + 1);
-	if (!copy)
-		return -ENOMEM;
-	if (value.len)
-		memcpy(copy, value.data, value.len);
-	copy[value.len] = '\0';
-	*val = copy;
-	*len = (u_int)value.len;
-	return 0;
-}
-
-int kml_name_set(kml_name *name, struct slice value)
-{
-	return bytes_set(&name->kml_name_val, &name->kml_name_len, KML_NAME_MAX, value);
-}
-
-int kml_extra_set(kml_extra *extra, struct slice value)
-{
-	return bytes_set(&extra->kml_extra_val, &extra->kml_extra_len, KML_EXTRA_MAX, value);
-}
-
-int kml_target_set(kml_target *target, struct slice value)
-{
-	return bytes_set(&target->kml_target_val, &target->kml_target_len, KML_TARGET_MAX, value);
-}
-
-/* ---- frames ---- */
-
-size_t kml_frame_begin(struct buf *buf)
-{
-	size_t mark = buf->len;
-
-	buf_u32be(buf, 0);
-	return mark;
-}
-
-void kml_frame_end(struct buf *buf, size_t mark)
-{
-	uint32_t len;
-
-	if (buf_error(buf))
-		return;
-	len = (uint32_t)(buf->len - mark - 4);
-	buf->data[mark] = (unsigned char)(len >> 24);
-	buf->data[mark + 1] = (unsigned char)(len >> 16);
-	buf->data[mark + 2] = (unsigned char)(len >> 8);
-	buf->data[mark + 3] = (unsigned char)len;
-}
-
-int kml_frame_next(const void *data, size_t len, size_t limit, struct slice *ret_body, size_t *ret_used)
-{
-	uint32_t body;
-
-	if (len < 4)
-		return 0;
-	body = get_u32(data);
-	if (body > limit)
-		return -EBADMSG;
-	if (len - 4 < body)
-		return 0;
-	*ret_body = (struct slice){ (const char *)data + 4, body };
-	*ret_used = 4 + (size_t)body;
-	return 1;
+	xdr_free((xdrproc_t)xdr_kml_saved, saved);
+	memset(saved, 0, sizeof(*saved));
 }

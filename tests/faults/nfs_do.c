@@ -6,6 +6,7 @@
  *
  *   put PATH            new content, from the standard input: made or cut, written, committed
  *   at PATH OFFSET      write the standard input there, and commit
+ *   loose PATH OFFSET   write the standard input there, and leave it at that
  *   cat PATH            its content
  *   ls PATH             names, sorted
  *   stat PATH           TYPE MODE NLINK SIZE MTIME
@@ -66,7 +67,7 @@ static struct fh find(const char *path)
 
 /* ---- the commands ---- */
 
-static void write_all(const struct fh *file, uint64_t offset)
+static void write_loose(const struct fh *file, uint64_t offset)
 {
 	static char bytes[PIECE];
 	size_t len;
@@ -77,6 +78,11 @@ static void write_all(const struct fh *file, uint64_t offset)
 			if (!c.got.count)
 				die("WRITE", "nothing was written");
 		}
+}
+
+static void write_all(const struct fh *file, uint64_t offset)
+{
+	write_loose(file, offset);
 	need(nfs3_commit(&c, file), "COMMIT");
 }
 
@@ -98,6 +104,13 @@ static void do_at(char **arg)
 	struct fh file = find(arg[0]);
 
 	write_all(&file, strtoull(arg[1], NULL, 10));
+}
+
+static void do_loose(char **arg)
+{
+	struct fh file = find(arg[0]);
+
+	write_loose(&file, strtoull(arg[1], NULL, 10));
 }
 
 static void do_cat(char **arg)
@@ -266,6 +279,7 @@ static const struct verb {
 	void (*run)(char **arg);
 } verbs[] = {
 	{ "put", 1, do_put },		{ "at", 2, do_at },
+	{ "loose", 2, do_loose },
 	{ "cat", 1, do_cat },		{ "ls", 1, do_ls },
 	{ "stat", 1, do_stat },		{ "readlink", 1, do_readlink },
 	{ "mkdir", 1, do_mkdir },	{ "rmdir", 1, do_rmdir },

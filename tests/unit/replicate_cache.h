@@ -296,7 +296,7 @@ void cml_give_back(struct cache *cache, struct cml_batch *batch)
 void cml_totals(struct cache *cache, struct cml_totals *ret)
 {
 	*ret = (struct cml_totals){ 0 };
-	LOCKED(cache, ret->last_seq = cache->last_seq, ret->records = double_waiting(cache));
+	LOCKED(cache, ret->last_seq = ret->frozen_seq = cache->last_seq, ret->records = double_waiting(cache));
 }
 
 void cml_set_wakeup(struct cache *cache, void (*fn)(void *arg), void *arg)

@@ -206,23 +206,21 @@ static void ranges_in_pieces(void **state)
 	struct cml_item item;
 	struct cml_batch taken = { .n = 1, .items = &item };
 	const char want[] = "234567890ab";	/* of the two ranges, one after the other */
-	const struct kml_store *store;
 
 	(void)state;
 	set_store(&item, 1, "xx23456xxxx7890abxx", 30,
 		  (struct kml_range[2]){ { 2, 5 }, { 11, 6 } });
-	store = &item.record.body.kml_body_u.store;
 	for (size_t at = 0; at < 11; at++) {
 		for (size_t len = 0; len <= 11 - at; len++) {
 			char got[12];
 
 			memset(got, '?', sizeof(got));
-			assert_int_equal(batch_read_ranges(item.fd, store, at, got, len), 0);
+			assert_int_equal(batch_read_ranges(&item, item.fd, at, got, len), 0);
 			assert_memory_equal(got, want + at, len);
 			assert_int_equal(got[len], '?');
 		}
 	}
-	assert_int_equal(batch_read_ranges(item.fd, store, 10, (char[2]){ 0 }, 2), -EINVAL);
+	assert_int_equal(batch_read_ranges(&item, item.fd, 10, (char[2]){ 0 }, 2), -EINVAL);
 	release(&taken);
 }
 
