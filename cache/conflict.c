@@ -228,6 +228,8 @@ static int fill_gaps(struct cache *cache, struct inode_edit *edit)
 	pthread_mutex_lock(&cache->lock);
 	object_put(cache, object);
 	pthread_mutex_unlock(&cache->lock);
+	if (!err && !is_whole)
+		err = object_grow(cache, edit->inode->ino, edit->v.gen, edit->v.size);
 	return err ? err : !is_whole;
 }
 

@@ -294,6 +294,9 @@ int inode_edit_size(struct inode_edit *edit, uint64_t size)
 		EDIT(edit, gen, 1);
 	if (size > edit->v.size) {
 		err = extent_add(&edit->present, edit->v.size, size);	/* zeros */
+		/* A content file that is shorter than it should be has lost something (check.h). */
+		if (!err)
+			err = object_grow(edit->change->cache, edit->inode->ino, edit->v.gen, size);
 		if (err)
 			return err;
 	} else if (size < edit->v.size) {

@@ -222,6 +222,22 @@ int object_cut(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size)
 	return ftruncate(fd, size) < 0 ? -errno : 0;
 }
 
+int object_grow(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size)
+{
+	AUTO_CLOSE int fd = -1;
+	struct stat st;
+	bool is_new;
+
+	fd = object_open(cache, ino, gen, true, &is_new);
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((uint64_t)st.st_size < size && ftruncate(fd, (off_t)size) < 0 && errno != EFBIG)
+		return -errno;
+	return 0;
+}
+
 int object_write(struct cache *cache, uint64_t ino, uint32_t gen, struct slice bytes, uint64_t offset)
 {
 	AUTO_CLOSE int fd = -1;

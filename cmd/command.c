@@ -161,6 +161,8 @@ int command_run(const struct config *config, const struct command_args *args)
 	}
 	if (args->command == COMMAND_REPLAY)
 		return command_replay(config, args);
+	if (args->command == COMMAND_CHECK)
+		return command_check(config, args);
 	err = ctl_open(config->control, &ctl, &why);
 	if (err == -ECONNREFUSED && args->command == COMMAND_EXPORT)
 		return export_log(NULL, config, args);

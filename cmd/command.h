@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * command: izo-nfsd called to talk to the daemon that runs: --offline, --online, --status, --sync, --conflicts, --log,
- * --top, --debug, --export-log; or to do something without one: --export-log, --replay-log.
+ * --top, --debug, --export-log; or to do something without one: --export-log, --replay-log, --check.
  */
 #ifndef CMD_COMMAND_H
 #define CMD_COMMAND_H
@@ -22,7 +22,8 @@ enum command {
 	COMMAND_TOP,
 	COMMAND_DEBUG,
 	COMMAND_EXPORT,
-	COMMAND_REPLAY
+	COMMAND_REPLAY,
+	COMMAND_CHECK
 };
 
 struct command_args {
@@ -32,6 +33,7 @@ struct command_args {
 	const char *debug;		/* of --debug: names */
 	unsigned interval_s;		/* of --top */
 	const char *file;		/* of --export-log, --replay-log */
+	bool repair;			/* with --check */
 	bool has_upstream;		/* --upstream was given */
 };
 
@@ -57,5 +59,8 @@ int command_export(struct ctl *ctl, const struct config_tree *tree, const char *
 /* replay.c: such a file to its upstream.  Likewise; REPLAY_EXIT_CONFLICTS: all of it, but something was told of. */
 #define REPLAY_EXIT_CONFLICTS 4
 int command_replay(const struct config *config, const struct command_args *args);
+/* check.c: look through caches, and mend them.  Likewise, or one of these. */
+enum { CHECK_EXIT_DAMAGED = 3, CHECK_EXIT_MENDED = 4 };
+int command_check(const struct config *config, const struct command_args *args);
 
 #endif

@@ -56,7 +56,7 @@ FLAG(no_rpcbind) FLAG(allow_unprivileged_ports) FLAG(is_foreground)
 		return NULL; \
 	}
 COMMAND(offline, COMMAND_OFFLINE) COMMAND(online, COMMAND_ONLINE) COMMAND(status, COMMAND_STATUS)
-COMMAND(sync, COMMAND_SYNC) COMMAND(conflicts, COMMAND_CONFLICTS) COMMAND(log, COMMAND_LOG) COMMAND(top, COMMAND_TOP)
+COMMAND(check, COMMAND_CHECK) COMMAND(sync, COMMAND_SYNC) COMMAND(conflicts, COMMAND_CONFLICTS) COMMAND(log, COMMAND_LOG) COMMAND(top, COMMAND_TOP)
 
 static const char *take_debug(void *target, const char *value)
 {
@@ -102,6 +102,13 @@ static const char *take_json(void *target, const char *value)
 	return NULL;
 }
 
+static const char *take_repair(void *target, const char *value)
+{
+	(void)value;
+	((struct given *)target)->command.repair = true;
+	return NULL;
+}
+
 static const char *take_tree(void *target, const char *value)
 {
 	((struct given *)target)->command.tree = value;
@@ -134,6 +141,9 @@ static const struct option_row rows[] = {
 	  "machine to replay; with no daemon: from the cache", take_export_log },
 	{ "replay-log", 0, "FILE", "send the changes in FILE to the server, each of them once,\n"
 	  "however often it is done", take_replay_log },
+	{ "check", 0, NULL, "look through the cache, which no daemon may have", take_check },
+	{ "repair", 0, NULL, "with --check: mend what is wrong; what belongs nowhere goes\n"
+	  "to lost+found in the cache's directory", take_repair },
 	{ "top", 0, NULL, "show calls and their latencies as they come; --top SECONDS:\n"
 	  "every so many, not every second", take_top },
 	{ "debug", 0, "NAMES", "let the daemon write debugging messages of components, as\n"
@@ -159,10 +169,14 @@ static int check_given(const struct given *given)
 		fprintf(stderr, "izo-nfsd: --json goes with --status, --conflicts or --log\n");
 		return -EINVAL;
 	}
+	if (given->command.repair && given->command.command != COMMAND_CHECK) {
+		fprintf(stderr, "izo-nfsd: --repair goes with --check\n");
+		return -EINVAL;
+	}
 	if (given->command.tree && (!given->command.command || given->command.command == COMMAND_DEBUG)) {
 		fprintf(stderr,
 			"izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --conflicts, "
-			"--log, --top, --export-log, --replay-log\n");
+			"--log, --top, --export-log, --replay-log, --check\n");
 		return -EINVAL;
 	}
 	return 0;
