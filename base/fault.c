@@ -44,6 +44,7 @@ static const struct {
 	{ "EIO", EIO }, { "ENOSPC", ENOSPC }, { "ENOMEM", ENOMEM }, { "EDQUOT", EDQUOT },
 	{ "EACCES", EACCES }, { "EPERM", EPERM }, { "EAGAIN", EAGAIN }, { "ENOENT", ENOENT },
 	{ "EEXIST", EEXIST }, { "EINTR", EINTR }, { "ETIMEDOUT", ETIMEDOUT }, { "EROFS", EROFS },
+	{ "ENAMETOOLONG", ENAMETOOLONG },
 };
 
 static void read_rule(char *text)

@@ -3,7 +3,7 @@
  * Conflicts, by answer and record:
  *
  *	STORE CONFLICT, GONE		our inode becomes a new object NAME.conflict-HOST-DATE (split())
- *	RENAME GONE			it becomes a new object under the name it has (in_place())
+ *	RENAME, LINK GONE		it becomes a new object under the name that we gave it (in_place())
  *	anything RENAMED		the name here follows (settle_renamed())
  *	MKDIR MERGED			conflict_merge.c
  *	CREATE..., STORE REFUSED	stays here only; cml_retire.c keeps its marks
@@ -456,6 +456,9 @@ static int drop(const struct settle *s)
 			   strerror((int)s->answer->error));
 		break;
 	case KML_GONE:
+		/* Nothing is there to have other attributes. */
+		if (s->record->body.op == KML_SETATTR || s->record->body.op == KML_SETACL)
+			break;
 		err = note(s, "%s came to nothing: it was removed at the server", what_of(s->record));
 		break;
 	default:
@@ -464,11 +467,53 @@ static int drop(const struct settle *s)
 	return err;
 }
 
-/* ---- RENAME: GONE ---- */
+/* ---- RENAME, LINK: GONE ---- */
+
+/* A name that we gave it since, or another one that is gone with it. */
+static int in_place_other(struct settle *s, const struct known *known)
+{
+	struct change *change = s->change;
+	struct inode_edit *dir;
+	uint64_t seq;
+	int err;
+
+	if (!known->seq) {
+		err = name_unbind(change, known->dir, known_name(known), 0);
+		return err ? err : stale_ask(change, known->dir);
+	}
+	dir = inode_edit(change, known->dir, &err);
+	if (!dir)
+		return err;
+	err = nameop_log_link(change, s->edit, dir, known_name(known), &seq);
+	if (!err)
+		err = name_bind(change, known->dir, known_name(known), s->ino, seq);
+	if (!err)
+		EDIT(s->edit, nlink, s->edit->v.nlink + 1);
+	return err;
+}
+
+/* The name that the record gave it, or any that we gave it. */
+static const struct known *in_place_first(const struct settle *s, const struct known_names *names)
+{
+	struct cml_place places[2];
+	unsigned n = cml_places_of(s->record, places);
+	const struct known *first = &names->v[0];
+
+	for (unsigned i = 0; i < names->n; i++) {
+		const struct known *known = &names->v[i];
+
+		if (n && known->dir == cml_find_oid(s->change->cache, places[n - 1].dir) &&
+		    known->len == places[n - 1].name.len && !memcmp(known->name, places[n - 1].name.data, known->len))
+			return known;
+		if (known->seq && !first->seq)
+			first = known;
+	}
+	return first;
+}
 
 static int in_place_names(struct settle *s, const struct known_names *names)
 {
-	const struct known *known = &names->v[0];
+	const struct known *known = in_place_first(s, names);
 	struct change *change = s->change;
 	struct inode_edit *dir;
 	struct kml_oid oid;
@@ -481,22 +526,20 @@ static int in_place_names(struct settle *s, const struct known_names *names)
 	err = inode_new_oid(change, &oid);
 	if (!err)
 		err = inode_set_oid(change, s->edit, oid);
-	/* Other links of it are gone with it. */
-	for (unsigned i = 1; i < names->n && !err; i++) {
-		err = name_unbind(change, names->v[i].dir, known_name(&names->v[i]), names->v[i].seq);
-		if (!err)
-			err = stale_ask(change, names->v[i].dir);
-	}
 	if (err)
 		return err;
 	got = renew(s, dir, known_name(known), names->n_local, 0, &seq);
 	if (got < 0)
 		return got;
 	err = name_bind(change, known->dir, known_name(known), s->ino, seq);
+	for (unsigned i = 0; i < names->n && !err; i++)
+		if (&names->v[i] != known)
+			err = in_place_other(s, &names->v[i]);
 	if (err)
 		return err;
-	return note(s, "%s at the server, renamed here: it is kept as a new one",
-		    s->answer->status == KML_GONE ? "removed" : "never made");
+	return note(s, "%s at the server, %s here: it is kept as a new one",
+		    s->answer->status == KML_GONE ? "removed" : "never made",
+		    s->record->body.op == KML_LINK ? "linked" : "renamed");
 }
 
 /* Is there anything to make a new object of? */
@@ -605,6 +648,10 @@ static int settle_refused(struct settle *s)
 
 	if (cml_make_of(s->record))
 		return note(s, "the server refuses to make it (%s): it stays here only", why);
+	/* Never made there: that is on record, and what was written to it is what is kept. */
+	if (op == KML_STORE && s->answer->error == ESTALE && s->edit && !s->edit->v.attr_version &&
+	    !s->edit->v.data_version)
+		return 0;
 	if (op == KML_STORE)
 		return note(s, "the server refuses its new content (%s): that stays here only", why);
 	/* What upstream has is to be taken again, though it is the version that we know. */
@@ -643,7 +690,7 @@ int conflict_settle(struct change *change, uint64_t ino, const struct kml_record
 	case KML_GONE:
 		if (op == KML_STORE)
 			return split(&s);
-		if (op == KML_RENAME && answer->status == KML_GONE && s.edit)
+		if ((op == KML_RENAME || op == KML_LINK) && answer->status == KML_GONE && s.edit)
 			return in_place(&s);
 		/* ino 0: what it was done to is a new object by now, and that is on record. */
 		return ino ? drop(&s) : 0;

@@ -54,6 +54,7 @@ struct state {
 	bool was_stale;
 	bool was_overtaken;	/* some directory was not taken in, keeps (2) */
 	bool has_own;		/* the line of what was asked for has come */
+	struct kml_object own;	/* that line, without what it points to */
 	size_t at;		/* in the entries that are given: the next one */
 };
 
@@ -212,6 +213,8 @@ static int dir_end(struct apply_listing *l, struct change *change)
 		err = stale_answered(change, ino);
 	if (!err && l->next.had_names)
 		err = name_each_in(change->cache, ino, vanish_name, &vanish);
+	if (!err && !l->is_deep)
+		err = merge_dir_mtime(change, &l->next.own, l->position);
 	return err ? err : merge_listed(change, ino, l->position);
 }
 
@@ -257,6 +260,9 @@ static int own_take(struct apply_listing *l, struct change *change, const struct
 		err = 0;		/* removed here meanwhile */
 	}
 	l->next.has_own = true;
+	l->next.own = (struct kml_object){
+		.oid = object->oid, .attr = object->attr, .attr_version = object->attr_version,
+	};
 	return err ? err : dir_push(l, object->oid, l->ino);
 }
 

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cache/acl.h"
+#include "cache/apply.h"
+#include "cache/apply_state.h"
 #include "cache/cml_state.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
@@ -38,6 +40,41 @@ static uint64_t size_of(const struct kml_object *object)
 	default:
 		return 0;
 	}
+}
+
+/* 1: a record about a name in the directory waits. */
+static int has_marked_names(struct change *change, uint64_t dir)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	got = db_query(writer_db(change->cache), &stmt, "SELECT 1 FROM name WHERE dir = ?1 AND seq <> 0 LIMIT 1",
+		       "i", (int64_t)dir);
+	if (got > 0)
+		db_done(stmt);
+	return got;
+}
+
+int merge_dir_mtime(struct change *change, const struct kml_object *object, uint64_t position)
+{
+	uint64_t ino = inode_find_oid(change->cache, &object->oid);
+	int64_t mtime = cml_time_ns(object->attr.mtime);
+	struct inode_edit *edit;
+	int err = 0, has;
+
+	edit = ino ? inode_edit(change, ino, &err) : NULL;
+	if (!edit)
+		return err == -ESTALE ? 0 : err;
+	if (mtime == edit->v.mtime || edit->v.attr_seq || object->attr_version < edit->v.attr_version)
+		return 0;
+	has = has_marked_names(change, ino);
+	if (has)
+		return MIN(has, 0);
+	if (position < apply_position(change->cache))
+		return stale_mark_held(change, ino);	/* what was pulled meanwhile may have set it */
+	EDIT(edit, mtime, mtime);
+	inode_edit_touch(change, edit);
+	return 0;
 }
 
 bool merge_has_our_data(const struct inode_edit *edit)
@@ -223,6 +260,19 @@ static bool take_times(struct inode_edit *edit, const struct kml_object *object,
 	return is_other | TAKE(edit, mtime, mtime);
 }
 
+/* Its mtime could not be taken, for something of ours is in the way, and no later entry may come to tell it. */
+static bool is_mtime_held(const struct inode_edit *edit, const struct kml_object *object)
+{
+	int64_t mtime = cml_time_ns(object->attr.mtime);
+
+	if (object->attr_version < edit->v.attr_version)
+		return false;
+	if (edit->v.type == TYPE_DIR)
+		return edit->v.attr_seq && mtime > edit->v.mtime;
+	return object->data_version == edit->v.data_version && mtime != edit->v.mtime &&
+	       (edit->v.attr_seq || merge_has_our_data(edit));
+}
+
 /* 1: a record of ours about the object waits. */
 static int has_records(struct change *change, uint64_t ino)
 {
@@ -281,6 +331,7 @@ static int object_update(struct change *change, struct inode_edit *edit,
 	if (has_nlink < 0)
 		return has_nlink;
 	is_held |= has_data && edit->v.attr_seq;	/* its mtime */
+	is_held |= is_mtime_held(edit, object);
 	if (has_attrs || has_data || has_times || has_nlink)
 		inode_edit_touch(change, edit);
 	return is_held ? stale_mark_held(change, edit->inode->ino) : 0;

@@ -63,6 +63,12 @@ int merge_gone(struct change *change, uint64_t ino);
 int merge_listed(struct change *change, uint64_t dir, uint64_t position);
 
 /*
+ * The directory's mtime is what upstream has, with nothing of ours on its way that makes it later: records of ours that came
+ * to nothing have set ours only.  For a whole listing of that position, which is not overtaken, at its end.
+ */
+int merge_dir_mtime(struct change *change, const struct kml_object *object, uint64_t position);
+
+/*
  * Is a listing of that position too old for the directory's names?  It must have seen all that was pulled about them, and
  * all that our own retired records did: names that a record has made or taken away are clean once it is retired, long
  * before its journal entry is pulled.

@@ -31,7 +31,6 @@ int disk_classify(int err)
 	case -EXDEV:
 		return STEP_SURPRISE;
 	case -ENOSPC:
-	case -EDQUOT:
 	case -EIO:
 	case -ENOMEM:
 	case -EMFILE:

@@ -14,9 +14,10 @@
 
 #define FSYNC_MAX 8	/* files that are synced one by one; more: the whole file system at once */
 
+/* EDQUOT is none: one user who has used up what is his would hold up everybody's log. */
 static bool is_transient(int err)
 {
-	return err == -ENOSPC || err == -EDQUOT || err == -EIO || err == -ENOMEM ||
+	return err == -ENOSPC || err == -EIO || err == -ENOMEM ||
 	       err == -EMFILE || err == -ENFILE;
 }
 

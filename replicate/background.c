@@ -114,11 +114,15 @@ static void stale_listed(struct listing *listing, int err)
 		/* Not answered yet; the failure makes the cache give it out again. */
 		listing_cancel(listing, -EIO);
 		slot_failed(slot, -EREMOTEIO, "overtaken");
-	} else if (err && err != -ENOENT && err != -EIDRM) {
-		slot_failed(slot, err, listing->request.trouble);
-	} else {
-		slot_free(slot);
+		return;
 	}
+	/* Who waits for it has been told; with what is in it, it goes by this. */
+	if (err == -ENOENT || err == -EIDRM)
+		err = apply_object(slot->background->replicate->cache, &slot->oid, NULL) ? -ECANCELED : 0;
+	if (err)
+		slot_failed(slot, err, listing->request.trouble);
+	else
+		slot_free(slot);
 }
 
 static void stale_object_came(struct http_request *request, int err)

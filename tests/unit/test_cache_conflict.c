@@ -494,7 +494,7 @@ static void refused_object(void **state)
 	assert_content(f, ino, "content");
 	assert_int_equal(query(f, "SELECT count(*) FROM inode WHERE ino > 2 AND data_seq AND attr_seq"), 2);
 	assert_int_equal(query(f, "SELECT count(*) FROM name WHERE seq"), 2);
-	assert_int_equal(query(f, "SELECT count(*) FROM conflict"), 3);
+	assert_int_equal(query(f, "SELECT count(*) FROM conflict"), 2);
 	/* What is done to it comes to nothing, and protects it as before. */
 	assert_int_equal(f_chmod(f, ino, 0600), 0);
 	round_begin(f, &r, "SETATTR ");
@@ -707,13 +707,12 @@ static const struct dropped_case {
 	bool object_stale, dir_stale, is_noted;
 } dropped_cases[] = {
 	{ KML_SETATTR, KML_CONFLICT, 0, true, false, true },
-	{ KML_SETATTR, KML_GONE, 0, true, false, true },
+	{ KML_SETATTR, KML_GONE, 0, true, false, false },
 	{ KML_SETATTR, KML_REFUSED, EPERM, true, false, true },
 	{ KML_SETATTR, KML_ALREADY, 0, true, false, false },
 	{ KML_RENAME, KML_CONFLICT, 0, true, true, true },
 	{ KML_RENAME, KML_REFUSED, EINVAL, true, true, true },
 	{ KML_RENAME, KML_ALREADY, 0, false, true, false },
-	{ KML_LINK, KML_GONE, 0, true, true, true },
 	{ KML_LINK, KML_REFUSED, EPERM, true, true, true },
 	{ KML_REMOVE, KML_CONFLICT, 0, false, true, true },
 	{ KML_REMOVE, KML_REFUSED, EPERM, false, true, true },
@@ -782,6 +781,38 @@ static void directory_renamed_here_removed_there(void **state)
 	assert_no_marks(f);
 }
 
+/* Each name that we gave it stays, of one new object; the one that they removed goes. */
+static void linked_here_removed_there(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t ino = known_file(f, "a", "content");
+	struct kml_oid oid;
+	struct round r;
+
+	assert_int_equal(f_link(f, ino, ROOT, "z"), 0);
+	round_begin(f, &r, "LINK ");
+	oid = record(&r, 0)->body.kml_body_u.link.oid;
+	answer(&r, 0, KML_GONE);
+	assert_int_equal(f_link(f, ino, ROOT, "b"), 0);
+	round_end(f, &r);
+	assert_int_equal(found(f, ROOT, "z"), ino);
+	assert_int_equal(found(f, ROOT, "b"), ino);
+	assert_int_equal(found(f, ROOT, "a"), 0);
+	assert_int_equal(f_getattr(f, ino), 0);
+	assert_int_equal(f->op.attr.nlink, 2);
+	assert_content(f, ino, "content");
+	round_begin(f, &r, "LINK CREATE STORE LINK ");
+	assert_true(kml_oid_equal(record(&r, 0)->body.kml_body_u.link.oid, oid));
+	assert_false(kml_oid_equal(record(&r, 1)->body.kml_body_u.make.oid, oid));
+	assert_memory_equal(record(&r, 1)->body.kml_body_u.make.name.kml_name_val, "z", 1);
+	assert_memory_equal(record(&r, 3)->body.kml_body_u.link.name.kml_name_val, "b", 1);
+	answer(&r, 0, KML_GONE);
+	round_end(f, &r);
+	assert_int_equal(found(f, ROOT, "b"), ino);
+	assert_no_marks(f);
+	assert_int_equal(query(f, "SELECT count(*) FROM conflict"), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -800,6 +831,7 @@ int main(void)
 		TEST(merged_into_one_that_is_here),
 		TEST(merged_and_removed),
 		TEST(renamed_here_removed_there),
+		TEST(linked_here_removed_there),
 		TEST(dropped),
 		TEST(directory_renamed_here_removed_there),
 	};

@@ -2,98 +2,22 @@
 /*
  * A real cache, replicate/, and the built izo-httpd: changes on both sides, the upstream killed
  * in the middle.
- *
- * izo-httpd is looked for where this program's build directory has it; without it these tests are
- * skipped.
  */
 #include <assert.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <netinet/in.h>
-#include <signal.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include "base/fs.h"
 #include "base/log.h"
 #include "cache/apply.h"
-#include "replicate/replicate.h"
-#include "tests/unit/cache_fixture.h"
+#include "tests/unit/upstream_process.h"
 
 struct world {
 	struct fixture f;
-	char program[PATH_MAX], export[80], address[32], url[40];
-	unsigned port;
-	pid_t pid;
+	struct upstream up;
 	struct replicate *replicate;
 };
 
-/* Look again every few milliseconds, with a bound. */
-#define UNTIL(seconds, condition) do { \
-		uint64_t end_ = clock_us() + (seconds) * US_PER_S; \
-		while (!(condition) && clock_us() < end_) \
-			usleep(2000); \
-		if (!(condition)) \
-			fail_msg("not within %d s: %s", seconds, #condition); \
-	} while (0)
-
-static bool does_answer(struct world *w)
-{
-	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons((uint16_t)w->port),
-				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool it_does = !connect(fd, (struct sockaddr *)&addr, sizeof(addr));
-
-	close(fd);
-	return it_does;
-}
-
-static void httpd_start(struct world *w)
-{
-	int null;
-
-	w->pid = fork();
-	assert_true(w->pid >= 0);
-	if (!w->pid) {
-		null = open("/dev/null", O_WRONLY);
-		(void)dup2(null, 1);
-		(void)dup2(null, 2);
-		execl(w->program, w->program, "--foreground", "--listen", w->address, w->export,
-		      (char *)NULL);
-		_exit(127);
-	}
-	UNTIL(20, does_answer(w));
-}
-
-static void httpd_kill(struct world *w, int signal)
-{
-	if (w->pid <= 0)
-		return;
-	assert_int_equal(kill(w->pid, signal), 0);
-	assert_int_equal(waitpid(w->pid, NULL, 0), w->pid);
-	w->pid = 0;
-}
-
-/* A port that was free a moment ago. */
-static unsigned free_port(void)
-{
-	struct sockaddr_in addr = { .sin_family = AF_INET,
-				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(addr);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(bind(fd, (struct sockaddr *)&addr, len), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
-	close(fd);
-	return ntohs(addr.sin_port);
-}
-
 static void link_start(struct world *w)
 {
-	struct replicate_config config = { .cache = w->f.cache, .url = w->url, .host = "testhost" };
-	char *why = NULL;
-
-	assert_int_equal(replicate_start(&config, &w->replicate, &why), 0);
+	w->replicate = link_new(&w->up, &w->f, "testhost");
 }
 
 static void link_stop(struct world *w)
@@ -104,18 +28,12 @@ static void link_stop(struct world *w)
 
 static bool is_connected(struct world *w)
 {
-	struct replicate_status status;
-
-	replicate_get_status(w->replicate, &status);
-	return status.state == LINK_CONNECTED;
+	return link_is_connected(w->replicate);
 }
 
 static bool is_drained(struct world *w)
 {
-	struct cml_totals totals;
-
-	cml_totals(w->f.cache, &totals);
-	return !totals.records;
+	return log_is_drained(&w->f);
 }
 
 static void drain(struct world *w, int seconds)
@@ -127,28 +45,15 @@ static void drain(struct world *w, int seconds)
 static int setup(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	unsigned port = free_port();
-	char *slash;
-	ssize_t n;
 
-	n = readlink("/proc/self/exe", w->program, sizeof(w->program) - 20);
-	assert_true(n > 0);
-	for (int i = 0; i < 2 && (slash = strrchr(w->program, '/')); i++)
-		*slash = '\0';
-	strcat(w->program, "/izo-httpd");
 	f_init(&w->f);
 	w->f.config.starts_empty = false;
 	w->f.wait_us = 10 * US_PER_S;
-	snprintf(w->export, sizeof(w->export), "%s/export", w->f.dir);
-	assert_int_equal(mkdir(w->export, 0755), 0);
-	w->port = port;
-	snprintf(w->address, sizeof(w->address), "127.0.0.1:%u", port);
-	snprintf(w->url, sizeof(w->url), "http://%s/", w->address);
 	*state = w;
-	if (access(w->program, X_OK))
+	if (!upstream_init(&w->up, w->f.dir))
 		return 0;
 	f_open(&w->f);
-	httpd_start(w);
+	upstream_start(&w->up);
 	link_start(w);
 	UNTIL(10, is_connected(w));
 	return 0;
@@ -162,18 +67,11 @@ static int teardown(void **state)
 		link_stop(w);
 	if (w->f.cache)
 		f_close(&w->f);
-	httpd_kill(w, SIGKILL);
+	upstream_kill(&w->up, SIGKILL);
 	f_remove_dir(&w->f);
 	free(w);
 	return 0;
 }
-
-#define NEEDS_HTTPD(w) do { \
-		if (access((w)->program, X_OK)) { \
-			print_message("skipped: %s is not built\n", (w)->program); \
-			skip(); \
-		} \
-	} while (0)
 
 /* ---- the two trees ---- */
 
@@ -181,7 +79,7 @@ static const char *there(struct world *w, const char *name)
 {
 	static char path[200];
 
-	snprintf(path, sizeof(path), "%s/%s", w->export, name);
+	snprintf(path, sizeof(path), "%s/%s", w->up.export, name);
 	return path;
 }
 
@@ -223,7 +121,7 @@ static int count_there(struct world *w, const char *pattern)
 	FILE *pipe;
 
 	snprintf(command, sizeof(command),
-		 "find '%s' -name .intermezzo -prune -o -name '%s' -print | wc -l", w->export,
+		 "find '%s' -name .intermezzo -prune -o -name '%s' -print | wc -l", w->up.export,
 		 pattern);
 	pipe = popen(command, "r");
 	assert_non_null(pipe);
@@ -240,7 +138,7 @@ static void both_ways(void **state)
 	struct stat st;
 	uint64_t dir, ino;
 
-	NEEDS_HTTPD(w);
+	NEEDS_HTTPD(&w->up);
 	dir = made_dir(&w->f, ROOT, "work");
 	made(&w->f, dir, "a", "hello");
 	made(&w->f, dir, "empty", NULL);
@@ -316,7 +214,7 @@ static void large_and_sparse(void **state)
 	struct stat st;
 	uint64_t ino;
 
-	NEEDS_HTTPD(w);
+	NEEDS_HTTPD(&w->up);
 	ino = made(&w->f, ROOT, "big", NULL);
 	write_big(w, ino, 1 << 20, 20 << 20);
 	write_big(w, ino, far, 64 << 10);
@@ -345,7 +243,7 @@ static void offline(void **state)
 	char data[16];
 	uint64_t ino;
 
-	NEEDS_HTTPD(w);
+	NEEDS_HTTPD(&w->up);
 	link_stop(w);
 	f_close(&w->f);
 	assert_int_equal(mkdir(there(w, "deep"), 0755), 0);
@@ -436,7 +334,7 @@ static void killed_in_the_middle(void **state)
 	struct cml_totals totals;
 	uint64_t records;
 
-	NEEDS_HTTPD(w);
+	NEEDS_HTTPD(&w->up);
 	for (int round = 0; round < ROUNDS; round++) {
 		make_many(w, round);
 		cml_totals(w->f.cache, &totals);
@@ -446,13 +344,13 @@ static void killed_in_the_middle(void **state)
 			usleep(2000);
 			cml_totals(w->f.cache, &totals);
 		}
-		httpd_kill(w, SIGKILL);
+		upstream_kill(&w->up, SIGKILL);
 		if (round % 2) {
 			link_stop(w);
 			f_reopen(&w->f);
 			link_start(w);
 		}
-		httpd_start(w);
+		upstream_start(&w->up);
 		assert_int_equal(replicate_sync(w->replicate), 0);
 		UNTIL(20, is_connected(w));
 	}
@@ -472,7 +370,7 @@ static void written_while_sent(void **state)
 	struct world *w = *state;
 	uint64_t ino, at = 0;
 
-	NEEDS_HTTPD(w);
+	NEEDS_HTTPD(&w->up);
 	ino = made(&w->f, ROOT, "on", NULL);
 	for (int i = 0; i < 100; i++) {
 		write_big(w, ino, at, 256 << 10);
@@ -493,7 +391,7 @@ static void conflict(void **state)
 	struct world *w = *state;
 	uint64_t ino;
 
-	NEEDS_HTTPD(w);
+	NEEDS_HTTPD(&w->up);
 	ino = made(&w->f, ROOT, "both", "first");
 	drain(w, 10);
 	assert_int_equal(replicate_set_offline(w->replicate, true), 0);
@@ -516,14 +414,14 @@ static void another_upstream(void **state)
 	struct replicate_status status;
 	char command[300];
 
-	NEEDS_HTTPD(w);
+	NEEDS_HTTPD(&w->up);
 	made(&w->f, ROOT, "first", "for them");
 	drain(w, 10);
 	link_stop(w);
-	httpd_kill(w, SIGKILL);
-	snprintf(command, sizeof(command), "rm -rf '%s'/.intermezzo", w->export);
+	upstream_kill(&w->up, SIGKILL);
+	snprintf(command, sizeof(command), "rm -rf '%s'/.intermezzo", w->up.export);
 	assert_int_equal(system(command), 0);
-	httpd_start(w);
+	upstream_start(&w->up);
 	made(&w->f, ROOT, "ours", "not for them");
 	link_start(w);
 	for (uint64_t end = clock_us() + 10 * US_PER_S; clock_us() < end; usleep(2000)) {
