@@ -48,7 +48,7 @@ LIBS	:= base cache nfsd replicate httpd
 src	= $(wildcard $(1)/*.c)
 PROGS	:= izo-nfsd izo-httpd
 # Files of cmd/ besides the program's own.
-izo-nfsd_CMD	:= answer answer_export check command config control ctl daemon export export_dead export_live hex key listener live mounts options progress records replay report service status sync top
+izo-nfsd_CMD	:= answer answer_export check command config control ctl daemon export export_dead export_live hex key listener live mounts options policy progress records replay report resolve service settle status sync top
 izo-httpd_CMD	:= options service
 izo-nfsd_LIBS	:= nfsd replicate cache rpcgen base
 izo-httpd_LIBS	:= httpd rpcgen base

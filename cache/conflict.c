@@ -28,6 +28,7 @@
 #include "cache/cml.h"
 #include "cache/cml_state.h"
 #include "cache/conflict_merge.h"
+#include "cache/conflict_note.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
 #include "cache/internal.h"
@@ -48,6 +49,8 @@ struct settle {
 	const struct kml_record *record;
 	const struct kml_answer *answer;
 };
+
+static const struct slice no_name = { NULL, 0 };
 
 /* ---- names ---- */
 
@@ -147,40 +150,21 @@ static struct slice known_name(const struct known *known)
 
 /* ---- the record of conflicts ---- */
 
-/* Where it is now, or what was not done to it. */
-static void path_of(const struct settle *s, char path[CML_PATH_MAX])
+/* dir, name: the name in dispute; dir 0: none. */
+static int __attribute__((format(printf, 5, 6))) note(const struct settle *s, enum conflict_kind kind, uint64_t dir,
+						      struct slice name, const char *format, ...)
 {
-	struct cache *cache = s->change->cache;
-	struct cml_place places[2];
-	unsigned n = cml_places_of(s->record, places);
-
-	if (s->edit && !s->edit->is_removed && name_count_of(cache, s->edit->inode->ino) > 0)
-		name_path(cache, s->edit->inode->ino, path, CML_PATH_MAX);
-	else if (n)
-		cml_place_path(cache, &places[n - 1], "", path, CML_PATH_MAX);
-	else
-		path[0] = '\0';
-}
-
-static int __attribute__((format(printf, 2, 3))) note(const struct settle *s, const char *format,
-						      ...)
-{
-	AUTO_FREE char *path = malloc(CML_PATH_MAX);
-	char what[256];
+	const struct conflict_note n = {
+		.change = s->change, .kind = kind, .ino = s->ino, .edit = s->edit, .dir = dir, .name = name,
+		.record = s->record, .answer = s->answer,
+	};
 	va_list args;
+	int err;
 
-	if (!path)
-		return -ENOMEM;
 	va_start(args, format);
-	(void)vsnprintf(what, sizeof(what), format, args);
+	err = conflict_note(&n, format, args);
 	va_end(args);
-	path_of(s, path);
-	log_info("conflict: %s: %s: seq=%llu %s %s", path, what,
-		 (unsigned long long)s->record->seq, kml_op_name(s->record->body.op),
-		 kml_status_name(s->answer->status));
-	return db_run(writer_db(s->change->cache),
-		      "INSERT INTO conflict (at, path, what) VALUES (?1, ?2, ?3)", "ibt",
-		      s->change->now / 1000000000, (struct slice){ path, strlen(path) }, what);
+	return err;
 }
 
 /* ---- our inode as a new object ---- */
@@ -400,7 +384,7 @@ static int split_names(struct settle *s, const struct known_names *names)
 	if (err)
 		return err;
 	nameop_dir_changed(change, dir, false);
-	return note(s, "%s at the server while it was written to here: both are kept, this one is ours%s",
+	return note(s, CONFLICT_COPY, names->v[0].dir, known_name(&names->v[0]), "%s at the server while it was written to here: both are kept, this one is ours%s",
 		    is_there ? "changed" : "removed",
 		    got ? "; the parts of it that were never read here are zeros" : "");
 }
@@ -443,6 +427,10 @@ static const char *what_of(const struct kml_record *record)
 
 static int drop(const struct settle *s)
 {
+	struct cml_place places[2];
+	unsigned n = cml_places_of(s->record, places);
+	uint64_t dir = n ? cml_find_oid(s->change->cache, places[n - 1].dir) : 0;
+	struct slice name = n ? places[n - 1].name : no_name;
 	int err = 0;
 
 	/* The directories are marked by cml_retire.c. */
@@ -452,17 +440,17 @@ static int drop(const struct settle *s)
 		return err;
 	switch (s->answer->status) {
 	case KML_REFUSED:
-		err = note(s, "%s is refused by the server: %s", what_of(s->record),
+		err = note(s, CONFLICT_UNDONE, dir, name, "%s is refused by the server: %s", what_of(s->record),
 			   strerror((int)s->answer->error));
 		break;
 	case KML_GONE:
 		/* Nothing is there to have other attributes. */
 		if (s->record->body.op == KML_SETATTR || s->record->body.op == KML_SETACL)
 			break;
-		err = note(s, "%s came to nothing: it was removed at the server", what_of(s->record));
+		err = note(s, CONFLICT_UNDONE, dir, name, "%s came to nothing: it was removed at the server", what_of(s->record));
 		break;
 	default:
-		err = note(s, "%s came to nothing: it was changed at the server", what_of(s->record));
+		err = note(s, CONFLICT_UNDONE, dir, name, "%s came to nothing: it was changed at the server", what_of(s->record));
 	}
 	return err;
 }
@@ -537,7 +525,7 @@ static int in_place_names(struct settle *s, const struct known_names *names)
 			err = in_place_other(s, &names->v[i]);
 	if (err)
 		return err;
-	return note(s, "%s at the server, %s here: it is kept as a new one",
+	return note(s, CONFLICT_NEW, 0, no_name, "%s at the server, %s here: it is kept as a new one",
 		    s->answer->status == KML_GONE ? "removed" : "never made",
 		    s->record->body.op == KML_LINK ? "linked" : "renamed");
 }
@@ -633,7 +621,7 @@ static int settle_renamed(struct settle *s)
 	if (!err && dir && s->answer->name.kml_name_len)
 		err = follow_name(s, dir, places[n - 1].name);
 	if (!err)
-		err = note(s, "its name was taken at the server: ours is there as %.*s",
+		err = note(s, CONFLICT_COPY, dir, places[n - 1].name, "its name was taken at the server: ours is there as %.*s",
 			   (int)MIN(s->answer->name.kml_name_len, 160),
 			   s->answer->name.kml_name_val ? s->answer->name.kml_name_val : "");
 	return err;
@@ -647,13 +635,13 @@ static int settle_refused(struct settle *s)
 	enum kml_op op = s->record->body.op;
 
 	if (cml_make_of(s->record))
-		return note(s, "the server refuses to make it (%s): it stays here only", why);
+		return note(s, CONFLICT_HERE, 0, no_name, "the server refuses to make it (%s): it stays here only", why);
 	/* Never made there: that is on record, and what was written to it is what is kept. */
 	if (op == KML_STORE && s->answer->error == ESTALE && s->edit && !s->edit->v.attr_version &&
 	    !s->edit->v.data_version)
 		return 0;
 	if (op == KML_STORE)
-		return note(s, "the server refuses its new content (%s): that stays here only", why);
+		return note(s, CONFLICT_HERE, 0, no_name, "the server refuses its new content (%s): that stays here only", why);
 	/* What upstream has is to be taken again, though it is the version that we know. */
 	if (op == KML_SETACL && s->edit && s->answer->error != ESTALE)
 		EDIT(s->edit, attr_version, 0);

@@ -73,6 +73,11 @@ static const char other_tables[] =
 	"CREATE TABLE conflict (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL,"
 	" path BLOB NOT NULL, what TEXT NOT NULL);";
 
+/* Not of every cache of this format: made where it is missing.  A program that does not know it loses nothing by that. */
+static const char conflict_side_table[] =
+	"CREATE TABLE IF NOT EXISTS conflict_side (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, status INTEGER NOT NULL,"
+	" ours INTEGER NOT NULL, dir INTEGER NOT NULL, name BLOB, record BLOB NOT NULL);";
+
 static const char format_marks[] =
 	"PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
 	"PRAGMA user_version = " TEXT(FORMAT) ";";
@@ -196,7 +201,7 @@ int schema_look(struct db *db, const char *path, char **ret_why)
 
 int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why)
 {
-	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, content_log_table, drc_table, cml_was, format_marks };
+	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, content_log_table, drc_table, cml_was, conflict_side_table, format_marks };
 	int64_t format = 0, application = 0, n_tables = 0;
 	int err;
 
@@ -229,5 +234,7 @@ int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_wh
 	if (format > FORMAT)
 		return say_newer(path, format, ret_why);
 	err = format == FORMAT ? 0 : migrate(db, format, path, ret_why);
-	return err ? err : check(db, path, ret_why);
+	if (!err)
+		err = check(db, path, ret_why);
+	return err ? err : db_exec(db, conflict_side_table);
 }

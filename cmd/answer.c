@@ -11,6 +11,7 @@
 #include "cache/cml.h"
 #include "cmd/answer_export.h"
 #include "cmd/daemon.h"
+#include "cmd/settle.h"
 #include "cmd/status.h"
 #include "replicate/replicate.h"
 
@@ -229,6 +230,22 @@ static json_t *answer_debug(struct daemon *daemon, const struct daemon_tree *onl
 	return json_pack("{s:b, s:s}", "ok", 1, "debug", text);
 }
 
+static json_t *answer_settle(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
+{
+	AUTO_FREE char *why = NULL;
+	json_t *answer = NULL;
+
+	return settle_answer(daemon, only, request, &answer, &why) ? refuse("%s", why ? why : "out of memory") : answer;
+}
+
+static json_t *answer_sides(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
+{
+	AUTO_FREE char *why = NULL;
+	json_t *answer = NULL;
+
+	return sides_answer(daemon, only, request, &answer, &why) ? refuse("%s", why ? why : "out of memory") : answer;
+}
+
 static const struct command {
 	const char *name;
 	enum control_right right;
@@ -245,6 +262,8 @@ static const struct command {
 	{ "export",	CONTROL_ALL,	answer_export },
 	{ "export-records", CONTROL_ALL, answer_records },
 	{ "export-look", CONTROL_ALL,	answer_look },
+	{ "resolve",	CONTROL_ALL,	answer_settle },
+	{ "sides",	CONTROL_ALL,	answer_sides },
 };
 
 json_t *answer_request(void *arg, enum control_right right, const json_t *request)

@@ -12,6 +12,7 @@
  *	export		root		tree		head, last_seq, records, bytes, objects: see answer_export.h
  *	export-records	root		tree, after, last_seq, most	records, after, has_skipped, newest_seq
  *	export-look	root		tree, ino, write_gen	has_changed
+ *	resolve, sides	root		see settle.h
  *
  * tree: the name of one; without it all are meant.
  */

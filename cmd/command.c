@@ -119,7 +119,7 @@ static const char *const names[] = {
 	[COMMAND_TOP] = "top", [COMMAND_DEBUG] = "debug",
 };
 
-static int with_daemon(struct ctl *ctl, const struct command_args *args)
+static int with_daemon(struct ctl *ctl, const struct config *config, const struct command_args *args)
 {
 	AUTO_FREE char *why = NULL;
 	json_t *request, *answer;
@@ -129,6 +129,10 @@ static int with_daemon(struct ctl *ctl, const struct command_args *args)
 		return command_sync(ctl, args->tree);
 	if (args->command == COMMAND_LOG)
 		return command_log(ctl, args);
+	if (args->command == COMMAND_RESOLVE)
+		return command_resolve(ctl, args);
+	if (args->command == COMMAND_DIFF)
+		return command_diff(ctl, config, args);
 	request = args->command == COMMAND_DEBUG ?
 		json_pack("{s:s, s:s}", "command", "debug", "names", args->debug) :
 		command_request(names[args->command], args->tree);
@@ -163,6 +167,11 @@ int command_run(const struct config *config, const struct command_args *args)
 		return command_replay(config, args);
 	if (args->command == COMMAND_CHECK)
 		return command_check(config, args);
+	/* These are about files, whether there is a daemon or not. */
+	if (args->command == COMMAND_KEPT || args->command == COMMAND_FORGET) {
+		status = args->command == COMMAND_KEPT ? command_kept(config, args) : command_forget(config, args);
+		return fflush(stdout) == EOF ? EXIT_FAILURE : status;
+	}
 	err = ctl_open(config->control, &ctl, &why);
 	if (err == -ECONNREFUSED && args->command == COMMAND_EXPORT)
 		return export_log(NULL, config, args);
@@ -171,7 +180,7 @@ int command_run(const struct config *config, const struct command_args *args)
 	if (err)
 		return command_fail(why, err);
 	status = args->command == COMMAND_TOP ? command_top(config->control, args) :
-		 args->command == COMMAND_EXPORT ? export_log(ctl, config, args) : with_daemon(ctl, args);
+		 args->command == COMMAND_EXPORT ? export_log(ctl, config, args) : with_daemon(ctl, config, args);
 	ctl_close(ctl);
 	if (fflush(stdout) == EOF)
 		return EXIT_FAILURE;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * command: izo-nfsd called to talk to the daemon that runs: --offline, --online, --status, --sync, --conflicts, --log,
- * --top, --debug, --export-log; or to do something without one: --export-log, --replay-log, --check.
+ * --top, --debug, --resolve, --diff, --kept, --forget,
+ * --export-log; or to do something without one: --export-log, --replay-log, --check.
  */
 #ifndef CMD_COMMAND_H
 #define CMD_COMMAND_H
@@ -23,7 +24,11 @@ enum command {
 	COMMAND_DEBUG,
 	COMMAND_EXPORT,
 	COMMAND_REPLAY,
-	COMMAND_CHECK
+	COMMAND_CHECK,
+	COMMAND_RESOLVE,
+	COMMAND_DIFF,
+	COMMAND_KEPT,
+	COMMAND_FORGET
 };
 
 struct command_args {
@@ -31,6 +36,8 @@ struct command_args {
 	const char *tree;		/* NULL: all */
 	bool is_json;
 	const char *debug;		/* of --debug: names */
+	const char *path;		/* of --resolve, --diff; of --forget: a number, or "all" */
+	const char *keep;		/* of --resolve: "mine", "theirs", "both" */
 	unsigned interval_s;		/* of --top */
 	const char *file;		/* of --export-log, --replay-log */
 	bool repair;			/* with --check */
@@ -50,6 +57,11 @@ json_t *command_request(const char *name, const char *tree);
 int command_sync(struct ctl *ctl, const char *tree);
 /* records.c: print the records that wait, tree by tree.  Likewise. */
 int command_log(struct ctl *ctl, const struct command_args *args);
+/* resolve.c: settle a conflict; show both sides of one; list, and remove, what lost.  Likewise. */
+int command_resolve(struct ctl *ctl, const struct command_args *args);
+int command_diff(struct ctl *ctl, const struct config *config, const struct command_args *args);
+int command_kept(const struct config *config, const struct command_args *args);
+int command_forget(const struct config *config, const struct command_args *args);
 /* live.c: show what goes on until told to end; once, where there is no terminal.  Likewise. */
 int command_top(const char *control, const struct command_args *args);
 /*

@@ -450,6 +450,7 @@ void config_release(struct config *config)
 	free(config->control);
 	free(config->pid_file);
 	free(config->debug);
+	free(config->diff);
 	free(config->path);
 	*config = (struct config){ 0 };
 }

@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include "base/buf.h"
+#include "cache/settle.h"
 #include "cache/types.h"
 #include "nfsd/server.h"
 
@@ -32,6 +33,7 @@ struct config_tree {
 	char *host;			/* for names of conflict copies; NULL: this machine's */
 	bool is_read_only;
 	enum nfsd_squash squash;
+	enum settle_policy conflicts;
 	unsigned anon_uid, anon_gid;	/* 0: nfsd's own default */
 	bool has_durability;		/* else the daemon's */
 	enum durability durability;
@@ -50,6 +52,7 @@ struct config {
 	char *pid_file;			/* NULL: none but what the service asks for */
 	gid_t control_group;		/* whose members may list all; CONTROL_NO_GROUP: nobody's */
 	char *debug;			/* log_trace()'s names; NULL: nothing */
+	char *diff;			/* what --diff runs; NULL: diff(1) */
 	unsigned slow_call_ms;		/* 0: no call is slow */
 	unsigned lookup_wait_s, read_wait_s;	/* 0: nfsd's own default */
 	unsigned max_connections, max_calls, max_calls_all;	/* 0: nfsd's own default */

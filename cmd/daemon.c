@@ -192,6 +192,8 @@ static int open_tree(struct daemon_tree *tree, const struct config_tree *config)
 	if (err)
 		log_error("tree %s: the link to %s cannot be started: %s", config->name,
 			  config->upstream, why ? why : strerror(-err));
+	else
+		err = policy_start(tree->cache, config->conflicts, &tree->policy);
 	return err;
 }
 
@@ -216,6 +218,8 @@ static void close_trees(struct daemon *daemon)
 {
 	if (!daemon->trees)
 		return;
+	for (size_t i = 0; i < daemon->config->n_trees; i++)
+		policy_stop(daemon->trees[i].policy);
 	for (size_t i = 0; i < daemon->config->n_trees; i++)
 		if (daemon->trees[i].replicate)
 			replicate_stop(daemon->trees[i].replicate);

@@ -12,6 +12,7 @@
 #include "base/loop.h"
 #include "cmd/config.h"
 #include "cmd/mounts.h"
+#include "cmd/policy.h"
 #include "cmd/service.h"
 
 struct cache;
@@ -23,6 +24,7 @@ struct daemon_tree {
 	const struct config_tree *config;
 	struct cache *cache;
 	struct replicate *replicate;
+	struct policy *policy;		/* NULL: a person decides */
 };
 
 struct daemon {

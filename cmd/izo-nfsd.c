@@ -56,7 +56,7 @@ FLAG(no_rpcbind) FLAG(allow_unprivileged_ports) FLAG(is_foreground)
 		return NULL; \
 	}
 COMMAND(offline, COMMAND_OFFLINE) COMMAND(online, COMMAND_ONLINE) COMMAND(status, COMMAND_STATUS)
-COMMAND(check, COMMAND_CHECK) COMMAND(sync, COMMAND_SYNC) COMMAND(conflicts, COMMAND_CONFLICTS) COMMAND(log, COMMAND_LOG) COMMAND(top, COMMAND_TOP)
+COMMAND(check, COMMAND_CHECK) COMMAND(sync, COMMAND_SYNC) COMMAND(conflicts, COMMAND_CONFLICTS) COMMAND(log, COMMAND_LOG) COMMAND(kept, COMMAND_KEPT) COMMAND(top, COMMAND_TOP)
 
 static const char *take_debug(void *target, const char *value)
 {
@@ -93,6 +93,43 @@ static const char *take_export_log(void *target, const char *value)
 static const char *take_replay_log(void *target, const char *value)
 {
 	return take_file(target, COMMAND_REPLAY, value);
+}
+
+/* A command with an argument. */
+static const char *take_path(struct given *given, enum command command, const char *value)
+{
+	if (given->command.command && given->command.command != command)
+		return "cannot stand beside another command";
+	if (!*value)
+		return "is empty";
+	given->command.command = command;
+	given->command.path = value;
+	return NULL;
+}
+
+static const char *take_resolve(void *target, const char *value)
+{
+	return take_path(target, COMMAND_RESOLVE, value);
+}
+
+static const char *take_diff(void *target, const char *value)
+{
+	return take_path(target, COMMAND_DIFF, value);
+}
+
+static const char *take_forget(void *target, const char *value)
+{
+	if (strcmp(value, "all") && (*value < '1' || *value > '9' || value[strspn(value, "0123456789")]))
+		return "is not the number of what is kept, or all";
+	return take_path(target, COMMAND_FORGET, value);
+}
+
+static const char *take_keep(void *target, const char *value)
+{
+	if (strcmp(value, "mine") && strcmp(value, "theirs") && strcmp(value, "both"))
+		return "is not mine, theirs or both";
+	((struct given *)target)->command.keep = value;
+	return NULL;
 }
 
 static const char *take_json(void *target, const char *value)
@@ -136,6 +173,12 @@ static const struct option_row rows[] = {
 	{ "status", 0, NULL, "show the link, what waits, the cache, conflicts", take_status },
 	{ "sync", 0, NULL, "replay what waits now; ends when nothing waits", take_sync },
 	{ "conflicts", 0, NULL, "list what was changed on both sides", take_conflicts },
+	{ "resolve", 0, "PATH", "settle the conflict about PATH, as --keep says", take_resolve },
+	{ "keep", 0, "WHICH", "with --resolve: mine (ours takes the name, or is done),\n"
+	  "theirs (ours goes), both (as it is now)", take_keep },
+	{ "diff", 0, "PATH", "compare ours with the server's version", take_diff },
+	{ "kept", 0, NULL, "list what lost when conflicts were settled", take_kept },
+	{ "forget", 0, "ID|all", "remove what --kept lists under that number", take_forget },
 	{ "log", 0, NULL, "list the changes that wait to be replayed, oldest first", take_log },
 	{ "export-log", 0, "FILE", "write these changes with their contents to FILE, for another\n"
 	  "machine to replay; with no daemon: from the cache", take_export_log },
@@ -148,7 +191,7 @@ static const struct option_row rows[] = {
 	  "every so many, not every second", take_top },
 	{ "debug", 0, "NAMES", "let the daemon write debugging messages of components, as\n"
 	  "--trace names them, or of none", take_debug },
-	{ "json", 0, NULL, "with --status, --conflicts or --log: as JSON", take_json },
+	{ "json", 0, NULL, "with --status, --conflicts, --resolve, --kept or --log:\nas JSON", take_json },
 	{ "tree", 0, "NAME", "with a command: of that tree only", take_tree },
 };
 
@@ -165,8 +208,13 @@ static const struct options options = {
 static int check_given(const struct given *given)
 {
 	if (given->command.is_json && given->command.command != COMMAND_STATUS &&
-	    given->command.command != COMMAND_CONFLICTS && given->command.command != COMMAND_LOG) {
-		fprintf(stderr, "izo-nfsd: --json goes with --status, --conflicts or --log\n");
+	    given->command.command != COMMAND_CONFLICTS && given->command.command != COMMAND_LOG &&
+	    given->command.command != COMMAND_RESOLVE && given->command.command != COMMAND_KEPT) {
+		fprintf(stderr, "izo-nfsd: --json goes with --status, --conflicts, --resolve, --kept or --log\n");
+		return -EINVAL;
+	}
+	if (!given->command.keep != (given->command.command != COMMAND_RESOLVE)) {
+		fprintf(stderr, "izo-nfsd: --resolve PATH and --keep mine, theirs or both go together\n");
 		return -EINVAL;
 	}
 	if (given->command.repair && given->command.command != COMMAND_CHECK) {
@@ -176,7 +224,7 @@ static int check_given(const struct given *given)
 	if (given->command.tree && (!given->command.command || given->command.command == COMMAND_DEBUG)) {
 		fprintf(stderr,
 			"izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --conflicts, "
-			"--log, --top, --export-log, --replay-log, --check\n");
+			"--resolve, --diff, --kept, --forget, --log, --top, --export-log, --replay-log, --check\n");
 		return -EINVAL;
 	}
 	return 0;

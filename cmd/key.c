@@ -23,6 +23,7 @@ const struct key key_daemon[KEY_DAEMON_N] = {
 	{ "control_group",		KIND_GROUP,	 D(control_group) },
 	{ "pid_file",			KIND_PATH,	 D(pid_file) },
 	{ "debug",			KIND_TRACE,	 D(debug) },
+	{ "diff",			KIND_COMMAND,	 D(diff) },
 	{ "slow_call_ms",		KIND_COUNT,	 D(slow_call_ms), 0, 3600000 },
 	{ "lookup_wait_s",		KIND_COUNT,	 D(lookup_wait_s), 1, 60 },
 	{ "read_wait_s",		KIND_COUNT,	 D(read_wait_s), 1, 600 },
@@ -44,6 +45,7 @@ const struct key key_tree[KEY_TREE_N] = {
 	{ "durability",	KIND_DURABILITY, T(durability) },
 	{ "host",	KIND_HOST,	 T(host) },
 	{ "keep_records", KIND_BOOL,	 T(keeps_records) },
+	{ "conflicts",	KIND_POLICY,	 T(conflicts) },
 };
 #undef T
 
@@ -178,6 +180,21 @@ static int parse_squash(const char *value, enum nfsd_squash *ret)
 	return -EINVAL;
 }
 
+static int parse_policy(const char *value, enum settle_policy *ret)
+{
+	static const char *const names[] = {
+		[POLICY_KEEP_BOTH] = "keep-both", [POLICY_SERVER_WINS] = "server-wins", [POLICY_CLIENT_WINS] = "client-wins",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(value, names[i]))
+			continue;
+		*ret = (enum settle_policy)i;
+		return 0;
+	}
+	return -EINVAL;
+}
+
 static int parse_host(const char *value, char **ret)
 {
 	size_t len = strlen(value);
@@ -222,6 +239,10 @@ int key_put(const struct key *key, void *base, const char *value)
 		return parse_group(value, field);
 	case KIND_SQUASH:
 		return parse_squash(value, field);
+	case KIND_COMMAND:
+		return *value ? replace(field, value, strlen(value)) : -EINVAL;
+	case KIND_POLICY:
+		return parse_policy(value, field);
 	}
 	return -EINVAL;
 }
@@ -239,6 +260,8 @@ void key_say_allowed(struct buf *out, const struct key *key)
 			"all, none, or names separated by commas of rpc nfs cache cml link replay pull fetch http",
 		[KIND_GROUP] = "the name of a group of this machine",
 		[KIND_SQUASH] = "none, root or all",
+		[KIND_COMMAND] = "a command, as /bin/sh takes it",
+		[KIND_POLICY] = "keep-both, server-wins or client-wins",
 		[KIND_HOST] = "1 to 63 letters, digits, - _ and ., not a . first",
 	};
 

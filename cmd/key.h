@@ -20,6 +20,8 @@ enum key_kind {
 	KIND_HOST,
 	KIND_GROUP,
 	KIND_SQUASH,
+	KIND_COMMAND,
+	KIND_POLICY,
 };
 
 struct key {
@@ -29,8 +31,8 @@ struct key {
 	unsigned min, max;	/* of a count */
 };
 
-#define KEY_DAEMON_N 15
-#define KEY_TREE_N 10
+#define KEY_DAEMON_N 16
+#define KEY_TREE_N 11
 #define KEYS_MAX 32		/* of either section: bits of a mask */
 extern const struct key key_daemon[KEY_DAEMON_N];
 extern const struct key key_tree[KEY_TREE_N];

@@ -5,6 +5,8 @@
  *
  * A real cache, replicate/, and the built izo-httpd, in which one step fails.
  */
+#include "cache/kept.h"
+#include "cache/settle.h"
 #include "tests/unit/upstream_process.h"
 
 #define FILES 20
@@ -95,6 +97,7 @@ static bool has_there(struct world *w, const char *name, const char *want)
 
 struct listed {
 	unsigned n;
+	uint64_t id;
 	char path[64], what[256];
 };
 
@@ -103,12 +106,13 @@ static void note_listed(void *arg, const struct cml_conflict *conflict)
 	struct listed *listed = arg;
 
 	listed->n++;
+	listed->id = conflict->id;
 	snprintf(listed->path, sizeof(listed->path), "%.60s", conflict->path);
 	snprintf(listed->what, sizeof(listed->what), "%s", conflict->what);
 }
 
 /* All but the odd one are there, with that content; that one is on record, for this reason, and here as it was left. */
-static void assert_all_but_one(struct world *w, const char *content, const char *reason)
+static UNUSED void assert_all_but_one(struct world *w, const char *content, const char *reason)
 {
 	struct listed listed = { 0 };
 	struct replicate_status status;
@@ -208,6 +212,150 @@ static void new_contents(void **state)
 #endif
 }
 
+/* The one conflict there is. */
+static void settle(struct world *w, enum settle_keep keep)
+{
+	struct listed listed = { 0 };
+	char *why = NULL;
+
+	assert_int_equal(cml_conflicts(w->f.cache, note_listed, &listed), 0);
+	assert_int_equal(listed.n, 1);
+	if (settle_conflict(w->f.cache, listed.id, keep, &why))
+		fail_msg("%s", why);
+	listed.n = 0;
+	assert_int_equal(cml_conflicts(w->f.cache, note_listed, &listed), 0);
+	assert_int_equal(listed.n, 0);
+}
+
+static void note_kept(void *arg, uint64_t id, const char *about, const char *path)
+{
+	char content[64] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	assert_true(id && *about && fd >= 0);
+	assert_true(read(fd, content, sizeof(content) - 1) >= 0);
+	close(fd);
+	assert_string_equal(content, "content");
+	++*(unsigned *)arg;
+}
+
+static unsigned count_kept(struct world *w)
+{
+	unsigned n = 0;
+
+	assert_int_equal(kept_each(w->f.dir, note_kept, &n), 0);
+	return n;
+}
+
+#ifdef IZO_FAULTS
+static void refuse_one_new(struct world *w)
+{
+	begin(w, MAKE_ODD "EPERM");
+	away(w);
+	for (int i = 0; i < FILES; i++)
+		made(&w->f, ROOT, name_of(i), "content");
+	back(w);
+}
+
+static void refuse_one_content(struct world *w)
+{
+	begin(w, STORE_ODD "EPERM");
+	for (int i = 0; i < FILES; i++)
+		made(&w->f, ROOT, name_of(i), "before.");
+	back(w);
+	away(w);
+	for (int i = 0; i < FILES; i++) {
+		uint64_t ino = found(&w->f, ROOT, name_of(i));
+
+		assert_int_equal(f_write(&w->f, ino, 0, "content"), 0);
+		assert_int_equal(f_commit(&w->f, ino), 0);
+	}
+	back(w);
+}
+
+static bool reads(struct world *w, const char *name, const char *want)
+{
+	uint64_t ino = found(&w->f, ROOT, name);
+	char got[64];
+
+	return ino && !f_read(&w->f, ino, 0, got, sizeof(got)) && w->f.op.count == strlen(want) &&
+	       !memcmp(got, want, strlen(want));
+}
+#endif
+
+/* Mine: it is tried once more, without a link; theirs: it goes, and is kept. */
+static void settled(void **state)
+{
+	struct world *w = *state;
+
+	NEEDS_HTTPD(&w->up);
+#ifdef IZO_FAULTS
+	refuse_one_new(w);
+	away(w);
+	settle(w, SETTLE_MINE);
+	assert_content(&w->f, found(&w->f, ROOT, name_of(ODD)), "content");
+	back(w);
+	assert_true(has_there(w, name_of(ODD), "content"));
+	again(w);
+	refuse_one_new(w);
+	settle(w, SETTLE_THEIRS);
+	assert_int_equal(found(&w->f, ROOT, name_of(ODD)), 0);
+	assert_int_equal(count_kept(w), 1);
+	again(w);
+	refuse_one_content(w);
+	away(w);
+	settle(w, SETTLE_MINE);
+	back(w);
+	assert_true(has_there(w, name_of(ODD), "content"));
+	again(w);
+	refuse_one_content(w);
+	settle(w, SETTLE_THEIRS);
+	UNTIL(20, reads(w, name_of(ODD), "before."));
+	assert_int_equal(count_kept(w), 1);
+	assert_true(has_there(w, name_of(ODD), "before."));
+	assert_true(log_is_drained(&w->f));
+#else
+	skip();
+#endif
+}
+
+/* What loses must be here, or be had: else nothing is done. */
+static void not_here(void **state)
+{
+	struct world *w = *state;
+	struct listed listed = { 0 };
+	char path[200], *why = NULL;
+	int fd;
+
+	NEEDS_HTTPD(&w->up);
+	begin(w, NULL);
+	made(&w->f, ROOT, "f", "before.");
+	back(w);
+	away(w);
+	snprintf(path, sizeof(path), "%s/f", w->up.export);
+	fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	assert_int_equal(write(fd, "content", 7), 7);
+	close(fd);
+	assert_int_equal(f_write(&w->f, found(&w->f, ROOT, "f"), 0, "ours"), 0);
+	assert_int_equal(f_commit(&w->f, found(&w->f, ROOT, "f")), 0);
+	back(w);
+	away(w);
+	assert_int_equal(cml_conflicts(w->f.cache, note_listed, &listed), 0);
+	assert_int_equal(listed.n, 1);
+	assert_int_equal(settle_conflict(w->f.cache, listed.id, SETTLE_MINE, &why), -EIO);
+	assert_non_null(strstr(why, "--online"));
+	free(why);
+	assert_int_equal(count_kept(w), 0);
+	assert_int_not_equal(found(&w->f, ROOT, "f"), found(&w->f, ROOT, listed.path + 1));
+	assert_true(log_is_drained(&w->f));
+	back(w);
+	settle(w, SETTLE_MINE);
+	assert_int_equal(count_kept(w), 1);
+	assert_int_equal(replicate_sync(w->link), 0);
+	UNTIL(20, log_is_drained(&w->f));
+	assert_true(has_there(w, "f", "oursre."));
+}
+
 /* Somebody else has changed the one: both of it are there. */
 static void changed_by_another(void **state)
 {
@@ -248,6 +396,8 @@ int main(void)
 		TEST(new_files),
 		TEST(new_contents),
 		TEST(changed_by_another),
+		TEST(settled),
+		TEST(not_here),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

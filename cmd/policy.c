@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cmd/policy.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "base/log.h"
+
+#define LOOK_EVERY_S 1
+
+struct policy {
+	struct cache *cache;
+	enum settle_policy which;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool is_stopping;	/* under lock */
+};
+
+/* True: it is to end. */
+static bool pause_is_last(struct policy *policy)
+{
+	struct timespec until;
+	bool is_stopping;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += LOOK_EVERY_S;
+	pthread_mutex_lock(&policy->lock);
+	if (!policy->is_stopping)
+		(void)pthread_cond_timedwait(&policy->wake, &policy->lock, &until);	/* woken early: it looks early */
+	is_stopping = policy->is_stopping;
+	pthread_mutex_unlock(&policy->lock);
+	return is_stopping;
+}
+
+static void *policy_run(void *arg)
+{
+	struct policy *policy = arg;
+	bool has_failed = false;
+
+	while (!pause_is_last(policy)) {
+		int err = settle_all(policy->cache, policy->which);
+
+		if (err && !has_failed)
+			log_warn("conflicts cannot be settled by themselves: %s", strerror(-err));
+		has_failed = err != 0;
+	}
+	return NULL;
+}
+
+int policy_start(struct cache *cache, enum settle_policy which, struct policy **ret_policy)
+{
+	struct policy *policy;
+	pthread_condattr_t attr;
+	int err;
+
+	*ret_policy = NULL;
+	if (which == POLICY_KEEP_BOTH)
+		return 0;
+	policy = calloc(1, sizeof(*policy));
+	if (!policy)
+		return -ENOMEM;
+	policy->cache = cache;
+	policy->which = which;
+	(void)pthread_mutex_init(&policy->lock, NULL);		/* these cannot fail */
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&policy->wake, &attr);
+	(void)pthread_condattr_destroy(&attr);
+	err = pthread_create(&policy->thread, NULL, policy_run, policy);
+	if (err) {
+		free(policy);
+		return -err;
+	}
+	*ret_policy = policy;
+	return 0;
+}
+
+void policy_stop(struct policy *policy)
+{
+	if (!policy)
+		return;
+	pthread_mutex_lock(&policy->lock);
+	policy->is_stopping = true;
+	pthread_cond_signal(&policy->wake);
+	pthread_mutex_unlock(&policy->lock);
+	(void)pthread_join(policy->thread, NULL);
+	(void)pthread_cond_destroy(&policy->wake);
+	(void)pthread_mutex_destroy(&policy->lock);
+	free(policy);
+}
