@@ -192,6 +192,7 @@ static void new_contents(void **state)
 
 		snprintf(fault, sizeof(fault), STORE_ODD "%s", errors[e].error);
 		begin(w, fault);
+		away(w);	/* so that each content comes with its file: these do not count */
 		for (int i = 0; i < FILES; i++)
 			made(&w->f, ROOT, name_of(i), "before.");
 		back(w);
@@ -260,6 +261,7 @@ static void refuse_one_new(struct world *w)
 static void refuse_one_content(struct world *w)
 {
 	begin(w, STORE_ODD "EPERM");
+	away(w);
 	for (int i = 0; i < FILES; i++)
 		made(&w->f, ROOT, name_of(i), "before.");
 	back(w);
