@@ -21,6 +21,7 @@
 #include "cache/internal.h"
 #include "cache/object.h"
 #include "cache/reserve.h"
+#include "cache/space.h"
 #include "cache/writer.h"
 
 struct arrival {
@@ -102,7 +103,7 @@ static int take_bytes(struct cache *cache, struct inode *inode, struct arrival *
 		return err;
 	pthread_mutex_unlock(&cache->lock);
 	err = put_bytes(object, arrival);
-	used = object_used(object);
+	used = object_used(cache, object);
 	pthread_mutex_lock(&cache->lock);
 	object_put(cache, object);
 	for (uint32_t i = 0; !err && i < arrival->gaps.n; i++)
@@ -158,11 +159,13 @@ int apply_content(struct cache *cache, uint64_t ino, uint64_t version, uint64_t 
 	}
 	pthread_mutex_unlock(&cache->lock);
 	extent_release(&arrival.gaps);
-	if (!err)
+	if (!err) {
 		park_wake_content(cache, ino, 0);
-	else if (err != -ESTALE && err != -ENOSPC && err != -ENOMEM)
+		space_poke(cache);
+	} else if (err != -ESTALE && err != -ENOSPC && err != -ENOMEM) {
 		log_error("cache: fetched content could not be kept: ino=%llu: %s",
 			  (unsigned long long)ino, strerror(-err));
+	}
 	return err;
 }
 

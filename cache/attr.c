@@ -11,6 +11,7 @@
 #include "cache/op.h"
 #include "cache/record.h"
 #include "cache/setattr.h"
+#include "cache/space.h"
 
 #define FILES_UNLIMITED (1ull << 40)	/* where the file system below does not count */
 
@@ -107,6 +108,7 @@ int cache_fsstat(struct cache *cache, struct cache_fsstat *ret)
 		.free_files = st.f_files ? st.f_ffree : FILES_UNLIMITED,
 		.avail_files = st.f_files ? st.f_favail : FILES_UNLIMITED,
 	};
+	space_fsstat(cache, ret);
 	return 0;
 }
 

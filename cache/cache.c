@@ -18,6 +18,7 @@
 #include "cache/db.h"
 #include "cache/dentry.h"
 #include "cache/fetched.h"
+#include "cache/hoard_table.h"
 #include "cache/internal.h"
 #include "cache/meta.h"
 #include "cache/object.h"
@@ -26,6 +27,7 @@
 #include "cache/recover.h"
 #include "cache/reserve.h"
 #include "cache/schema.h"
+#include "cache/space.h"
 #include "cache/syncer.h"
 #include "cache/writer.h"
 
@@ -279,7 +281,7 @@ static int open_database(struct cache *cache, const char *path, bool starts_empt
 }
 
 /* The threads, and what a crash left. */
-static int start(struct cache *cache, const char *path)
+static int start(struct cache *cache, const struct cache_config *config, const char *path)
 {
 	int err;
 
@@ -302,7 +304,11 @@ static int start(struct cache *cache, const char *path)
 		err = cml_open(cache);
 	if (!err)
 		err = apply_open(cache);
-	return err ? err : recover_cache(cache);
+	if (!err)
+		err = recover_cache(cache);
+	if (!err)
+		err = hoard_start(cache, path);
+	return err ? err : space_start(cache, config, path);
 }
 
 static struct cache *cache_new(const struct cache_config *config)
@@ -341,6 +347,8 @@ no_inodes:
 
 static void cache_stop(struct cache *cache)
 {
+	hoard_stop(cache);
+	space_stop(cache);
 	park_stop(cache);
 	fetched_stop(cache);
 	reader_stop(cache);
@@ -355,6 +363,7 @@ static void cache_stop(struct cache *cache)
 /* Stopped. */
 static void cache_free(struct cache *cache)
 {
+	hoard_free(cache);
 	content_log_free(cache);
 	object_cache_release(cache);
 	name_cache_release(cache);
@@ -395,7 +404,7 @@ int cache_open(const struct cache_config *config, struct cache **ret_cache, char
 		err = open_database(cache, path, config->starts_empty, ret_why);
 	if (err)
 		goto fail;
-	err = start(cache, path);
+	err = start(cache, config, path);
 	if (err) {
 		say(ret_why, config->dir, "the cache cannot be recovered", err);
 		goto fail;
@@ -427,8 +436,10 @@ void cache_close(struct cache *cache)
 
 void cache_set_fetcher(struct cache *cache, const struct fetcher *fetcher, void *arg)
 {
+	pthread_mutex_lock(&cache->lock);	/* the hoard's thread runs already */
 	cache->fetcher = fetcher;
 	cache->fetcher_arg = arg;
+	pthread_mutex_unlock(&cache->lock);
 }
 
 /* ---- facts ---- */

@@ -41,6 +41,9 @@ struct cache_config {
 	enum durability durability;
 	bool no_sync;			/* tests only: never fsync */
 	bool no_fold;			/* the log keeps what could be folded (fold.h) */
+	/* Of content, on disk; and what is to stay free there: 0: any amount, nothing.  See space.h. */
+	uint64_t content_limit, floor_bytes;
+	unsigned floor_percent;		/* of the file system; with floor_bytes too, the smaller counts */
 	/*
 	 * Tests only: a cache that has no upstream yet starts with its root listed and empty, so that it works
 	 * with no fetcher.  Else the root of a new cache is unknown until apply_upstream() and a listing.
@@ -124,6 +127,7 @@ struct cache_fsstat {
 	uint64_t total_bytes, free_bytes, avail_bytes;
 	uint64_t total_files, free_files, avail_files;
 };
+/* Of the cache's disk, with its limit and floor: available is what may be written. */
 int cache_fsstat(struct cache *cache, struct cache_fsstat *ret);
 
 /* ---- operations on objects.  ino: from a handle; -ESTALE when it is gone. ---- */

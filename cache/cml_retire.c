@@ -22,6 +22,7 @@
 #include "cache/internal.h"
 #include "cache/merge.h"
 #include "cache/record.h"
+#include "cache/space.h"
 #include "cache/stale.h"
 #include "cache/writer.h"
 
@@ -288,5 +289,6 @@ int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_an
 	/* Given back from the first on; but the answered ones are gone. */
 	cml->out_seq = MAX(cml->out_seq, last);
 	pthread_mutex_unlock(&cache->lock);
+	space_poke(cache);
 	return 0;
 }

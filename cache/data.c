@@ -26,6 +26,7 @@
 #include "cache/reader.h"
 #include "cache/record.h"
 #include "cache/reserve.h"
+#include "cache/space.h"
 #include "cache/syncer.h"
 
 /*
@@ -69,6 +70,7 @@ static int read_ready(struct cache *cache, struct cache_op *op, struct inode *in
 	if (!*ret_object)
 		return err == -ENOMEM ? err : -EIO;
 	op->count = end - offset;
+	space_note_read(cache, inode);
 	return 0;
 }
 
@@ -236,6 +238,9 @@ static int write_ready(struct cache *cache, struct cache_op *op, struct inode *i
 		return err;
 	if (!op->priv.num[3])
 		return 0;
+	err = space_admit_write(cache, op, op->priv.num[3]);
+	if (err)
+		return err;
 	if (!inode->is_noted || !inode->v.gen || access_write_kills_suid(&op->cred, &inode->v))
 		return submit_note(cache, op);
 	err = inode_wake(cache, inode);
@@ -346,7 +351,7 @@ static int write_bytes(struct cache *cache, struct cache_op *op, struct inode *i
 	if (!err)
 		err = fs_pwrite_all(object->fd, op->priv.extra, op->priv.num[3], start);
 	if (!err)
-		used = object_used(object);
+		used = object_used(cache, object);
 	pthread_mutex_lock(&cache->lock);
 	note_unsynced(inode, start, end);
 	if (err)

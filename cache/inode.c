@@ -57,7 +57,7 @@ static void inode_shrink(struct cache *cache)
 		hash_sweep(&cache->inodes, &cache->inode_hand, SWEEP, inode_swept, cache);
 }
 
-static struct inode *inode_find(struct cache *cache, uint64_t ino)
+struct inode *inode_find(struct cache *cache, uint64_t ino)
 {
 	for (struct hash_node *n = hash_first(&cache->inodes, hash_u64(ino)); n; n = hash_next(n)) {
 		struct inode *inode = container_of(n, struct inode, by_ino);

@@ -76,6 +76,7 @@ struct inode {
 	bool is_noted;			/* is_dirty is committed: content may be written */
 	bool has_names;			/* v.is_listed is committed: the readers' connection has its names */
 	bool is_recent;			/* used since the sweep came by (inode.c) */
+	uint32_t read_s;		/* its content was read then, since 1970; 0: not since it is in memory (space.h) */
 };
 
 /*
@@ -123,6 +124,8 @@ struct inode_work {
  */
 struct inode *inode_get(struct cache *cache, uint64_t ino, int *ret_err);
 void inode_put(struct cache *cache, struct inode *inode);
+/* If it is in memory, else NULL; not referenced. */
+struct inode *inode_find(struct cache *cache, uint64_t ino);
 /* Give it work of its own, under the lock; until the last reference is put, and while something goes on.  -ENOMEM. */
 int inode_wake(struct cache *cache, struct inode *inode);
 /*
@@ -160,6 +163,11 @@ struct inode_edit {
 	int64_t was_mtime;
 	bool holds, cuts;
 	bool is_durable;		/* the content, when the change is */
+	/*
+	 * Set before EDIT_MAPS(): the content is given up as a whole, for another generation without any: so none of it has to
+	 * be made durable; its file is left to who made the edit.
+	 */
+	bool drops_content;
 };
 
 /* NULL: *ret_err as inode_get().  e->inode stays referenced until the change is over. */

@@ -198,7 +198,7 @@ static bool has_to_sync(struct cache *cache, const struct inode_edit *edit)
 {
 	const struct inode *inode = edit->inode;
 
-	if (cache->no_sync || inode_is_durable(inode))
+	if (cache->no_sync || edit->drops_content || inode_is_durable(inode))
 		return false;
 	if (cache->durability != DURABILITY_ASYNC || edit->change->wants_sync)
 		return true;
@@ -222,7 +222,7 @@ static int content_settle(struct cache *cache, struct inode_edit *edit)
 		err = is_logged ? content_log_append(edit->change, edit) : object_sync_inode(cache, inode);
 		pthread_mutex_lock(&cache->lock);
 	}
-	edit->is_durable = !err && (is_logged || inode_is_durable(inode));
+	edit->is_durable = !err && (is_logged || edit->drops_content || inode_is_durable(inode));
 	/* keeps (2) of content_log.h */
 	if (err || is_logged || inode->work->synced_gen != inode->work->write_gen)
 		return err;
@@ -493,18 +493,37 @@ static void content_is_gone(struct cache *cache, const struct inode_edit *edit, 
 		object_unlink(cache, edit->inode->ino, gen);
 }
 
+/* With the file open, so that it is counted before and after. */
+static int content_cut(struct cache *cache, const struct inode_edit *edit)
+{
+	struct object *object;
+	int err, ignored;
+
+	pthread_mutex_lock(&cache->lock);
+	object = cache->space ? object_get(cache, edit->inode, false, &ignored) : NULL;
+	pthread_mutex_unlock(&cache->lock);
+	err = object_cut(cache, edit->inode->ino, edit->v.gen, edit->v.size);
+	if (!object)
+		return err;
+	(void)object_used(cache, object);
+	pthread_mutex_lock(&cache->lock);
+	object_put(cache, object);
+	pthread_mutex_unlock(&cache->lock);
+	return err;
+}
+
 /* Content files that its row does not speak of any more. */
 static void content_committed(struct cache *cache, const struct inode_edit *edit)
 {
 	int err;
 
-	if (edit->old_gen && (edit->is_removed || edit->v.gen != edit->old_gen))
+	if (edit->old_gen && !edit->drops_content && (edit->is_removed || edit->v.gen != edit->old_gen))
 		content_is_gone(cache, edit, edit->old_gen);
 	if (edit->is_removed && edit->v.gen && edit->v.gen != edit->old_gen)
 		content_is_gone(cache, edit, edit->v.gen);
 	if (!edit->cuts || edit->is_removed)
 		return;
-	err = object_cut(cache, edit->inode->ino, edit->v.gen, edit->v.size);
+	err = content_cut(cache, edit);
 	if (err)
 		cache_fail(cache, "a content file could not be cut", err);
 }

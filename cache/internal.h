@@ -22,6 +22,8 @@ struct checkpoint;
 struct reserve;
 struct fetched;
 struct worker;
+struct space;
+struct hoard;
 
 struct cache {
 	/* constant after open */
@@ -46,12 +48,15 @@ struct cache {
 	struct content_log *content_log;	/* small contents on their way to the disk */
 	struct fetched *fetched;	/* notes what was fetched */
 	struct reserve *reserve;	/* room for the database on a full disk */
-	const struct fetcher *fetcher;
-	void *fetcher_arg;
+	struct space *space;		/* how much content there may be; NULL: any amount */
+	struct hoard *hoard;		/* what must be here */
+	int64_t content_used;		/* bytes of content files, from when they were counted on (space.h); atomic */
 	bool was_closed;		/* properly, before this start (recover.h) */
 
 	pthread_mutex_t lock;
 	/* under lock */
+	const struct fetcher *fetcher;
+	void *fetcher_arg;
 	struct hash_table inodes, dentries;
 	size_t inode_hand, dentry_hand;	/* where in the tables the next sweep begins */
 	struct list object_lru;

@@ -14,6 +14,7 @@
 #include "cache/apply_state.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
+#include "cache/hoard_table.h"
 #include "cache/internal.h"
 #include "cache/merge.h"
 #include "cache/stale.h"
@@ -201,6 +202,7 @@ int merge_finish(struct cache *cache)
 
 	while (!err && sweep_top(cache))
 		err = writer_call(cache, sweep_run, NULL);
+	hoard_poke(cache);
 	return err;
 }
 

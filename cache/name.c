@@ -13,6 +13,7 @@
 #include "cache/park.h"
 #include "cache/record.h"
 #include "cache/reserve.h"
+#include "cache/space.h"
 #include "cache/setattr.h"
 
 /*
@@ -296,7 +297,7 @@ static int make_again(struct cache_op *op)
 	inode_put(cache, dir);
 	pthread_mutex_unlock(&cache->lock);
 	if (dir)
-		return reserve_is_tight(cache) ? op_refuse_new(op, -ENOSPC) : op_submit(op, make_run);
+		return reserve_is_tight(cache) || space_is_full(cache) ? op_refuse_new(op, -ENOSPC) : op_submit(op, make_run);
 	return got == CACHE_WAITS ? got : op_refuse_new(op, got);
 }
 

@@ -22,11 +22,19 @@ static void object_name(uint64_t ino, uint32_t gen, char ret_name[NAME_ROOM])
 		       gen);
 }
 
+static uint64_t blocks(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
 static void object_close(struct cache *cache, struct object *object)
 {
 	assert(!object->refs);
 	list_del(&object->lru);
 	if (object->inode) {
+		(void)object_used(cache, object);
 		object->inode->work->object = NULL;
 		inode_rest(cache, object->inode);
 	}
@@ -89,6 +97,7 @@ struct object *object_get(struct cache *cache, struct inode *inode, bool may_mak
 		.gen = inode->v.gen,
 		.refs = 1,
 		.fd = fd,
+		.used = is_new ? 0 : blocks(fd),
 		/* What was in the log only has not been synced, nor has the directory. */
 		.is_new = is_new || inode->work->synced_gen != inode->work->write_gen,
 	};
@@ -116,6 +125,8 @@ void object_leave(struct cache *cache, struct inode *inode)
 
 	if (!object)
 		return;
+	/* From now on object_unlink() counts, for nothing comes to a file that has been left. */
+	(void)object_used(cache, object);
 	inode->work->object = NULL;
 	object->inode = NULL;
 	if (!object->refs)
@@ -192,10 +203,17 @@ int object_sync_inode(struct cache *cache, struct inode *inode)
 void object_unlink(struct cache *cache, uint64_t ino, uint32_t gen)
 {
 	char name[NAME_ROOM];
+	struct stat st;
 
 	object_name(ino, gen, name);
+	if (fstatat(cache->objects_dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		st.st_blocks = 0;
 	/* What stays behind is removed at the next start. */
-	if (unlinkat(cache->objects_dirfd, name, 0) == 0 || errno == ENOENT)
+	if (unlinkat(cache->objects_dirfd, name, 0) == 0) {
+		__atomic_sub_fetch(&cache->content_used, (int64_t)st.st_blocks * 512, __ATOMIC_RELAXED);
+		return;
+	}
+	if (errno == ENOENT)
 		return;
 	log_warn("cache: content file %s/objects/%s cannot be removed, it takes up room until the next start: %s",
 		 cache->dir, name, strerror(errno));
@@ -247,16 +265,26 @@ int object_write(struct cache *cache, uint64_t ino, uint32_t gen, struct slice b
 	return fd < 0 ? fd : fs_pwrite_all(fd, bytes.data, bytes.len, offset);
 }
 
-uint64_t object_used(const struct object *object)
+uint64_t object_used(struct cache *cache, struct object *object)
 {
-	struct stat st;
+	uint64_t used = blocks(object->fd), was = __atomic_exchange_n(&object->used, used, __ATOMIC_RELAXED);
 
-	return fstat(object->fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
+	/* With two that write at once the older figure may stand until the next look: the sum is of what stands. */
+	__atomic_add_fetch(&cache->content_used, (int64_t)(used - was), __ATOMIC_RELAXED);
+	return used;
 }
 
-static int each_in(struct cache *cache, unsigned index,
-		   int (*fn)(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used),
-		   void *arg)
+void object_note_read(struct cache *cache, uint64_t ino, uint32_t gen, int64_t at_s)
+{
+	const struct timespec times[2] = { { .tv_sec = at_s }, { .tv_nsec = UTIME_OMIT } };
+	char name[NAME_ROOM];
+
+	object_name(ino, gen, name);
+	/* One that cannot be noted is evicted a little early. */
+	(void)utimensat(cache->objects_dirfd, name, times, AT_SYMLINK_NOFOLLOW);
+}
+
+static int each_in(struct cache *cache, unsigned index, int (*fn)(void *arg, const struct object_file *file), void *arg)
 {
 	struct dirent *entry;
 	char name[8];
@@ -274,31 +302,53 @@ static int each_in(struct cache *cache, unsigned index,
 		return err;
 	}
 	while (!err && (entry = readdir(dir))) {
+		struct object_file file;
 		struct stat st;
-		uint64_t ino;
-		uint32_t gen;
 		int end = 0;
 
-		if (sscanf(entry->d_name, "%" SCNu64 ".%" SCNu32 "%n", &ino, &gen, &end) != 2 ||
+		if (sscanf(entry->d_name, "%" SCNu64 ".%" SCNu32 "%n", &file.ino, &file.gen, &end) != 2 ||
 		    entry->d_name[end])
 			continue;
 		/* It may have been removed since it was read. */
-		if (fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-			err = fn(arg, ino, gen, st.st_size, (uint64_t)st.st_blocks * 512);
+		if (fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		file.size = (uint64_t)st.st_size;
+		file.used = (uint64_t)st.st_blocks * 512;
+		file.used_s = MAX((int64_t)st.st_atime, (int64_t)st.st_mtime);
+		err = fn(arg, &file);
 	}
 	(void)closedir(dir);
 	return err;
 }
 
-int object_each(struct cache *cache,
-		int (*fn)(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used),
-		void *arg)
+int object_each_file(struct cache *cache, int (*fn)(void *arg, const struct object_file *file), void *arg)
 {
 	int err = 0;
 
 	for (unsigned i = 0; i < 256 && !err; i++)
 		err = each_in(cache, i, fn, arg);
 	return err;
+}
+
+struct each {
+	int (*fn)(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used);
+	void *arg;
+};
+
+static int each_one(void *arg, const struct object_file *file)
+{
+	const struct each *each = arg;
+
+	return each->fn(each->arg, file->ino, file->gen, file->size, file->used);
+}
+
+int object_each(struct cache *cache,
+		int (*fn)(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used),
+		void *arg)
+{
+	struct each each = { fn, arg };
+
+	return object_each_file(cache, each_one, &each);
 }
 
 int object_sync_all(struct cache *cache)

@@ -29,6 +29,7 @@ struct object {
 	uint32_t refs;
 	int fd;
 	bool is_new;			/* its directory entry may not be on the disk */
+	uint64_t used;			/* bytes on disk, as counted in cache->content_used; atomic */
 };
 
 /*
@@ -66,13 +67,22 @@ void object_unlink(struct cache *cache, uint64_t ino, uint32_t gen);
 int object_cut(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size);
 /* Without the lock: it is there, and as long as that (but where the file system has no such files).  0 or -errno. */
 int object_grow(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size);
-/* Bytes on disk of an open object. */
-uint64_t object_used(const struct object *object);
+/* Bytes on disk of an open object; counted from now on.  With or without the lock. */
+uint64_t object_used(struct cache *cache, struct object *object);
 
 /* Each content file there is.  fn gives 0 to go on.  Without the lock. */
 int object_each(struct cache *cache,
 		int (*fn)(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used),
 		void *arg);
+/* The same, and when each was read (as noted here), or written, last. */
+struct object_file {
+	uint64_t ino, size, used;
+	uint32_t gen;
+	int64_t used_s;		/* since 1970 */
+};
+int object_each_file(struct cache *cache, int (*fn)(void *arg, const struct object_file *file), void *arg);
+/* Note that it was read then.  A missing one is fine.  Without the lock. */
+void object_note_read(struct cache *cache, uint64_t ino, uint32_t gen, int64_t at_s);
 /* What was written so far, to any of them, is on the disk.  0 or -errno; without the lock. */
 int object_sync_all(struct cache *cache);
 /* Make the 256 directories.  */

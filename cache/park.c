@@ -6,9 +6,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "cache/hoard_table.h"
 #include "cache/internal.h"
 #include "cache/writer.h"
 #include "cache/op.h"
+#include "cache/space.h"
 
 /* Content is asked for in pieces of this size, at multiples of it. */
 #define CHUNK (1ull << 20)
@@ -22,6 +24,7 @@ struct wish {
 	struct list node;
 	enum wait_kind kind;
 	uint64_t ino, version, offset, len;	/* a listing: only ino */
+	bool is_hoarded;			/* asked for by the hoard's walk */
 };
 
 /* Who waits: op->priv.num[2], num[3] are the range that a reader wants. */
@@ -101,16 +104,13 @@ static struct wish *wish_find(struct park *park, enum wait_kind kind, uint64_t i
 	return NULL;
 }
 
-static int wish_add(struct park *park, enum wait_kind kind, uint64_t ino, uint64_t version,
-		    uint64_t offset, uint64_t len)
+static int wish_add(struct park *park, const struct wish *from)
 {
 	struct wish *wish = malloc(sizeof(*wish));
 
 	if (!wish)
 		return -ENOMEM;
-	*wish = (struct wish){
-		.kind = kind, .ino = ino, .version = version, .offset = offset, .len = len,
-	};
+	*wish = *from;
 	list_append(&park->wishes, &wish->node);
 	return 0;
 }
@@ -129,7 +129,7 @@ int park_listing(struct cache *cache, struct cache_op *op, const struct inode *d
 		return -EIO;
 	pthread_mutex_lock(&park->lock);
 	if (!wish_find(park, FOR_LISTING, dir->ino, 0, 0)) {
-		got = wish_add(park, FOR_LISTING, dir->ino, 0, 0, 0);
+		got = wish_add(park, &(struct wish){ .kind = FOR_LISTING, .ino = dir->ino });
 		if (!got)
 			cache->fetcher->list(cache->fetcher_arg, dir->ino, &dir->v.oid);
 	}
@@ -150,11 +150,12 @@ int park_commit(struct cache *cache, struct cache_op *op, const struct inode *di
 	return got;
 }
 
-/* Ask for what is missing of [start, end), chunk by chunk, but for what has been asked for. */
-static int ask_content(struct cache *cache, const struct inode *inode, uint64_t start, uint64_t end)
+/* Ask for what is missing of [start, end), chunk by chunk, but for what has been asked for.  Gives how many, or -ENOMEM. */
+static int ask_content(struct cache *cache, const struct inode *inode, uint64_t start, uint64_t end, bool is_hoarded)
 {
 	struct park *park = cache->park;
 	struct extent gap;
+	int n = 0;
 
 	while (extent_first_gap(&inode->present, start, end, &gap)) {
 		uint64_t chunk = gap.start / CHUNK * CHUNK,
@@ -170,15 +171,53 @@ static int ask_content(struct cache *cache, const struct inode *inode, uint64_t 
 		if (inode->v.size <= WHOLE_MAX)
 			chunk_end = inode->v.size;
 		/* The front of a chunk may be here: then its rest is enough. */
-		err = wish_add(park, FOR_CONTENT, inode->ino, inode->v.data_version, gap.start,
-			       chunk_end - gap.start);
+		err = wish_add(park, &(struct wish){ .kind = FOR_CONTENT, .ino = inode->ino, .version = inode->v.data_version,
+						     .offset = gap.start, .len = chunk_end - gap.start,
+						     .is_hoarded = is_hoarded });
 		if (err)
 			return err;
+		n++;
 		cache->fetcher->data(cache->fetcher_arg, inode->ino, &inode->v.oid,
 				     inode->v.data_version, gap.start, chunk_end - gap.start);
 		start = chunk_end;
 	}
-	return 0;
+	return n;
+}
+
+int park_hoard(struct cache *cache, const struct inode *inode, uint64_t offset, uint64_t end)
+{
+	struct park *park = cache->park;
+	int got;
+
+	pthread_mutex_lock(&park->lock);
+	got = park->is_stopping ? -EIO : ask_content(cache, inode, offset, end, true);
+	pthread_mutex_unlock(&park->lock);
+	return got;
+}
+
+bool park_wants(struct cache *cache, uint64_t ino)
+{
+	struct park *park = cache->park;
+	bool is = false;
+	struct wish *wish;
+
+	pthread_mutex_lock(&park->lock);
+	list_each(wish, &park->wishes, node)
+		is |= wish->kind == FOR_CONTENT && wish->ino == ino;
+	is |= wait_find(park, FOR_CONTENT, ino) != NULL;
+	pthread_mutex_unlock(&park->lock);
+	return is;
+}
+
+bool park_is_waited_for(struct cache *cache)
+{
+	struct park *park = cache->park;
+	bool is;
+
+	pthread_mutex_lock(&park->lock);
+	is = !list_is_empty(&park->waits);
+	pthread_mutex_unlock(&park->lock);
+	return is;
 }
 
 int park_content(struct cache *cache, struct cache_op *op, const struct inode *inode,
@@ -191,16 +230,20 @@ int park_content(struct cache *cache, struct cache_op *op, const struct inode *i
 
 	if (!has_link(cache) || !inode->v.data_version)
 		return -EIO;
+	got = space_admit_fetch(cache, op);
+	if (got)
+		return got;
 	if (inode->v.size <= WHOLE_MAX) {
 		offset = 0;
 		ahead = end = inode->v.size;
-	} else if (!offset || !extent_first_gap(&inode->present, offset - 1, offset, &gap)) {
+	} else if (!space_is_tight(cache) &&
+		   (!offset || !extent_first_gap(&inode->present, offset - 1, offset, &gap))) {
 		/* What stands before is here: this looks like reading on. */
 		ahead = MIN((end / CHUNK + AHEAD_CHUNKS) * CHUNK, inode->v.size);
 	}
 	pthread_mutex_lock(&park->lock);
-	got = ask_content(cache, inode, offset, MAX(end, ahead));
-	if (!got)
+	got = ask_content(cache, inode, offset, MAX(end, ahead), false);
+	if (got >= 0)
 		got = wait_add(park, FOR_CONTENT, inode->ino, op, &op->waited.fetch_us);
 	pthread_mutex_unlock(&park->lock);
 	return got;
@@ -281,6 +324,8 @@ void park_content_done(struct cache *cache, uint64_t ino, uint64_t version, uint
 	if (wish) {
 		start = wish->offset;
 		end = start + wish->len;
+		if (wish->is_hoarded)
+			hoard_answered(cache, wish->len);
 		list_del(&wish->node);
 		free(wish);
 	}

@@ -29,5 +29,13 @@ int park_commit(struct cache *cache, struct cache_op *op, const struct inode *di
 /* gap: the first part of [offset, end) that is missing. */
 int park_content(struct cache *cache, struct cache_op *op, const struct inode *inode,
 		 uint64_t offset, uint64_t end);
+/*
+ * Ask for what is missing of [offset, end) without anybody who waits; under cache->lock, with a link.  Gives how many
+ * wishes that are, each of which ends in hoard_answered(); or -ENOMEM, -EIO.
+ */
+int park_hoard(struct cache *cache, const struct inode *inode, uint64_t offset, uint64_t end);
+/* Has content of it been asked for, or is it waited for?  Is anything waited for? */
+bool park_wants(struct cache *cache, uint64_t ino);
+bool park_is_waited_for(struct cache *cache);
 
 #endif

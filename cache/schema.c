@@ -9,9 +9,9 @@
 
 /*
  * 2: column acl; 3: counters in meta, in place of AUTOINCREMENT; 4: index name_local; 5: content_log, drc a ring;
- * 6: cml.was, was_to.
+ * 6: cml.was, was_to; 7: hoard.
  */
-#define FORMAT 6
+#define FORMAT 7
 #define APPLICATION_ID 0x697a6f63	/* "izoc" */
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
@@ -48,6 +48,10 @@ static const char content_log_table[] =
 	"CREATE TABLE content_log (ino INTEGER NOT NULL, id INTEGER NOT NULL, gen INTEGER NOT NULL, start INTEGER NOT NULL,"
 	" bytes BLOB NOT NULL, PRIMARY KEY (ino, id)) WITHOUT ROWID;";
 
+static const char hoard_table[] =
+	"CREATE TABLE hoard (path BLOB NOT NULL, is_configured INTEGER NOT NULL, depth INTEGER NOT NULL, priority INTEGER NOT NULL,"
+	" PRIMARY KEY (path, is_configured)) WITHOUT ROWID;";
+
 static const char drc_table[] =
 	"CREATE TABLE drc (row INTEGER PRIMARY KEY, id INTEGER NOT NULL, token BLOB NOT NULL, ino INTEGER NOT NULL);";
 /* The last of them, by age. */
@@ -82,7 +86,7 @@ static const char format_marks[] =
 	"PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
 	"PRAGMA user_version = " TEXT(FORMAT) ";";
 
-static const char *const wanted[] = { "meta", "inode", "name", "cml", "content_log", "drc", "conflict", "forward" };
+static const char *const wanted[] = { "meta", "inode", "name", "cml", "content_log", "drc", "conflict", "forward", "hoard" };
 
 static const char from_1[] = "ALTER TABLE inode ADD COLUMN acl BLOB;";
 
@@ -153,8 +157,8 @@ static int exec_all(struct db *db, const char *const *steps, size_t n)
 static int migrate(struct db *db, int64_t format, const char *path, char **ret_why)
 {
 	const char *const steps[] = { from_1, from_2_old, inode_table, cml_table, from_2_copy, name_local_index,
-				      content_log_table, from_4_old, drc_table, from_4_copy, cml_was, format_marks };
-	static const size_t first[FORMAT] = { [1] = 0, [2] = 1, [3] = 5, [4] = 6, [5] = 10 };	/* of each format before this one */
+				      content_log_table, from_4_old, drc_table, from_4_copy, cml_was, hoard_table, format_marks };
+	static const size_t first[FORMAT] = { [1] = 0, [2] = 1, [3] = 5, [4] = 6, [5] = 10, [6] = 11 };	/* of each format before this one */
 	size_t skip = first[format];
 	int err = exec_all(db, steps + skip, ARRAY_SIZE(steps) - skip);
 
@@ -201,7 +205,7 @@ int schema_look(struct db *db, const char *path, char **ret_why)
 
 int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why)
 {
-	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, content_log_table, drc_table, cml_was, conflict_side_table, format_marks };
+	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, content_log_table, drc_table, cml_was, hoard_table, conflict_side_table, format_marks };
 	int64_t format = 0, application = 0, n_tables = 0;
 	int err;
 

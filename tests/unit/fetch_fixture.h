@@ -21,7 +21,8 @@ struct wish {
 struct test {
 	struct fixture f;		/* first: the fixture's teardown takes it */
 	struct model *m;
-	/* the fetcher's */
+	/* the fetcher's, that other threads may call */
+	pthread_mutex_t lock;
 	bool has_link;
 	struct wish wishes[64];		/* not answered */
 	unsigned n_wishes, n_asked;
@@ -29,7 +30,7 @@ struct test {
 
 static UNUSED bool t_has_link(void *arg)
 {
-	return ((struct test *)arg)->has_link;
+	return __atomic_load_n(&((struct test *)arg)->has_link, __ATOMIC_RELAXED);
 }
 
 static UNUSED void t_list(void *arg, uint64_t ino, const struct kml_oid *dir)
@@ -45,9 +46,11 @@ static UNUSED void t_data(void *arg, uint64_t ino, const struct kml_oid *oid, ui
 	struct test *t = arg;
 
 	(void)oid;
+	pthread_mutex_lock(&t->lock);
 	assert_true(t->n_wishes < ARRAY_SIZE(t->wishes));
 	t->wishes[t->n_wishes++] = (struct wish){ ino, version, offset, len };
 	t->n_asked++;
+	pthread_mutex_unlock(&t->lock);
 }
 
 static const struct fetcher fetcher = { t_has_link, t_list, t_data };
@@ -63,6 +66,7 @@ static UNUSED void not_in_child(void)
 
 static UNUSED void t_open(struct test *t)
 {
+	(void)pthread_mutex_init(&t->lock, NULL);
 	t->has_link = true;
 	t->f.wait_us = 20 * US_PER_S;
 	f_open(&t->f);
@@ -151,19 +155,32 @@ static UNUSED void end(struct test *t, const struct wish *wish, int err)
 	apply_content_end(t->f.cache, wish->ino, wish->version, wish->offset, err);
 }
 
+static UNUSED unsigned wishes(struct test *t)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&t->lock);
+	n = t->n_wishes;
+	pthread_mutex_unlock(&t->lock);
+	return n;
+}
+
 /* The oldest wish. */
 static UNUSED struct wish take_wish(struct test *t)
 {
-	struct wish wish = t->wishes[0];
+	struct wish wish;
 
+	pthread_mutex_lock(&t->lock);
+	wish = t->wishes[0];
 	assert_true(t->n_wishes > 0);
 	memmove(t->wishes, t->wishes + 1, --t->n_wishes * sizeof(wish));
+	pthread_mutex_unlock(&t->lock);
 	return wish;
 }
 
 static UNUSED void serve_all(struct test *t)
 {
-	while (t->n_wishes) {
+	while (wishes(t)) {
 		struct wish wish = take_wish(t);
 		int err = 0;
 
