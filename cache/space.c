@@ -50,6 +50,7 @@ struct space {
 	uint64_t look_at_us;
 	bool is_exhausted;		/* nothing was left to evict when 'pokes' was exhausted_pokes */
 	uint64_t pokes, exhausted_pokes, exhausted_us;
+	uint64_t refused;		/* bytes that were refused last; then all is, that needs room, until so many would have it */
 	uint64_t later_since_us;	/* evictable things were not yet so since then; 0: no */
 	uint64_t dirty_bytes, hoarded_bytes, evicted_files, evicted_bytes;
 };
@@ -119,6 +120,12 @@ static bool is_exhausted(const struct space *space)
 	return space->is_exhausted && space->pokes == space->exhausted_pokes;
 }
 
+/* Nothing can be evicted, and somebody was told, or would be. */
+static bool is_full(struct space *space)
+{
+	return is_exhausted(space) && lacks(space, MAX(space->refused, 1));
+}
+
 static void poke_thread(struct space *space)
 {
 	pthread_cond_signal(&space->wake);
@@ -142,8 +149,10 @@ int space_admit_write(struct cache *cache, struct cache_op *op, uint64_t bytes)
 
 	if (!space || !lacks(space, bytes))
 		return 0;
-	if (is_exhausted(space))
+	if (is_exhausted(space)) {
+		space->refused = bytes;
 		return -ENOSPC;
+	}
 	op->priv.num[5] = bytes;
 	return wait_for_room(space, op);
 }
@@ -168,14 +177,14 @@ bool space_is_tight(struct cache *cache)
 bool space_is_full(struct cache *cache)
 {
 	struct space *space = cache->space;
-	bool is_full;
+	bool is;
 
 	if (!space)
 		return false;
 	pthread_mutex_lock(&cache->lock);
-	is_full = is_exhausted(space) && lacks(space, 1);
+	is = is_full(space);
 	pthread_mutex_unlock(&cache->lock);
-	return is_full;
+	return is;
 }
 
 void space_poke(struct cache *cache)
@@ -236,6 +245,17 @@ static int evict_once(struct space *space, uint64_t need, uint32_t priority, str
 	return err;
 }
 
+/* What the operations that wait need at least. */
+static uint64_t waited_for(struct space *space)
+{
+	uint64_t most = 0;
+	struct cache_op *op;
+
+	list_each(op, &space->waiting, priv.node)
+		most = MAX(most, lacks(space, op->priv.num[5]));
+	return most;
+}
+
 /* Under the lock. */
 static void wake_waiting(struct space *space, int err)
 {
@@ -258,7 +278,9 @@ static void conclude(struct space *space, uint64_t pokes, bool is_exhausted)
 	space->exhausted_pokes = pokes;
 	space->exhausted_us = clock_us();
 	space->later_since_us = 0;
-	if (was != is_exhausted && is_exhausted && lacks(space, 1))
+	if (!is_exhausted)
+		space->refused = 0;
+	if (was != is_exhausted && is_exhausted && waited_for(space))
 		log_warn("cache: %s is full of what must stay, writes are refused: changes=%llu hoarded=%llu", space->cache->dir,
 			 (unsigned long long)space->dirty_bytes, (unsigned long long)space->hoarded_bytes);
 	wake_waiting(space, 0);
@@ -292,17 +314,6 @@ static uint64_t make_room(struct space *space, uint64_t need)
 		log_warn("cache: room could not be made, trying again: dir=%s: %s", cache->dir, strerror(-err));
 	conclude(space, pokes, true);
 	return now_us + POKED_AGAIN_US;
-}
-
-/* What the operations that wait need at least. */
-static uint64_t waited_for(struct space *space)
-{
-	uint64_t most = 0;
-	struct cache_op *op;
-
-	list_each(op, &space->waiting, priv.node)
-		most = MAX(most, lacks(space, op->priv.num[5]));
-	return most;
 }
 
 int space_make_room(struct cache *cache, uint64_t bytes, uint32_t priority)
@@ -400,11 +411,11 @@ static void *space_run(void *arg)
 
 static void say_full(struct space *space, struct space_status *ret)
 {
-	if (!is_exhausted(space) || !lacks(space, 1))
+	if (!is_full(space))
 		return;
 	(void)snprintf(ret->full, sizeof(ret->full),
 		       "%s, and what is left must stay: %llu MiB that wait to be replayed, %llu MiB that are hoarded; %s",
-		       space->limit && used(space) >= space->limit ? "cache_limit is reached" : "the disk is filled up to disk_floor",
+		       space->limit && used(space) + MAX(space->refused, 1) > space->limit ? "cache_limit is reached" : "the disk is filled up to disk_floor",
 		       (unsigned long long)(space->dirty_bytes >> 20), (unsigned long long)(space->hoarded_bytes >> 20),
 		       "connect and --sync, --unhoard or remove something, or raise that limit");
 }
@@ -452,7 +463,7 @@ void space_fsstat(struct cache *cache, struct cache_fsstat *stat)
 		most = MIN(most, space->limit > stays ? space->limit - stays : 0);
 		stat->total_bytes = MIN(stat->total_bytes, space->limit);
 	}
-	if (is_exhausted(space) && lacks(space, 1))
+	if (is_full(space))
 		most = 0;
 	pthread_mutex_unlock(&cache->lock);
 	stat->avail_bytes = MIN(most, stat->total_bytes);

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "cache/cml.h"
 #include "cmd/answer_export.h"
+#include "cmd/answer_hoard.h"
 #include "cmd/daemon.h"
 #include "cmd/settle.h"
 #include "cmd/status.h"
@@ -19,8 +20,7 @@
 #define FOLLOW_LOOK_MS 2
 #define LOG_PIECE 500		/* records in one answer */
 
-static json_t *refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static json_t *refuse(const char *format, ...)
+json_t *answer_refuse(const char *format, ...)
 {
 	AUTO_FREE char *text = NULL;
 	va_list args;
@@ -57,7 +57,7 @@ static json_t *answer_conflicts(struct daemon *daemon, const struct daemon_tree 
 
 	(void)request;
 	if (!conflicts)
-		return refuse("the list of conflicts cannot be read from the cache");
+		return answer_refuse("the list of conflicts cannot be read from the cache");
 	return json_pack("{s:b, s:o}", "ok", 1, "conflicts", conflicts);
 }
 
@@ -69,12 +69,12 @@ static json_t *answer_log(struct daemon *daemon, const struct daemon_tree *only,
 
 	(void)daemon;
 	if (!only)
-		return refuse("the request names no tree");
+		return answer_refuse("the request names no tree");
 	if (after && (!json_is_integer(after) || json_integer_value(after) < 0))
-		return refuse("\"after\" is not the number of a record");
+		return answer_refuse("\"after\" is not the number of a record");
 	records = status_log_json(only, (uint64_t)json_integer_value(after), LOG_PIECE);
 	if (!records)
-		return refuse("tree %s: the log cannot be read from the cache", only->config->name);
+		return answer_refuse("tree %s: the log cannot be read from the cache", only->config->name);
 	return json_pack("{s:b, s:o}", "ok", 1, "records", records);
 }
 
@@ -132,7 +132,7 @@ static json_t *tell_trees(struct daemon *daemon, const struct daemon_tree *only,
 			continue;
 		err = tell(tree);
 		if (err)
-			return refuse("tree %s: --%s failed: %s; --status may tell more",
+			return answer_refuse("tree %s: --%s failed: %s; --status may tell more",
 				      tree->config->name, command, strerror(-err));
 		told++;
 		log_info("control: --%s: tree=%s", command, tree->config->name);
@@ -175,8 +175,8 @@ static json_t *refuse_export(const struct daemon_tree *tree, int err)
 
 	cache_status(tree->cache, &status);
 	if (!status.is_failed)
-		return refuse("tree %s: the log cannot be read from the cache: %s", tree->config->name, strerror(-err));
-	return refuse("tree %s: its cache has failed: %s; stop the daemon, then --export-log reads from the disk what is there",
+		return answer_refuse("tree %s: the log cannot be read from the cache: %s", tree->config->name, strerror(-err));
+	return answer_refuse("tree %s: its cache has failed: %s; stop the daemon, then --export-log reads from the disk what is there",
 		      tree->config->name, status.failure);
 }
 
@@ -187,7 +187,7 @@ static json_t *answer_export(struct daemon *daemon, const struct daemon_tree *on
 
 	(void)daemon, (void)request;
 	if (!only)
-		return refuse("the request names no tree");
+		return answer_refuse("the request names no tree");
 	answer = answer_export_begin(only, &err);
 	if (!err)
 		log_info("control: --export-log: tree=%s", only->config->name);
@@ -203,7 +203,7 @@ static json_t *answer_records(struct daemon *daemon, const struct daemon_tree *o
 	(void)daemon;
 	if (!only || !get_number(request, "after", &after) || !get_number(request, "last_seq", &last_seq) ||
 	    !get_number(request, "most", &most))
-		return refuse("the request does not say which records of which tree");
+		return answer_refuse("the request does not say which records of which tree");
 	answer = answer_export_records(only, after, last_seq, most, &err);
 	return err ? refuse_export(only, err) : answer;
 }
@@ -214,7 +214,7 @@ static json_t *answer_look(struct daemon *daemon, const struct daemon_tree *only
 
 	(void)daemon;
 	if (!only || !get_number(request, "ino", &ino) || !get_number(request, "write_gen", &write_gen))
-		return refuse("the request does not say which content of which tree");
+		return answer_refuse("the request does not say which content of which tree");
 	return answer_export_look(only, ino, write_gen);
 }
 
@@ -225,7 +225,7 @@ static json_t *answer_debug(struct daemon *daemon, const struct daemon_tree *onl
 
 	(void)daemon, (void)only;
 	if (!names || log_trace(names))
-		return refuse("\"%s\" names no component of the daemon (version %s)", names ? names : "", IZO_VERSION);
+		return answer_refuse("\"%s\" names no component of the daemon (version %s)", names ? names : "", IZO_VERSION);
 	log_info("control: --debug: debugged from now on: %s", log_trace_text(text));
 	return json_pack("{s:b, s:s}", "ok", 1, "debug", text);
 }
@@ -264,6 +264,9 @@ static const struct command {
 	{ "export-look", CONTROL_ALL,	answer_look },
 	{ "resolve",	CONTROL_ALL,	answer_settle },
 	{ "sides",	CONTROL_ALL,	answer_sides },
+	{ "hoard",	CONTROL_ALL,	answer_hoard },
+	{ "unhoard",	CONTROL_ALL,	answer_unhoard },
+	{ "hoard-list",	CONTROL_LIST,	answer_hoard_list },
 };
 
 json_t *answer_request(void *arg, enum control_right right, const json_t *request)
@@ -275,19 +278,19 @@ json_t *answer_request(void *arg, enum control_right right, const json_t *reques
 	const struct daemon_tree *only = NULL;
 
 	if (!name)
-		return refuse("the request names no command");
+		return answer_refuse("the request names no command");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(commands[i].name, name))
 			command = &commands[i];
 	if (!command)
-		return refuse("the daemon (version %s) does not know the command \"%s\"", IZO_VERSION, name);
+		return answer_refuse("the daemon (version %s) does not know the command \"%s\"", IZO_VERSION, name);
 	if (right < command->right)
-		return refuse("--%s is for root%s only", name,
+		return answer_refuse("--%s is for root%s only", name,
 			      command->right == CONTROL_LIST ? " and the group that control_group names" : "");
 	for (size_t i = 0; tree && i < daemon->config->n_trees; i++)
 		if (!strcmp(daemon->config->trees[i].name, tree))
 			only = &daemon->trees[i];
 	if (tree && !only)
-		return refuse("the daemon has no tree \"%s\"", tree);
+		return answer_refuse("the daemon has no tree \"%s\"", tree);
 	return command->answer(daemon, only, request);
 }

@@ -25,4 +25,7 @@
 /* A control_answer_fn; arg is the struct daemon. */
 json_t *answer_request(void *arg, enum control_right right, const json_t *request);
 
+/* A refusal, with its reason: for the files that answer. */
+json_t *answer_refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * command: izo-nfsd called to talk to the daemon that runs: --offline, --online, --status, --sync, --conflicts, --log,
- * --top, --debug, --resolve, --diff, --kept, --forget,
- * --export-log; or to do something without one: --export-log, --replay-log, --check.
+ * --top, --debug, --resolve, --diff, --kept, --forget, --hoard, --unhoard, --hoard-list, --export-log; or to do something
+ * without one: --export-log, --replay-log, --check.
  */
 #ifndef CMD_COMMAND_H
 #define CMD_COMMAND_H
@@ -28,7 +28,10 @@ enum command {
 	COMMAND_RESOLVE,
 	COMMAND_DIFF,
 	COMMAND_KEPT,
-	COMMAND_FORGET
+	COMMAND_FORGET,
+	COMMAND_HOARD,
+	COMMAND_UNHOARD,
+	COMMAND_HOARD_LIST
 };
 
 struct command_args {
@@ -42,6 +45,9 @@ struct command_args {
 	const char *file;		/* of --export-log, --replay-log */
 	bool repair;			/* with --check */
 	bool has_upstream;		/* --upstream was given */
+	const char *path;		/* of --hoard, --unhoard */
+	bool has_depth;			/* of --hoard; else the default */
+	uint32_t depth, priority;	/* HOARD_ALL: everything below; 0: the default */
 };
 
 #define COMMAND_WAIT_S 60		/* for one answer: a slow disk is not a hung daemon */
@@ -62,6 +68,8 @@ int command_resolve(struct ctl *ctl, const struct command_args *args);
 int command_diff(struct ctl *ctl, const struct config *config, const struct command_args *args);
 int command_kept(const struct config *config, const struct command_args *args);
 int command_forget(const struct config *config, const struct command_args *args);
+/* hoard.c: hoard, unhoard, list what is.  Likewise. */
+int command_hoard(struct ctl *ctl, const struct command_args *args);
 /* live.c: show what goes on until told to end; once, where there is no terminal.  Likewise. */
 int command_top(const char *control, const struct command_args *args);
 /*

@@ -11,6 +11,8 @@
 #include "cmd/control.h"
 #include "cmd/key.h"
 
+#define FLOOR_BYTES (1ull << 30)	/* of the disk, by default: what a machine needs to go on */
+#define FLOOR_PERCENT 5
 #define SECTION_MAX 48		/* libinih cuts what is longer */
 
 /* ---- reading a file ---- */
@@ -57,7 +59,7 @@ static struct config_tree *add_tree(struct config *config, const char *name)
 		return NULL;
 	config->trees = more;
 	tree = &more[config->n_trees];
-	*tree = (struct config_tree){ .name = strdup(name) };
+	*tree = (struct config_tree){ .name = strdup(name), .disk_floor = { FLOOR_BYTES, FLOOR_PERCENT } };
 	if (!tree->name)
 		return NULL;
 	config->n_trees++;
@@ -207,7 +209,7 @@ static int handle(void *arg, const char *section, const char *name, const char *
 		unknown_key(reader, name, keys, n);
 		return 1;
 	}
-	if (reader->seen & (1u << (key - keys))) {
+	if (key->kind != KIND_HOARD && reader->seen & (1u << (key - keys))) {
 		mistake(reader, "%s is set a second time in this section", name);
 		return 1;
 	}
@@ -299,7 +301,7 @@ int config_set_tree(struct config *config, const char *key, const char *value, c
 
 /* ---- all together ---- */
 
-static bool is_below(const char *path, const char *top)
+bool config_is_below(const char *path, const char *top)
 {
 	size_t len = strlen(top);
 
@@ -322,7 +324,7 @@ static bool check_pair(const struct config *config, const struct config_tree *on
 {
 	bool is_fine = true;
 
-	if (is_below(one->cache, two->cache) || is_below(two->cache, one->cache)) {
+	if (config_is_below(one->cache, two->cache) || config_is_below(two->cache, one->cache)) {
 		say_where(config, two, errors);
 		buf_printf(errors,
 			"its cache %s and that of [tree %s], %s, are the same or one in the other; "
@@ -330,7 +332,7 @@ static bool check_pair(const struct config *config, const struct config_tree *on
 			two->cache, one->name, one->cache);
 		is_fine = false;
 	}
-	if (is_below(one->export, two->export) || is_below(two->export, one->export)) {
+	if (config_is_below(one->export, two->export) || config_is_below(two->export, one->export)) {
 		say_where(config, two, errors);
 		buf_printf(errors,
 			"its export %s and that of [tree %s], %s, are the same or one in the other; "
@@ -444,6 +446,9 @@ void config_release(struct config *config)
 		free(tree->cache);
 		free(tree->export);
 		free(tree->host);
+		for (size_t k = 0; k < tree->hoards.n; k++)
+			free(tree->hoards.v[k].path);
+		free(tree->hoards.v);
 	}
 	free(config->trees);
 	free(config->listen_addr);

@@ -24,6 +24,22 @@
 #define CONFIG_CONTROL "/run/izo-nfsd.sock"
 #define CONFIG_TREES_MAX 64
 
+/* What is to stay free on the cache's disk; with both the smaller counts.  0: not said. */
+struct config_floor {
+	uint64_t bytes;
+	unsigned percent;
+};
+
+struct config_hoard {
+	char *path;			/* from the tree's root; owned */
+	uint32_t depth, priority;	/* as in cache/hoard.h */
+};
+
+struct config_hoards {
+	struct config_hoard *v;		/* owned */
+	size_t n;
+};
+
 /* All strings are owned. */
 struct config_tree {
 	char *name;
@@ -38,6 +54,9 @@ struct config_tree {
 	bool has_durability;		/* else the daemon's */
 	enum durability durability;
 	bool keeps_records;		/* the log is not folded */
+	uint64_t cache_limit;		/* bytes of content; 0: any amount */
+	struct config_floor disk_floor;
+	struct config_hoards hoards;
 	unsigned line;			/* where its section begins; 0: not from a file */
 };
 
@@ -83,6 +102,9 @@ int config_set_tree(struct config *config, const char *key, const char *value, c
 
 /* Complete the trees and look at them together.  -EINVAL: see errors. */
 int config_check(struct config *config, struct buf *errors);
+
+/* Is the path that one, or below it?  Both as key.c takes paths. */
+bool config_is_below(const char *path, const char *top);
 
 /* The tree of that name, or NULL. */
 const struct config_tree *config_tree(const struct config *config, const char *name);

@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "cache/cache.h"
+#include "cache/hoard.h"
 #include "cmd/answer.h"
 #include "cmd/control.h"
 #include "cmd/key.h"
@@ -171,11 +172,31 @@ static int check_places(const struct config *config, const char *pid_file)
 
 /* ---- trees ---- */
 
+static int configure_hoard(struct cache *cache, const struct config_tree *config)
+{
+	size_t n = config->hoards.n;
+	AUTO_FREE struct hoard_entry *entries = calloc(n + 1, sizeof(*entries));
+
+	if (!entries)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		const struct config_hoard *hoard = &config->hoards.v[i];
+
+		entries[i].depth = hoard->depth;
+		entries[i].priority = hoard->priority;
+		(void)snprintf(entries[i].path, sizeof(entries[i].path), "%s", hoard->path);	/* fits: a line is shorter */
+	}
+	return hoard_configure(cache, entries, n);
+}
+
 static int open_tree(struct daemon_tree *tree, const struct config_tree *config)
 {
 	const struct cache_config cache = { .dir = config->cache,
 					    .durability = config->durability,
-					    .no_fold = config->keeps_records };
+					    .no_fold = config->keeps_records,
+					    .content_limit = config->cache_limit,
+					    .floor_bytes = config->disk_floor.bytes,
+					    .floor_percent = config->disk_floor.percent };
 	struct replicate_config link = { .url = config->upstream, .host = config->host };
 	AUTO_FREE char *why = NULL;
 	int err;
@@ -185,6 +206,11 @@ static int open_tree(struct daemon_tree *tree, const struct config_tree *config)
 	if (err) {
 		log_error("tree %s: the cache cannot be opened: %s", config->name,
 			  why ? why : strerror(-err));
+		return err;
+	}
+	err = configure_hoard(tree->cache, config);
+	if (err) {
+		log_error("tree %s: what the configuration hoards cannot be noted in the cache: %s", config->name, strerror(-err));
 		return err;
 	}
 	link.cache = tree->cache;

@@ -5,9 +5,11 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "cache/hoard.h"
 #include "cmd/command.h"
 #include "cmd/config.h"
 #include "cmd/daemon.h"
+#include "cmd/key.h"
 #include "cmd/options.h"
 
 #define COMPONENTS "rpc,nfs,cache,cml,link,replay,pull,fetch,http"
@@ -56,7 +58,8 @@ FLAG(no_rpcbind) FLAG(allow_unprivileged_ports) FLAG(is_foreground)
 		return NULL; \
 	}
 COMMAND(offline, COMMAND_OFFLINE) COMMAND(online, COMMAND_ONLINE) COMMAND(status, COMMAND_STATUS)
-COMMAND(check, COMMAND_CHECK) COMMAND(sync, COMMAND_SYNC) COMMAND(conflicts, COMMAND_CONFLICTS) COMMAND(log, COMMAND_LOG) COMMAND(kept, COMMAND_KEPT) COMMAND(top, COMMAND_TOP)
+COMMAND(check, COMMAND_CHECK) COMMAND(sync, COMMAND_SYNC) COMMAND(conflicts, COMMAND_CONFLICTS) COMMAND(log, COMMAND_LOG)
+COMMAND(kept, COMMAND_KEPT) COMMAND(top, COMMAND_TOP) COMMAND(hoard_list, COMMAND_HOARD_LIST)
 
 static const char *take_debug(void *target, const char *value)
 {
@@ -146,6 +149,65 @@ static const char *take_repair(void *target, const char *value)
 	return NULL;
 }
 
+static const char *take_path(struct given *given, enum command command, const char *value)
+{
+	if (given->command.command)
+		return "cannot stand beside another command";
+	given->command.command = command;
+	given->command.path = value;
+	return NULL;
+}
+
+static const char *take_hoard(void *target, const char *value)
+{
+	return take_path(target, COMMAND_HOARD, value);
+}
+
+static const char *take_unhoard(void *target, const char *value)
+{
+	return take_path(target, COMMAND_UNHOARD, value);
+}
+
+static const char *take_number(const char *value, unsigned min, unsigned max, unsigned *ret)
+{
+	unsigned long n;
+	char *end;
+
+	errno = 0;
+	n = strtoul(value, &end, 10);
+	if (*value < '0' || *value > '9' || *end || errno || n < min || n > max)
+		return "is not a number that is allowed there";
+	*ret = (unsigned)n;
+	return NULL;
+}
+
+static const char *take_depth(void *target, const char *value)
+{
+	struct command_args *command = &((struct given *)target)->command;
+
+	if (command->has_depth)
+		return "stands beside another depth";
+	command->has_depth = true;
+	return take_number(value, 0, KEY_DEPTH_MAX, &command->depth);
+}
+
+static const char *take_recursive(void *target, const char *value)
+{
+	struct command_args *command = &((struct given *)target)->command;
+
+	(void)value;
+	if (command->has_depth)
+		return "stands beside another depth";
+	command->has_depth = true;
+	command->depth = HOARD_ALL;
+	return NULL;
+}
+
+static const char *take_priority(void *target, const char *value)
+{
+	return take_number(value, 1, HOARD_PRIORITY_MAX, &((struct given *)target)->command.priority);
+}
+
 static const char *take_tree(void *target, const char *value)
 {
 	((struct given *)target)->command.tree = value;
@@ -191,7 +253,16 @@ static const struct option_row rows[] = {
 	  "every so many, not every second", take_top },
 	{ "debug", 0, "NAMES", "let the daemon write debugging messages of components, as\n"
 	  "--trace names them, or of none", take_debug },
-	{ "json", 0, NULL, "with --status, --conflicts, --resolve, --kept or --log:\nas JSON", take_json },
+	{ "hoard", 0, "PATH", "keep what is at PATH in the cache, for when there is no server", take_hoard },
+	{ "depth", 0, "N", "with --hoard: so many directories deep (default 1: what is\n"
+	  "directly in PATH)", take_depth },
+	{ "recursive", 0, NULL, "with --hoard: everything below", take_recursive },
+	{ "priority", 0, "N", "with --hoard: 1 to 1000, the highest is kept first (default 100)", take_priority },
+	{ "unhoard", 0, "PATH", "the reverse of --hoard", take_unhoard },
+	{ "hoard-list", 0, NULL, "list what is hoarded, and what of it is missing; exit status\n"
+	  "6: something is", take_hoard_list },
+	{ "json", 0, NULL, "with --status, --conflicts, --resolve, --kept, --log or\n"
+	  "--hoard-list: as JSON", take_json },
 	{ "tree", 0, "NAME", "with a command: of that tree only", take_tree },
 };
 
@@ -209,12 +280,17 @@ static int check_given(const struct given *given)
 {
 	if (given->command.is_json && given->command.command != COMMAND_STATUS &&
 	    given->command.command != COMMAND_CONFLICTS && given->command.command != COMMAND_LOG &&
-	    given->command.command != COMMAND_RESOLVE && given->command.command != COMMAND_KEPT) {
-		fprintf(stderr, "izo-nfsd: --json goes with --status, --conflicts, --resolve, --kept or --log\n");
+	    given->command.command != COMMAND_RESOLVE && given->command.command != COMMAND_KEPT &&
+	    given->command.command != COMMAND_HOARD_LIST) {
+		fprintf(stderr, "izo-nfsd: --json goes with --status, --conflicts, --resolve, --kept, --log or --hoard-list\n");
 		return -EINVAL;
 	}
 	if (!given->command.keep != (given->command.command != COMMAND_RESOLVE)) {
 		fprintf(stderr, "izo-nfsd: --resolve PATH and --keep mine, theirs or both go together\n");
+		return -EINVAL;
+	}
+	if ((given->command.has_depth || given->command.priority) && given->command.command != COMMAND_HOARD) {
+		fprintf(stderr, "izo-nfsd: --depth, --recursive and --priority go with --hoard\n");
 		return -EINVAL;
 	}
 	if (given->command.repair && given->command.command != COMMAND_CHECK) {
@@ -224,7 +300,8 @@ static int check_given(const struct given *given)
 	if (given->command.tree && (!given->command.command || given->command.command == COMMAND_DEBUG)) {
 		fprintf(stderr,
 			"izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --conflicts, "
-			"--resolve, --diff, --kept, --forget, --log, --top, --export-log, --replay-log, --check\n");
+			"--resolve, --diff, --kept, --forget, --log, --top, --hoard, --unhoard, --hoard-list, --export-log, "
+			"--replay-log, --check\n");
 		return -EINVAL;
 	}
 	return 0;

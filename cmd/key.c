@@ -9,6 +9,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "cache/hoard.h"
 
 /* ---- the keys ---- */
 
@@ -46,6 +47,9 @@ const struct key key_tree[KEY_TREE_N] = {
 	{ "host",	KIND_HOST,	 T(host) },
 	{ "keep_records", KIND_BOOL,	 T(keeps_records) },
 	{ "conflicts",	KIND_POLICY,	 T(conflicts) },
+	{ "cache_limit", KIND_SIZE,	 T(cache_limit) },
+	{ "disk_floor",	KIND_FLOOR,	 T(disk_floor) },
+	{ "hoard",	KIND_HOARD,	 T(hoards) },
 };
 #undef T
 
@@ -214,6 +218,100 @@ static int parse_group(const char *value, gid_t *ret)
 	return 0;
 }
 
+/* "20G", "none" */
+static int parse_size(const char *value, uint64_t *ret)
+{
+	static const char units[] = "KMGT";
+	unsigned long long n;
+	unsigned shift = 0;
+	const char *unit;
+	char *end;
+
+	if (!strcmp(value, "none")) {
+		*ret = 0;
+		return 0;
+	}
+	if (!isdigit((unsigned char)*value))
+		return -EINVAL;
+	errno = 0;
+	n = strtoull(value, &end, 10);
+	unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+	if (unit) {
+		shift = 10 * (unsigned)(unit - units + 1);
+		end++;
+	}
+	if (errno || *end || n > (uint64_t)INT64_MAX >> shift || n << shift < KEY_SIZE_MIN)
+		return -EINVAL;
+	*ret = n << shift;
+	return 0;
+}
+
+/* "5%", or a size */
+static int parse_floor(const char *value, struct config_floor *ret)
+{
+	size_t len = strlen(value);
+	struct config_floor floor = { 0 };
+	char digits[4];
+	int err;
+
+	if (len && len <= sizeof(digits) && value[len - 1] == '%') {
+		memcpy(digits, value, len - 1);
+		digits[len - 1] = '\0';
+		err = parse_count(digits, 1, KEY_FLOOR_MAX, &floor.percent);
+	} else {
+		err = parse_size(value, &floor.bytes);
+	}
+	if (!err)
+		*ret = floor;
+	return err;
+}
+
+/* The words in front of the path: each is one, at *io, which moves behind it. */
+static int parse_hoard_word(const char **io, struct config_hoard *hoard)
+{
+	const char *word = *io;
+	size_t len = strcspn(word, " \t"), name = strcspn(word, "= \t");
+	char number[12];
+	bool is_all = len == 9 && !strncmp(word, "recursive", len);
+
+	*io = word + len;
+	if (is_all) {
+		hoard->depth = HOARD_ALL;
+		return 0;
+	}
+	if (name >= len || len - name - 1 >= sizeof(number))
+		return -EINVAL;
+	memcpy(number, word + name + 1, len - name - 1);
+	number[len - name - 1] = '\0';
+	if (name == 5 && !strncmp(word, "depth", name))
+		return parse_count(number, 0, KEY_DEPTH_MAX, &hoard->depth);
+	if (name == 8 && !strncmp(word, "priority", name))
+		return parse_count(number, 1, HOARD_PRIORITY_MAX, &hoard->priority);
+	return -EINVAL;
+}
+
+/* "[recursive | depth=N] [priority=N] /PATH" */
+static int parse_hoard(const char *value, struct config_hoards *hoards)
+{
+	struct config_hoard hoard = { .depth = HOARD_DEPTH, .priority = HOARD_PRIORITY }, *more;
+	int err = 0;
+
+	while (!err && *(value += strspn(value, " \t")) && *value != '/')
+		err = parse_hoard_word(&value, &hoard);
+	if (!err)
+		err = parse_path(value, &hoard.path);
+	if (err)
+		return err;
+	more = realloc(hoards->v, (hoards->n + 1) * sizeof(*more));
+	if (!more) {
+		free(hoard.path);
+		return -ENOMEM;
+	}
+	hoards->v = more;
+	more[hoards->n++] = hoard;
+	return 0;
+}
+
 int key_put(const struct key *key, void *base, const char *value)
 {
 	void *field = (char *)base + key->offset;
@@ -243,6 +341,12 @@ int key_put(const struct key *key, void *base, const char *value)
 		return *value ? replace(field, value, strlen(value)) : -EINVAL;
 	case KIND_POLICY:
 		return parse_policy(value, field);
+	case KIND_SIZE:
+		return parse_size(value, field);
+	case KIND_FLOOR:
+		return parse_floor(value, field);
+	case KIND_HOARD:
+		return parse_hoard(value, field);
 	}
 	return -EINVAL;
 }
@@ -262,6 +366,9 @@ void key_say_allowed(struct buf *out, const struct key *key)
 		[KIND_SQUASH] = "none, root or all",
 		[KIND_COMMAND] = "a command, as /bin/sh takes it",
 		[KIND_POLICY] = "keep-both, server-wins or client-wins",
+		[KIND_SIZE] = "none, or a number with K, M, G or T, at least 1M",
+		[KIND_FLOOR] = "none, a part as 5%, at most 50%, or a number with K, M, G or T, at least 1M",
+		[KIND_HOARD] = "[recursive or depth=0 to 1000] [priority=1 to 1000] and a path from the tree's root, without // . or ..",
 		[KIND_HOST] = "1 to 63 letters, digits, - _ and ., not a . first",
 	};
 

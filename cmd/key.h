@@ -22,6 +22,9 @@ enum key_kind {
 	KIND_SQUASH,
 	KIND_COMMAND,
 	KIND_POLICY,
+	KIND_SIZE,
+	KIND_FLOOR,
+	KIND_HOARD,		/* may stand there any number of times: each adds one */
 };
 
 struct key {
@@ -32,7 +35,10 @@ struct key {
 };
 
 #define KEY_DAEMON_N 16
-#define KEY_TREE_N 11
+#define KEY_TREE_N 14
+#define KEY_SIZE_MIN (1ull << 20)
+#define KEY_FLOOR_MAX 50u		/* per cent */
+#define KEY_DEPTH_MAX 1000u
 #define KEYS_MAX 32		/* of either section: bits of a mask */
 extern const struct key key_daemon[KEY_DAEMON_N];
 extern const struct key key_tree[KEY_TREE_N];

@@ -143,6 +143,7 @@ static void print_tree(FILE *out, const json_t *tree)
 		report_text(tree, "cache"), report_number(tree, "objects"),
 		report_number(tree, "contents"),
 		report_bytes(bytes, report_number(tree, "content_bytes")));
+	report_space(out, tree);
 	if (conflicts)
 		fprintf(out, "  conflicts  %" PRIu64 "; izo-nfsd --conflicts lists them\n",
 			conflicts);
@@ -200,12 +201,14 @@ static int badness(int status)
 {
 	switch (status) {
 	case REPORT_FAILED:
-		return 4;
+		return 5;
 	case REPORT_CONFLICTS:
-		return 3;
+		return 4;
 	case REPORT_WAITING:
-		return 2;
+		return 3;
 	case REPORT_UNLINKED:
+		return 2;
+	case REPORT_MISSING:
 		return 1;
 	default:
 		return 0;
@@ -222,6 +225,8 @@ static int tree_exit(const json_t *tree)
 		return REPORT_WAITING;
 	if (strcmp(report_text(tree, "state"), "connected"))
 		return REPORT_UNLINKED;
+	if (report_number(json_object_get(tree, "hoard"), "missing_files"))
+		return REPORT_MISSING;
 	return REPORT_FINE;
 }
 

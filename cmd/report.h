@@ -28,6 +28,13 @@ const char *report_text(const json_t *object, const char *name);
 void report_status(FILE *out, const json_t *status);
 void report_conflicts(FILE *out, const json_t *conflicts);
 
+/* report_space.c: lines of a tree's status: how full it is, and what is hoarded. */
+void report_space(FILE *out, const json_t *tree);
+/* What --hoard-list says of an entry, in a line. */
+void report_hoard_entry(FILE *out, const json_t *entry);
+/* How --hoard-list exits. */
+int report_hoard_exit(const json_t *entries);
+
 /* Text that others chose (names, reasons): none of its control characters reaches the terminal. */
 void report_clean(FILE *out, const char *s);
 
@@ -37,7 +44,8 @@ enum report_exit {
 	REPORT_CONFLICTS = 4,		/* conflicts wait for somebody to look at them */
 	REPORT_WAITING = 3,		/* records wait to be replayed */
 	REPORT_UNLINKED = 5,		/* nothing waits, but there is no link, or the user's word is offline */
-	REPORT_FINE = 0,		/* connected, everything replayed */
+	REPORT_MISSING = 6,		/* all is well, but something that is hoarded is not here */
+	REPORT_FINE = 0,		/* connected, everything replayed, all that is hoarded here */
 };
 int report_exit(const json_t *status);
 

@@ -23,7 +23,7 @@ static json_int_t number(uint64_t n)
  * Text that others chose: JSON has only UTF-8, names may be any bytes.  A byte that does not fit becomes
  * U+FFFD.
  */
-static json_t *text(const char *s)
+json_t *status_text(const char *s)
 {
 	json_t *whole = json_string(s), *mended;
 	size_t len = strlen(s), at = 0;
@@ -57,10 +57,10 @@ static json_t *url(const char *from)
 
 	at = host ? memchr(host + 3, '@', strcspn(host + 3, "/")) : NULL;
 	if (!at)
-		return text(from);
+		return status_text(from);
 	if (asprintf(&shown, "%.*s%s", (int)(host + 3 - from), from, at + 1) < 0)
 		shown = NULL;
-	return shown ? text(shown) : NULL;
+	return shown ? status_text(shown) : NULL;
 }
 
 static json_t *tree_json(const struct daemon_tree *tree)
@@ -82,19 +82,21 @@ static json_t *tree_json(const struct daemon_tree *tree)
 		return NULL;
 	if (json_object_update_new(json, json_pack("{s:s, s:I, s:o, s:o, s:I, s:b, s:I, s:I, s:I, s:I, s:I}",
 			"state", link_state_name(link.state), "since_s", number(link.since_s),
-			"reason", text(link.reason), "held", text(link.held),
+			"reason", status_text(link.reason), "held", status_text(link.held),
 			"probe_in_s", number(link.probe_in_s), "replaying", link.is_replaying,
 			"replayed_records", number(link.replay_records),
 			"replayed_bytes", number(link.replay_bytes), "fetched_bytes", number(link.fetch_bytes),
 			"requests", number(link.requests), "failures", number(link.failures))) ||
 	    json_object_update_new(json, json_pack("{s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
 			"position", number(cache.position), "upstream_position", number(link.upstream_position),
-			"upstream_id", text(cache.upstream_id),
+			"upstream_id", status_text(cache.upstream_id),
 			"records", number(cache.cml.records), "bytes", number(cache.cml.bytes),
 			"oldest_s", number(cache.cml.oldest_s), "conflicts", number(cache.cml.conflicts),
 			"objects", number(cache.inodes), "contents", number(cache.objects),
 			"content_bytes", number(cache.content_bytes),
-			"failure", cache.is_failed ? text(cache.failure) : text("")))) {
+			"failure", cache.is_failed ? status_text(cache.failure) : status_text(""))) ||
+	    json_object_update_new(json, json_pack("{s:o, s:o}", "space", status_space_json(tree),
+			"hoard", status_hoard_json(tree)))) {
 		json_decref(json);
 		return NULL;
 	}
@@ -211,7 +213,7 @@ static void warn(json_t *warnings, const char *format, ...)
 		line = NULL;
 	va_end(args);
 	if (line)
-		(void)json_array_append_new(warnings, text(line));	/* or it is missing */
+		(void)json_array_append_new(warnings, status_text(line));	/* or it is missing */
 }
 
 static json_t *mounts_json(struct daemon *daemon, json_t *warnings)
@@ -222,8 +224,8 @@ static json_t *mounts_json(struct daemon *daemon, json_t *warnings)
 	for (size_t i = 0; i < daemon->mounts.n; i++) {
 		const struct mount *mount = &daemon->mounts.v[i];
 
-		(void)json_array_append_new(mounts, json_pack("{s:o, s:o, s:b}", "point", text(mount->point),
-				"export", text(mount->export), "local_lock", mount->is_local_lock));
+		(void)json_array_append_new(mounts, json_pack("{s:o, s:o, s:b}", "point", status_text(mount->point),
+				"export", status_text(mount->export), "local_lock", mount->is_local_lock));
 		if (!mount->is_local_lock)
 			warn(warnings, "%s is mounted without nolock: programs that lock files there "
 			     "hang for ever; unmount it and mount it again with -o nolock "
@@ -280,7 +282,7 @@ static void add_conflict(void *arg, const struct cml_conflict *conflict)
 
 	(void)json_array_append_new(listing->array, json_pack("{s:s, s:I, s:I, s:o, s:o}",	/* or it is missing */
 			"tree", listing->tree, "id", number(conflict->id), "when_s", (json_int_t)conflict->when_s,
-			"path", text(conflict->path), "what", text(conflict->what)));
+			"path", status_text(conflict->path), "what", status_text(conflict->what)));
 }
 
 json_t *status_conflicts_json(const struct daemon *daemon, const struct daemon_tree *only)
@@ -337,7 +339,7 @@ static void add_entry(void *arg, const struct cml_entry *entry)
 {
 	json_t *one = json_pack("{s:I, s:s, s:I, s:I, s:o, s:s}", "seq", number(entry->seq), "op", kml_op_name(entry->op),
 				"when_s", (json_int_t)entry->when_s, "uid", (json_int_t)entry->uid,
-				"path", text(entry->path), "stage", stage_name(entry->stage));
+				"path", status_text(entry->path), "stage", stage_name(entry->stage));
 
 	/* What cannot be set, for want of memory, is missing. */
 	if (entry->op == KML_STORE)
@@ -345,7 +347,7 @@ static void add_entry(void *arg, const struct cml_entry *entry)
 	if (entry->op == KML_SETATTR)
 		(void)json_object_set_new(one, "set", set_json(entry->set));
 	if (*entry->to)
-		(void)json_object_set_new(one, "to", text(entry->to));
+		(void)json_object_set_new(one, "to", status_text(entry->to));
 	(void)json_array_append_new(arg, one);
 }
 

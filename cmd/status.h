@@ -24,4 +24,15 @@ json_t *status_conflicts_json(const struct daemon *daemon, const struct daemon_t
 /* An array: at most 'most' records of a tree's log above seq 'after'.  NULL: it cannot be read. */
 json_t *status_log_json(const struct daemon_tree *tree, uint64_t after, unsigned most);
 
+/* status_space.c: objects of a tree's status; an array: what is hoarded, and what of it is missing (NULL: it cannot be read). */
+json_t *status_space_json(const struct daemon_tree *tree);
+json_t *status_hoard_json(const struct daemon_tree *tree);
+json_t *status_hoard_list_json(const struct daemon *daemon, const struct daemon_tree *only);
+
+/*
+ * Text that others chose: JSON has only UTF-8, names may be any bytes.  A byte that does not fit becomes
+ * U+FFFD.
+ */
+json_t *status_text(const char *s);
+
 #endif

@@ -8,7 +8,7 @@ fuzz_libs_calls		:= nfsd cache rpcgen base
 fuzz_libs_kml		:= httpd rpcgen base
 fuzz_libs_requests	:= httpd rpcgen base
 fuzz_libs_answers	:= replicate cache rpcgen base
-fuzz_objs_settings	:= $(patsubst %,cmd/%,config control ctl key mounts report)
+fuzz_objs_settings	:= $(patsubst %,cmd/%,config control ctl key mounts report report_space)
 fuzz_libs_settings	:= base
 fuzz_libs_blobs		:= nfsd cache rpcgen base
 
