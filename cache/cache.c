@@ -307,8 +307,10 @@ static int start(struct cache *cache, const struct cache_config *config, const c
 	if (!err)
 		err = recover_cache(cache);
 	if (!err)
-		err = hoard_start(cache, path);
-	return err ? err : space_start(cache, config, path);
+		err = hoard_open(cache, path);
+	if (!err)
+		err = space_start(cache, config, path);
+	return err ? err : hoard_start(cache);
 }
 
 static struct cache *cache_new(const struct cache_config *config)

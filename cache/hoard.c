@@ -31,6 +31,7 @@ struct hoard {
 	struct cache *cache;
 	char *db_path;
 	pthread_t thread;
+	bool has_thread;
 	pthread_mutex_t lock;		/* the last one: others are held when it is taken */
 	pthread_cond_t wake;
 	bool is_stopping;		/* atomic */
@@ -493,7 +494,7 @@ static int count_entries(struct cache *cache, uint64_t *ret)
 	return MIN(got, 0);
 }
 
-int hoard_start(struct cache *cache, const char *db_path)
+int hoard_open(struct cache *cache, const char *db_path)
 {
 	struct hoard *hoard = calloc(1, sizeof(*hoard));
 	int err;
@@ -506,19 +507,22 @@ int hoard_start(struct cache *cache, const char *db_path)
 	hoard->status.entries = hoard->n_entries;
 	if (!err)
 		err = cache_cond_init(&hoard->wake);
-	if (err)
-		goto no_cond;
+	if (err) {
+		free(hoard->db_path);
+		free(hoard);
+		return err;
+	}
 	(void)pthread_mutex_init(&hoard->lock, NULL);	/* cannot fail with default attributes */
 	cache->hoard = hoard;
-	err = thread_start(&hoard->thread, "izo-hoard", hoard_run, hoard);
-	if (!err)
-		return 0;
-	cache->hoard = NULL;
-	pthread_mutex_destroy(&hoard->lock);
-	pthread_cond_destroy(&hoard->wake);
-no_cond:
-	free(hoard->db_path);
-	free(hoard);
+	return 0;
+}
+
+int hoard_start(struct cache *cache)
+{
+	struct hoard *hoard = cache->hoard;
+	int err = thread_start(&hoard->thread, "izo-hoard", hoard_run, hoard);
+
+	hoard->has_thread = !err;
 	return err;
 }
 
@@ -526,7 +530,7 @@ void hoard_stop(struct cache *cache)
 {
 	struct hoard *hoard = cache->hoard;
 
-	if (!hoard)
+	if (!hoard || !hoard->has_thread)
 		return;
 	pthread_mutex_lock(&hoard->lock);
 	__atomic_store_n(&hoard->is_stopping, true, __ATOMIC_RELAXED);

@@ -147,7 +147,7 @@ static int check(const char *path, uint32_t depth, uint32_t priority)
 
 		if (part > CACHE_NAME_MAX)
 			return -ENAMETOOLONG;
-		if (!part || (part <= 2 && !strncmp(p + 1, "..", part)))
+		if (part <= 2 && !strncmp(p + 1, "..", part))	/* "", "." or ".." */
 			return -EINVAL;
 	}
 	return 0;

@@ -31,7 +31,9 @@ int hoard_walk(struct hoard_walk *walk);
 
 /* ---- for cache.c ---- */
 
-int hoard_start(struct cache *cache, const char *db_path);
+/* What evicts asks for entries from the first on: so hoard_open(), space_start(), hoard_start().  0 or -errno. */
+int hoard_open(struct cache *cache, const char *db_path);
+int hoard_start(struct cache *cache);
 /* Ends its thread, which evicts; what evicts asks for entries until hoard_free(). */
 void hoard_stop(struct cache *cache);
 void hoard_free(struct cache *cache);

@@ -380,8 +380,10 @@ static void *space_run(void *arg)
 	uint64_t again_us = 0, now_us, need;
 	struct evict ignored;
 
+	/* Counts; where it cannot, an eviction will.  With only a floor nothing is worth looking at all files. */
 	pthread_mutex_lock(&space->evicting);
-	(void)evict_once(space, 0, 1, &ignored);	/* counts; where it cannot, an eviction will */
+	if (space->limit)
+		(void)evict_once(space, 0, 1, &ignored);
 	pthread_mutex_unlock(&space->evicting);
 	pthread_mutex_lock(&cache->lock);
 	while (!space->is_stopping) {

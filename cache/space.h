@@ -11,6 +11,7 @@
  * What is fetched is always taken, so that a READ is answered in a full cache too, and evicted a moment
  * later; but a fetch begins only with less than SPACE_OVER bytes too much, or when nothing can be evicted.
  *
+ * After a start all content files are counted, in the background; until then only the floor is kept.
  * Without limit and floor there is no struct space, and none of this.
  *
  * Recency: a READ notes the second in its inode, and once an hour in the access time of the content file, through a

@@ -677,13 +677,13 @@ static void reads_are_noted(void **state)
 	struct stat st;
 
 	open_with(t, 64 * MIB);
-	used_at(t, ino, 10000);
+	used_at(t, ino, -10000);	/* to come: so that the kernel does not note it, which it does not everywhere */
 	at_s = (uint64_t)clock_wall().tv_sec;
 	assert_int_equal(read_begin(t, ino, 0, 100), 0);
 	f_close(&t->f);
 	snprintf(path, sizeof(path), "%s/objects/%02x/%llu.1", t->f.dir, (unsigned)(ino % 256), (unsigned long long)ino);
 	assert_int_equal(stat(path, &st), 0);
-	assert_true((uint64_t)st.st_atime >= at_s);
+	assert_in_range(st.st_atime, at_s, at_s + 100);
 	t_open(t);
 }
 
@@ -697,17 +697,14 @@ static void by_chance(void **state)
 	struct test *t = *state;
 	const char *text = getenv("IZO_SEED");
 	unsigned seed = text ? (unsigned)atoi(text) : (unsigned)clock_us();
-	uint64_t inos[CHANCE_FILES], freed = 0;
-	uint64_t *versions = calloc(CHANCE_FILES * CHANCE_SIZE, sizeof(*versions));	/* of each byte */
+	uint64_t inos[CHANCE_FILES], versions[CHANCE_FILES], freed = 0;
 	char name[20];
 
 	print_message("# seed %u\n", seed);
-	assert_non_null(versions);
 	for (unsigned i = 0; i < CHANCE_FILES; i++) {
 		snprintf(name, sizeof(name), "f%u", i);
 		inos[i] = file(t, name, CHANCE_SIZE);
-		for (uint64_t at = 0; at < CHANCE_SIZE; at++)
-			versions[i * CHANCE_SIZE + at] = t->m->position;
+		versions[i] = t->m->position;
 	}
 	srand(seed);
 	for (unsigned step = 0; step < 600; step++) {
@@ -716,10 +713,14 @@ static void by_chance(void **state)
 
 		switch (rand() % 8) {
 		case 0:
-			len = MIN(len, 40000);
-			write_ours(t, inos[i], offset, (uint32_t)len, rand() % 2);
-			for (uint64_t at = offset; at < offset + len; at++)
-				versions[i * CHANCE_SIZE + at] = OURS;
+			/* The first one replaces all of it: upstream's bytes are of one version, after a replay of ours too. */
+			if (versions[i] == OURS)
+				write_ours(t, inos[i], offset, (uint32_t)len, rand() % 2);
+			else if (!(rand() % 4))
+				write_ours(t, inos[i], 0, CHANCE_SIZE, true);
+			else
+				break;
+			versions[i] = OURS;
 			break;
 		case 1:
 		case 2:
@@ -727,23 +728,23 @@ static void by_chance(void **state)
 			freed += evict_now(t, (unsigned)rand() % (4 * CHANCE_SIZE) + 1, 1).freed_files;
 			break;
 		case 4:
-			if (!(rand() % 4))
+			if (!(rand() % 8))
 				t_reopen(t);
+			else if (!(rand() % 4))
+				for (unsigned k = 0; k < CHANCE_FILES; k++)
+					wait_noted(t, inos[k]);
 			else
-				wait_noted(t, inos[i]);
+				replay(t, KML_OK);
 			break;
 		default:
 			assert_int_equal(read_served(t, inos[i], offset, (uint32_t)len), 0);
-			for (uint64_t at = 0; at < len; at++)
-				if (got[at] != byte_of(versions[i * CHANCE_SIZE + offset + at], offset + at))
-					fail_msg("step %u: file %u, byte %llu", step, i, (unsigned long long)(offset + at));
+			assert_bytes(got, versions[i], offset, len);
 		}
 		/* wait_noted() waits for writes too, which a commit ends. */
 		assert_int_equal(f_commit(&t->f, inos[i]), 0);
 	}
-	free(versions);
 	print_message("# %llu times a file was evicted\n", (unsigned long long)freed);
-	assert_true(freed > 5);
+	assert_true(freed > 20);
 }
 
 /* ---- crashes ---- */
@@ -843,6 +844,38 @@ static int child_checks(struct test *t)
 	return f_content_files(&t->f, false) == n ? (int)n : 253;
 }
 
+/*
+ * ASYNC: a change is told before it is on the disk, and a power cut may take it back.  The sync that fails here stands for
+ * that: the files are there then, for the rows that may come back.
+ */
+static int child_evicts_unsynced(struct test *t)
+{
+	struct evict evict_args = { .need = ALL, .priority = 1, .is_stopping = &not_stopping };
+	char path[128];
+
+	setenv("IZO_FAULT", "flusher.sync:1:EIO", 1);
+	t->f.config.durability = DURABILITY_ASYNC;
+	open_crash_dir(t);
+	snprintf(path, sizeof(path), "%s/cache.db", t->f.dir);
+	evict_args.cache = t->f.cache;
+	assert_int_equal(db_open(path, DB_READER, false, &evict_args.db), 0);
+	if (evict(&evict_args) != -EIO)
+		return 1;
+	return f_content_files(&t->f, false) == FILES ? 0 : 2;
+}
+
+static void async_waits_for_the_disk(void **state)
+{
+	struct test t = { 0 };
+
+	(void)state;
+	f_init(&t.f);
+	snprintf(crash_dir, sizeof(crash_dir), "%s", t.f.dir);
+	assert_int_equal(child(&t, child_prepares), 0);
+	assert_int_equal(child(&t, child_evicts_unsynced), 0);
+	f_remove_dir(&t.f);
+}
+
 static const char *const crash_points[] = { "evict.change", "evict.unlink", "writer.change", "writer.commit", "writer.committed",
 					    "flusher.sync" };
 
@@ -889,6 +922,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #ifdef IZO_FAULTS
 		cmocka_unit_test(killed_anywhere),
+		cmocka_unit_test(async_waits_for_the_disk),
 #endif
 		T(clean_goes_and_comes_back),
 		T(read_under_way),
