@@ -297,7 +297,8 @@ static void stays_under_pressure(void **state)
 {
 	struct test *t = *state;
 	struct kml_oid dir = m_dir(t->m, KML_ROOT, "dir");
-	uint64_t versions[10], dir_ino;
+	uint64_t versions[10], dir_ino, until_us = clock_us() + UNTIL_US;
+	struct space_status space;
 	char name[20];
 
 	open_with(t, 2 * MIB);
@@ -315,10 +316,17 @@ static void stays_under_pressure(void **state)
 		ino = file(t, name, 100 * KIB);
 		assert_read(t, ino, t->m->position, 0, 100 * KIB);
 	}
+	do {
+		assert_true(clock_us() < until_us);
+		usleep(1000);
+		space_get_status(t->f.cache, &space);
+	} while (space.used_bytes > 2 * MIB);
 	for (unsigned i = 0; i < 10; i++) {
 		snprintf(name, sizeof(name), "f%u", i);
 		assert_readable(t, found(&t->f, dir_ino, name), versions[i], 100 * KIB);
 	}
+	/* Nor has any of it been away meanwhile. */
+	assert_int_equal(t->n_asked, 10 + 40);
 }
 
 /* More than fits: what has the higher priority is here, what is missing is said. */
