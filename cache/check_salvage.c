@@ -33,6 +33,8 @@ static const struct table {
 	TABLE("drc", "row", "row DESC"),
 	TABLE("conflict", "id", "id DESC"),
 	TABLE("forward", "dir", "dir DESC"),
+	TABLE("hoard", "path", "path DESC"),
+	TABLE("conflict_side", "id", "id DESC"),
 #undef TABLE
 };
 

@@ -9,7 +9,7 @@
 
 /*
  * 2: column acl; 3: counters in meta, in place of AUTOINCREMENT; 4: index name_local; 5: content_log, drc a ring;
- * 6: cml.was, was_to; 7: hoard.
+ * 6: cml.was, was_to, forward; 7: hoard, conflict_side.
  */
 #define FORMAT 7
 #define APPLICATION_ID 0x697a6f63	/* "izoc" */
@@ -77,16 +77,16 @@ static const char other_tables[] =
 	"CREATE TABLE conflict (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL,"
 	" path BLOB NOT NULL, what TEXT NOT NULL);";
 
-/* Not of every cache of this format: made where it is missing.  A program that does not know it loses nothing by that. */
 static const char conflict_side_table[] =
-	"CREATE TABLE IF NOT EXISTS conflict_side (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, status INTEGER NOT NULL,"
+	"CREATE TABLE conflict_side (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, status INTEGER NOT NULL,"
 	" ours INTEGER NOT NULL, dir INTEGER NOT NULL, name BLOB, record BLOB NOT NULL);";
 
 static const char format_marks[] =
 	"PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
 	"PRAGMA user_version = " TEXT(FORMAT) ";";
 
-static const char *const wanted[] = { "meta", "inode", "name", "cml", "content_log", "drc", "conflict", "forward", "hoard" };
+static const char *const wanted[] = { "meta", "inode", "name", "cml", "content_log", "drc", "conflict", "forward", "hoard",
+				      "conflict_side" };
 
 static const char from_1[] = "ALTER TABLE inode ADD COLUMN acl BLOB;";
 
@@ -157,7 +157,8 @@ static int exec_all(struct db *db, const char *const *steps, size_t n)
 static int migrate(struct db *db, int64_t format, const char *path, char **ret_why)
 {
 	const char *const steps[] = { from_1, from_2_old, inode_table, cml_table, from_2_copy, name_local_index,
-				      content_log_table, from_4_old, drc_table, from_4_copy, cml_was, hoard_table, format_marks };
+				      content_log_table, from_4_old, drc_table, from_4_copy, cml_was, hoard_table, conflict_side_table,
+				      format_marks };
 	static const size_t first[FORMAT] = { [1] = 0, [2] = 1, [3] = 5, [4] = 6, [5] = 10, [6] = 11 };	/* of each format before this one */
 	size_t skip = first[format];
 	int err = exec_all(db, steps + skip, ARRAY_SIZE(steps) - skip);
@@ -205,7 +206,8 @@ int schema_look(struct db *db, const char *path, char **ret_why)
 
 int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why)
 {
-	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, content_log_table, drc_table, cml_was, hoard_table, conflict_side_table, format_marks };
+	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, content_log_table, drc_table, cml_was,
+					     hoard_table, conflict_side_table, format_marks };
 	int64_t format = 0, application = 0, n_tables = 0;
 	int err;
 
@@ -238,7 +240,5 @@ int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_wh
 	if (format > FORMAT)
 		return say_newer(path, format, ret_why);
 	err = format == FORMAT ? 0 : migrate(db, format, path, ret_why);
-	if (!err)
-		err = check(db, path, ret_why);
-	return err ? err : db_exec(db, conflict_side_table);
+	return err ? err : check(db, path, ret_why);
 }

@@ -235,7 +235,7 @@ static json_t *answer_settle(struct daemon *daemon, const struct daemon_tree *on
 	AUTO_FREE char *why = NULL;
 	json_t *answer = NULL;
 
-	return settle_answer(daemon, only, request, &answer, &why) ? refuse("%s", why ? why : "out of memory") : answer;
+	return settle_answer(daemon, only, request, &answer, &why) ? answer_refuse("%s", why ? why : "out of memory") : answer;
 }
 
 static json_t *answer_sides(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
@@ -243,7 +243,7 @@ static json_t *answer_sides(struct daemon *daemon, const struct daemon_tree *onl
 	AUTO_FREE char *why = NULL;
 	json_t *answer = NULL;
 
-	return sides_answer(daemon, only, request, &answer, &why) ? refuse("%s", why ? why : "out of memory") : answer;
+	return sides_answer(daemon, only, request, &answer, &why) ? answer_refuse("%s", why ? why : "out of memory") : answer;
 }
 
 static const struct command {

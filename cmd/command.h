@@ -39,13 +39,12 @@ struct command_args {
 	const char *tree;		/* NULL: all */
 	bool is_json;
 	const char *debug;		/* of --debug: names */
-	const char *path;		/* of --resolve, --diff; of --forget: a number, or "all" */
+	const char *path;		/* of --resolve, --diff, --hoard, --unhoard; of --forget: a number, or "all" */
 	const char *keep;		/* of --resolve: "mine", "theirs", "both" */
 	unsigned interval_s;		/* of --top */
 	const char *file;		/* of --export-log, --replay-log */
 	bool repair;			/* with --check */
 	bool has_upstream;		/* --upstream was given */
-	const char *path;		/* of --hoard, --unhoard */
 	bool has_depth;			/* of --hoard; else the default */
 	uint32_t depth, priority;	/* HOARD_ALL: everything below; 0: the default */
 };

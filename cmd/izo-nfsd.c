@@ -149,15 +149,6 @@ static const char *take_repair(void *target, const char *value)
 	return NULL;
 }
 
-static const char *take_path(struct given *given, enum command command, const char *value)
-{
-	if (given->command.command)
-		return "cannot stand beside another command";
-	given->command.command = command;
-	given->command.path = value;
-	return NULL;
-}
-
 static const char *take_hoard(void *target, const char *value)
 {
 	return take_path(target, COMMAND_HOARD, value);
