@@ -26,6 +26,19 @@ int forward_note(struct change *change, uint64_t dir)
 	return err ? err : writer_after_commit(change, wake, NULL);
 }
 
+int forward_waits(struct change *change, uint64_t dir)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	got = db_query(writer_db(change->cache), &stmt,
+		       "SELECT 1 FROM forward WHERE dir = ?1 UNION ALL SELECT 1 FROM cml WHERE ino = ?1 AND op = ?2 LIMIT 1", "ii",
+		       (int64_t)dir, (int64_t)KML_SETATTR);
+	if (got > 0)
+		db_done(stmt);
+	return got;
+}
+
 static int append(struct change *change, uint64_t ino)
 {
 	struct kml_record record = { .body.op = KML_SETATTR };

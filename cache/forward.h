@@ -15,6 +15,8 @@ struct change;
 
 /* Inside the change that sets its mtime.  0 or -errno.  Wakes the replayer. */
 int forward_note(struct change *change, uint64_t dir);
+/* Is its mtime to be sent, or on its way?  1, 0, -errno.  Inside a change. */
+int forward_waits(struct change *change, uint64_t dir);
 /* Append the records, at most so many.  Inside a change; gives how many there were, or -errno. */
 int forward_append(struct change *change, unsigned most);
 

@@ -22,6 +22,7 @@
 #include "cache/cml_state.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
+#include "cache/forward.h"
 #include "cache/internal.h"
 #include "cache/record.h"
 #include "cache/stale.h"
@@ -68,6 +69,8 @@ int merge_dir_mtime(struct change *change, const struct kml_object *object, uint
 	if (mtime == edit->v.mtime || edit->v.attr_seq || object->attr_version < edit->v.attr_version)
 		return 0;
 	has = has_marked_names(change, ino);
+	if (!has)
+		has = forward_waits(change, ino);
 	if (has)
 		return MIN(has, 0);
 	if (position < apply_position(change->cache))

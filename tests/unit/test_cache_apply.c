@@ -751,6 +751,34 @@ static void directory_removed_around_ours(void **state)
 	assert_int_equal(count(&t->f, "name"), 0);
 }
 
+/* A name came and went here, which is said by a record of its own, later: upstream's time is the older one till then. */
+static void time_of_names_that_are_gone(void **state)
+{
+	struct test *t = *state;
+	struct kml_oid dir = m_dir(t->m, KML_ROOT, "dir");
+	struct cml_batch *batch;
+	struct timespec mtime;
+	uint64_t ino;
+
+	m_pull(t->m, &t->f);
+	ino = ino_of(&t->f, dir);
+	assert_int_equal(m_list(t->m, &t->f, dir, ino), 0);
+	(void)made(&t->f, ino, "temp", "bytes");
+	assert_int_equal(f_remove(&t->f, ino, "temp"), 0);
+	assert_int_equal(count(&t->f, "cml"), 0);
+	assert_int_equal(f_getattr(&t->f, ino), 0);
+	mtime = t->f.op.attr.mtime;
+	assert_int_equal(m_list(t->m, &t->f, dir, ino), 0);
+	assert_int_equal(f_getattr(&t->f, ino), 0);
+	assert_int_equal(clock_cmp(t->f.op.attr.mtime, mtime), 0);
+	assert_int_equal(cml_take(t->f.cache, 10, UINT64_MAX, &batch), 0);
+	assert_int_equal(batch->n, 1);
+	assert_int_equal(m_list(t->m, &t->f, dir, ino), 0);
+	assert_int_equal(f_getattr(&t->f, ino), 0);
+	assert_int_equal(clock_cmp(t->f.op.attr.mtime, mtime), 0);
+	cml_give_back(t->f.cache, batch);
+}
+
 static void local_names_stay(void **state)
 {
 	struct test *t = *state;
@@ -1257,6 +1285,7 @@ int main(void)
 		T(unsynced_object),
 		T(removed_while_dirty),
 		T(directory_removed_around_ours),
+		T(time_of_names_that_are_gone),
 		T(local_names_stay),
 		T(listing_from_before_ours),
 		T(listing_in_pieces),
