@@ -8,72 +8,20 @@
 #include "cache/hoard.h"
 #include "cmd/answer.h"
 #include "cmd/daemon.h"
+#include "cmd/place.h"
 #include "cmd/status.h"
 
-/* A path as a person gives it, as a tree and a path in it. */
-struct place {
-	const struct daemon_tree *tree;
-	char path[CML_PATH_MAX];
-};
-
-/* What is left of a path below 'top'; the root is "". */
-static const char *below(const char *path, const char *top)
-{
-	return path + (top[1] ? strlen(top) : 0);
-}
-
-static const struct daemon_tree *tree_exporting(const struct daemon *daemon, const char *path)
-{
-	for (size_t i = 0; i < daemon->config->n_trees; i++)
-		if (config_is_below(path, daemon->trees[i].config->export))
-			return &daemon->trees[i];	/* exports are not nested */
-	return NULL;
-}
-
-/* Behind a mount point of ours: the nearest one counts. */
-static bool find_by_mount(struct daemon *daemon, const char *path, struct place *ret)
-{
-	const struct mount *best = NULL;
-	char export[2 * CML_PATH_MAX];
-
-	pthread_mutex_lock(&daemon->lock);
-	for (size_t i = 0; i < daemon->mounts.n; i++) {
-		const struct mount *mount = &daemon->mounts.v[i];
-
-		if (config_is_below(path, mount->point) && (!best || strlen(mount->point) > strlen(best->point)))
-			best = mount;
-	}
-	if (best)
-		(void)snprintf(export, sizeof(export), "%s%s", best->export[1] ? best->export : "", below(path, best->point));
-	pthread_mutex_unlock(&daemon->lock);
-	ret->tree = best ? tree_exporting(daemon, export) : NULL;
-	if (ret->tree)
-		(void)snprintf(ret->path, sizeof(ret->path), "%.*s", CML_PATH_MAX - 1, below(export, ret->tree->config->export));
-	return ret->tree;
-}
-
-/* NULL: found; else a refusal.  By the mount it is on, by the export it begins with, or from the root of the one tree that can be meant. */
+/* NULL: found; else a refusal. */
 static json_t *find_place(struct daemon *daemon, const struct daemon_tree *only, const json_t *request, struct place *ret)
 {
 	const char *path = json_string_value(json_object_get(request, "path"));
 
 	if (!path || path[0] != '/' || strlen(path) >= CML_PATH_MAX)
 		return answer_refuse("the request names no path");
-	daemon_look_at_mounts(daemon);
-	if (!find_by_mount(daemon, path, ret)) {
-		ret->tree = tree_exporting(daemon, path);
-		if (ret->tree && (!only || only == ret->tree))
-			path = below(path, ret->tree->config->export);
-		else
-			ret->tree = only ? only : daemon->config->n_trees == 1 ? &daemon->trees[0] : NULL;
-		(void)snprintf(ret->path, sizeof(ret->path), "%s", path);
-	}
-	if (!ret->tree)
+	if (!place_find(daemon, only, path, ret))
 		return answer_refuse("%s is on no mount of a tree: give --tree NAME, and the path from its root", path);
 	if (only && only != ret->tree)
 		return answer_refuse("%s is in tree %s", path, ret->tree->config->name);
-	if (!*ret->path)
-		(void)strcpy(ret->path, "/");
 	return NULL;
 }
 

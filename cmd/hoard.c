@@ -5,44 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "base/mem.h"
 #include "cmd/command.h"
+#include "cmd/place.h"
 #include "cmd/report.h"
-
-/*
- * Absolute, and without "." and ".." and empty names; by its text alone, for to look at it may mean to ask the daemon.
- * -ENAMETOOLONG, -errno.
- */
-static int clean_path(const char *path, char ret[PATH_MAX])
-{
-	char whole[2 * PATH_MAX] = "";
-	size_t len = 0;
-
-	if (path[0] != '/' && !getcwd(whole, PATH_MAX))
-		return -errno;
-	if (strlen(whole) + 1 + strlen(path) >= sizeof(whole))
-		return -ENAMETOOLONG;
-	(void)strcat(strcat(whole, "/"), path);
-	for (char *name = strtok(whole, "/"); name; name = strtok(NULL, "/")) {
-		if (!strcmp(name, "."))
-			continue;
-		if (!strcmp(name, "..")) {
-			while (len && ret[--len] != '/')
-				;
-			continue;
-		}
-		if (len + 1 + strlen(name) >= PATH_MAX)
-			return -ENAMETOOLONG;
-		ret[len++] = '/';
-		memcpy(ret + len, name, strlen(name));
-		len += strlen(name);
-	}
-	if (!len)
-		ret[len++] = '/';
-	ret[len] = '\0';
-	return 0;
-}
 
 static int ask(struct ctl *ctl, json_t *request, json_t **ret_answer)
 {
@@ -72,7 +38,7 @@ static int change(struct ctl *ctl, const struct command_args *args)
 {
 	char path[PATH_MAX];
 	json_t *answer;
-	int err = clean_path(args->path, path);
+	int err = place_clean(args->path, path);
 
 	if (err)
 		return command_fail(NULL, err);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,27 +12,26 @@
 #include "base/mem.h"
 #include "cache/kept.h"
 #include "cmd/command.h"
+#include "cmd/place.h"
 #include "cmd/report.h"
 
 #define WAIT_S 3600	/* contents may have to be fetched and copied */
 
-/* As the daemon, which is somewhere else, can make sense of it. */
-static char *whole_path(const char *path)
+/* A path, or the number of a conflict as it is. */
+static int whole_path(const char *path, char ret[PATH_MAX])
 {
-	AUTO_FREE char *cwd = NULL;
-	char *text;
-
-	if (*path == '/' || path[strspn(path, "0123456789")] == '\0')
-		return strdup(path);
-	cwd = getcwd(NULL, 0);
-	return cwd && asprintf(&text, "%s/%s", cwd, path) >= 0 ? text : NULL;
+	if (path[strspn(path, "0123456789")] || strlen(path) >= PATH_MAX)
+		return place_clean(path, ret);
+	(void)strcpy(ret, path);
+	return 0;
 }
 
 static int ask(struct ctl *ctl, const struct command_args *args, const char *command, json_t **ret_answer)
 {
-	AUTO_FREE char *path = whole_path(args->path), *why = NULL;
-	json_t *request = path ? command_request(command, args->tree) : NULL;
-	int err = request ? 0 : -ENOMEM;
+	AUTO_FREE char *why = NULL;
+	char path[PATH_MAX];
+	json_t *request = command_request(command, args->tree);
+	int err = request ? whole_path(args->path, path) : -ENOMEM;
 
 	if (!err && json_object_set_new(request, "path", json_string(path)))
 		err = -EILSEQ;		/* no UTF-8 */

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "cache/cml.h"
 #include "cache/settle.h"
+#include "cmd/place.h"
 
 /* A conflict that is meant. */
 struct found {
@@ -50,44 +51,20 @@ static void take_conflict(void *arg, const struct cml_conflict *conflict)
 	search->v = v;
 }
 
-/* The path in the tree of a path on a mount of it; "": it is on none. */
-static char *below_mount(struct daemon *daemon, const struct daemon_tree *tree, const char *path)
-{
-	const char *export = tree->config->export;
-	size_t export_len = strlen(export);
-	char *text = NULL;
-
-	pthread_mutex_lock(&daemon->lock);
-	for (size_t i = 0; i < daemon->mounts.n && !text; i++) {
-		const struct mount *mount = &daemon->mounts.v[i];
-		size_t len = strlen(mount->point);
-
-		if (strncmp(mount->export, export, export_len) || strncmp(path, mount->point, len) || (path[len] && path[len] != '/'))
-			continue;
-		/* A mount of what is below the export begins there. */
-		if (asprintf(&text, "%s%s", mount->export + export_len, path + len) < 0)
-			text = NULL;
-	}
-	pthread_mutex_unlock(&daemon->lock);
-	return text;
-}
-
 /* Those that the path means: *ret is to be freed.  -ENOENT: none. */
 static int find(struct daemon *daemon, const struct daemon_tree *only, const char *path, struct found **ret, size_t *ret_n,
 		char **ret_why)
 {
 	struct search search = { .path = path };
+	struct place place;
+	bool is_on_mount = place_by_mount(daemon, path, &place);
 	int err = 0;
 
-	daemon_look_at_mounts(daemon);
 	for (size_t i = 0; i < daemon->config->n_trees && !err; i++) {
-		AUTO_FREE char *below = NULL;
-
 		search.tree = &daemon->trees[i];
 		if (only && only != search.tree)
 			continue;
-		below = below_mount(daemon, search.tree, path);
-		search.path = below && *below ? below : path;
+		search.path = is_on_mount && place.tree == search.tree ? place.path : path;
 		err = cml_conflicts(search.tree->cache, take_conflict, &search);
 	}
 	if (!err && search.has_failed)
