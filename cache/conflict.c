@@ -613,15 +613,16 @@ static int settle_renamed(struct settle *s)
 	struct cml_place places[2];
 	unsigned n = cml_places_of(s->record, places);
 	uint64_t dir = n ? cml_find_oid(s->change->cache, places[n - 1].dir) : 0;
+	struct slice name = n ? places[n - 1].name : no_name;	/* an answer may be nonsense */
 	int err;
 
 	if (!s->edit || !s->edit->v.links_up)
 		return 0;	/* removed here meanwhile, which is said further on in the log */
 	err = name_each_of(s->change->cache, s->ino, clear_marks, s);
 	if (!err && dir && s->answer->name.kml_name_len)
-		err = follow_name(s, dir, places[n - 1].name);
+		err = follow_name(s, dir, name);
 	if (!err)
-		err = note(s, CONFLICT_COPY, dir, places[n - 1].name, "its name was taken at the server: ours is there as %.*s",
+		err = note(s, CONFLICT_COPY, dir, name, "its name was taken at the server: ours is there as %.*s",
 			   (int)MIN(s->answer->name.kml_name_len, 160),
 			   s->answer->name.kml_name_val ? s->answer->name.kml_name_val : "");
 	return err;
