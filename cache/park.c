@@ -230,7 +230,7 @@ int park_content(struct cache *cache, struct cache_op *op, const struct inode *i
 
 	if (!has_link(cache) || !inode->v.data_version)
 		return -EIO;
-	got = space_admit_fetch(cache, op);
+	got = space_admit_fetch(cache, op, inode->v.size <= WHOLE_MAX ? inode->v.size : end - offset);
 	if (got)
 		return got;
 	if (inode->v.size <= WHOLE_MAX) {
@@ -319,6 +319,9 @@ void park_content_done(struct cache *cache, uint64_t ino, uint64_t version, uint
 	struct wait *wait;
 	struct wish *wish;
 
+	/* Whoever waits asks again, and waits for room first (space.h). */
+	if (err == -ENOSPC && space_fetch_again(cache, CHUNK))
+		err = 0;
 	pthread_mutex_lock(&park->lock);
 	wish = wish_find(park, FOR_CONTENT, ino, version, offset);
 	if (wish) {

@@ -82,21 +82,29 @@ static uint64_t avail(struct space *space)
 	return space->avail > more ? space->avail - more : 0;
 }
 
+/* So much above the limit it would be with so much more, 0: it fits. */
+static uint64_t above_limit(const struct space *space, uint64_t more)
+{
+	uint64_t now = used(space) + more;
+
+	return space->limit && space->is_counted && now > space->limit ? now - space->limit : 0;
+}
+
+/* So much would be missing of the floor. */
+static uint64_t below_floor(struct space *space, uint64_t more)
+{
+	uint64_t now, want = space->floor + more;
+
+	if (!space->floor)
+		return 0;
+	now = avail(space);
+	return want > now ? want - now : 0;
+}
+
 /* So much too much it would be with so much more, 0: it fits. */
 static uint64_t lacks(struct space *space, uint64_t more)
 {
-	uint64_t by_limit = 0, by_floor = 0, now, want;
-
-	if (space->limit && space->is_counted) {
-		now = used(space) + more;
-		by_limit = now > space->limit ? now - space->limit : 0;
-	}
-	if (space->floor) {
-		now = avail(space);
-		want = space->floor + more;
-		by_floor = want > now ? want - now : 0;
-	}
-	return MAX(by_limit, by_floor);
+	return MAX(above_limit(space, more), below_floor(space, more));
 }
 
 /* So much is to be evicted, to reach the low mark, when the high one has been passed; else 0. */
@@ -157,14 +165,30 @@ int space_admit_write(struct cache *cache, struct cache_op *op, uint64_t bytes)
 	return wait_for_room(space, op);
 }
 
-int space_admit_fetch(struct cache *cache, struct cache_op *op)
+int space_admit_fetch(struct cache *cache, struct cache_op *op, uint64_t bytes)
 {
 	struct space *space = cache->space;
 
-	if (!space || lacks(space, 0) <= SPACE_OVER || is_exhausted(space))
+	/* Above the limit it may go for a moment; on the disk there has to be room: half of the floor is for that. */
+	if (!space || is_exhausted(space) ||
+	    (above_limit(space, 0) <= SPACE_OVER && below_floor(space, bytes) <= space->floor / 2))
 		return 0;
-	op->priv.num[5] = 0;
+	op->priv.num[5] = bytes;
 	return wait_for_room(space, op);
+}
+
+bool space_fetch_again(struct cache *cache, uint64_t bytes)
+{
+	struct space *space = cache->space;
+	bool is;
+
+	if (!space)
+		return false;
+	pthread_mutex_lock(&cache->lock);
+	space->look_at_us = 0;
+	is = !is_exhausted(space) && below_floor(space, bytes);
+	pthread_mutex_unlock(&cache->lock);
+	return is;
 }
 
 bool space_is_tight(struct cache *cache)

@@ -9,7 +9,8 @@
  * anything is done, until that changes.  What frees room always goes on.
  *
  * What is fetched is always taken, so that a READ is answered in a full cache too, and evicted a moment
- * later; but a fetch begins only with less than SPACE_OVER bytes too much, or when nothing can be evicted.
+ * later; but a fetch begins only with less than SPACE_OVER bytes too much, and half of the floor free behind it, or when nothing can
+ * be evicted.  One that finds no room on the disk all the same is begun again, as long as something can be.
  *
  * After a start all content files are counted, in the background; until then only the floor is kept.
  * Without limit and floor there is no struct space, and none of this.
@@ -55,8 +56,10 @@ void space_stop(struct cache *cache);
 
 /* Under cache->lock.  May a WRITE of so many bytes go on?  0, -ENOSPC, or CACHE_WAITS: op begins anew. */
 int space_admit_write(struct cache *cache, struct cache_op *op, uint64_t bytes);
-/* Under cache->lock.  May something more be fetched for op?  0 or CACHE_WAITS. */
-int space_admit_fetch(struct cache *cache, struct cache_op *op);
+/* Under cache->lock.  May so many bytes more be fetched for op?  0 or CACHE_WAITS. */
+int space_admit_fetch(struct cache *cache, struct cache_op *op, uint64_t bytes);
+/* There was no room on the disk for so many that were fetched.  Can some be made, so that they are to be asked for again? */
+bool space_fetch_again(struct cache *cache, uint64_t bytes);
 /* Is nothing to be asked for ahead of who needs it?  Under cache->lock. */
 bool space_is_tight(struct cache *cache);
 /* Are new objects refused?  Takes the lock. */
