@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cache/check_state.h"
+#include "cache/dentry.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +17,6 @@
 #include "cache/schema.h"
 
 #define LOST "lost+found"
-#define PATH_DEPTH_MAX 4096
 #define CONTENT_NAME 64
 
 /* ---- telling ---- */
@@ -78,26 +78,9 @@ void check_begin(struct check *check)
 const char *check_path(struct check *check, uint64_t ino, char text[CHECK_ROOM])
 {
 	size_t start = CHECK_ROOM - 1;
-	uint64_t at = ino;
 
 	text[start] = '\0';
-	for (unsigned depth = 0; at != CACHE_ROOT && depth < PATH_DEPTH_MAX; depth++) {
-		struct slice name;
-		sqlite3_stmt *stmt;
-
-		if (db_query(check->db, &stmt, "SELECT dir, name FROM name WHERE ino = ?1 AND ino > 0 LIMIT 1", "i", (int64_t)at) <= 0)
-			break;
-		at = sqlite3_column_int64(stmt, 0);
-		name = db_column(stmt, 1);
-		if (name.len + 1 > start || memchr(name.data, '\0', name.len)) {
-			db_done(stmt);
-			break;
-		}
-		start -= name.len;
-		memcpy(text + start, name.data, name.len);
-		text[--start] = '/';
-		db_done(stmt);
-	}
+	name_path_before(check->db, ino, text, &start);
 	if (start == CHECK_ROOM - 1)
 		(void)snprintf(text, CHECK_ROOM, ino == CACHE_ROOT ? "/" : "inode %" PRIu64, ino);
 	else

@@ -240,6 +240,17 @@ void cml_place_path(struct cache *cache, const struct cml_place *place, const ch
 
 /* ---- append ---- */
 
+int cml_speaks_of(struct cache *cache, uint64_t ino)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	got = db_query(writer_db_or_read(cache), &stmt, "SELECT 1 FROM cml WHERE ino = ?1 LIMIT 1", "i", (int64_t)ino);
+	if (got > 0)
+		db_done(stmt);
+	return got;
+}
+
 int cml_last_of(struct change *change, uint64_t ino, enum kml_op op, uint64_t *ret_seq)
 {
 	sqlite3_stmt *stmt;

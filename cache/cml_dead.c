@@ -26,7 +26,6 @@
 #include "cache/meta.h"
 #include "cache/schema.h"
 
-#define PATH_DEPTH_MAX 4096
 
 struct cml_dead {
 	int dirfd, lock_fd;
@@ -208,28 +207,6 @@ static uint64_t ino_of(struct cml_dead *dead, struct kml_oid oid)
 	return ino;
 }
 
-/* In front of what path has: where that inode is. */
-static void put_path(struct cml_dead *dead, uint64_t ino, char *path, size_t *io_start)
-{
-	for (unsigned depth = 0; ino && ino != CACHE_ROOT && depth < PATH_DEPTH_MAX; depth++) {
-		struct slice name;
-		sqlite3_stmt *stmt;
-
-		if (db_query(dead->db, &stmt, "SELECT dir, name FROM name WHERE ino = ?1 AND ino > 0 LIMIT 1", "i", (int64_t)ino) <= 0)
-			break;
-		ino = sqlite3_column_int64(stmt, 0);
-		name = db_column(stmt, 1);
-		if (name.len + 1 > *io_start || memchr(name.data, '\0', name.len)) {
-			db_done(stmt);
-			break;
-		}
-		*io_start -= name.len;
-		memcpy(path + *io_start, name.data, name.len);
-		path[--*io_start] = '/';
-		db_done(stmt);
-	}
-}
-
 static int fill_path(struct cml_dead *dead, struct cml_exported *exported)
 {
 	AUTO_FREE char *path = malloc(CML_PATH_MAX);
@@ -243,9 +220,9 @@ static int fill_path(struct cml_dead *dead, struct cml_exported *exported)
 		start -= places[0].name.len;
 		memcpy(path + start, places[0].name.data, places[0].name.len);
 		path[--start] = '/';
-		put_path(dead, ino_of(dead, places[0].dir), path, &start);
+		name_path_before(dead->db, ino_of(dead, places[0].dir), path, &start);
 	} else {
-		put_path(dead, exported->ino, path, &start);
+		name_path_before(dead->db, exported->ino, path, &start);
 	}
 	exported->saved.path = strdup(path + start);
 	return exported->saved.path ? 0 : -ENOMEM;

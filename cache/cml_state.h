@@ -57,6 +57,8 @@ int cml_freeze_store(struct change *change, struct inode_edit *edit, struct kml_
 int cml_fill_store(const struct inode *inode, uint64_t keep_size, struct kml_record *record, uint64_t *ret_bytes);
 void cml_sync_content(struct cache *cache, uint64_t ino);
 
+/* Is there a record about this object?  1, 0, -errno.  On the writer thread, or under the lock. */
+int cml_speaks_of(struct cache *cache, uint64_t ino);
 /* The last row of this op for the object: 1 and its seq, 0, -errno. */
 int cml_last_of(struct change *change, uint64_t ino, enum kml_op op, uint64_t *ret_seq);
 /* The record in that column of the row a query stands on, of which no more is wanted: 1, -EUCLEAN, -ENOMEM. */

@@ -65,6 +65,24 @@ int db_error(struct db *db, int rc)
 	return db_errno(rc);
 }
 
+/* With nothing open yet. */
+static int db_new(struct db **ret_db)
+{
+	struct db *db;
+	int err;
+
+	page_cache_install();
+	db = calloc(1, sizeof(*db));
+	if (!db)
+		return -ENOMEM;
+	err = hash_init(&db->statements);
+	if (err)
+		free(db);
+	else
+		*ret_db = db;
+	return err;
+}
+
 int db_open(const char *path, enum db_kind kind, bool may_make, struct db **ret_db)
 {
 	/*
@@ -75,15 +93,9 @@ int db_open(const char *path, enum db_kind kind, bool may_make, struct db **ret_
 	struct db *db;
 	int rc, err;
 
-	page_cache_install();
-	db = calloc(1, sizeof(*db));
-	if (!db)
-		return -ENOMEM;
-	err = hash_init(&db->statements);
-	if (err) {
-		free(db);
+	err = db_new(&db);
+	if (err)
 		return err;
-	}
 	if (kind == DB_WRITER && may_make)
 		flags |= SQLITE_OPEN_CREATE;
 	rc = sqlite3_open_v2(path, &db->handle, flags, kind == DB_WRITER ? wal_vfs() : WAL_VFS_SYSTEM);
@@ -162,15 +174,9 @@ int db_open_aside(const char *path, struct db **ret_db)
 	struct db *db;
 	int err;
 
-	page_cache_install();
-	db = calloc(1, sizeof(*db));
-	if (!db)
-		return -ENOMEM;
-	err = hash_init(&db->statements);
-	if (err) {
-		free(db);
+	err = db_new(&db);
+	if (err)
 		return err;
-	}
 	err = open_aside(db, path);
 	if (err) {
 		db_close(db);

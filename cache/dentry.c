@@ -461,6 +461,17 @@ int name_any_in(struct cache *cache, uint64_t dir)
 	return got;
 }
 
+int name_any_marked_in(struct cache *cache, uint64_t dir)
+{
+	sqlite3_stmt *stmt;
+	int got;
+
+	got = db_query(writer_db_or_read(cache), &stmt, "SELECT 1 FROM name WHERE dir = ?1 AND seq <> 0 LIMIT 1", "i", (int64_t)dir);
+	if (got > 0)
+		db_done(stmt);
+	return got;
+}
+
 int64_t name_count_of(struct cache *cache, uint64_t ino)
 {
 	sqlite3_stmt *stmt;
@@ -476,31 +487,33 @@ int64_t name_count_of(struct cache *cache, uint64_t ino)
 	return n;
 }
 
+void name_path_before(struct db *db, uint64_t ino, char *path, size_t *io_start)
+{
+	for (unsigned depth = 0; ino != CACHE_ROOT && depth < PATH_DEPTH_MAX; depth++) {
+		struct slice name;
+		sqlite3_stmt *stmt;
+
+		if (db_query(db, &stmt, "SELECT dir, name FROM name WHERE ino = ?1 AND ino > 0 LIMIT 1", "i", (int64_t)ino) <= 0)
+			break;
+		ino = sqlite3_column_int64(stmt, 0);
+		name = db_column(stmt, 1);
+		if (name.len + 1 > *io_start || memchr(name.data, '\0', name.len)) {
+			db_done(stmt);
+			break;
+		}
+		*io_start -= name.len;
+		memcpy(path + *io_start, name.data, name.len);
+		path[--*io_start] = '/';
+		db_done(stmt);
+	}
+}
+
 void name_path(struct cache *cache, uint64_t ino, char *ret_path, uint64_t size)
 {
 	size_t start = size - 1;
 
-	/* From its end to its beginning; what does not fit is left out at the front. */
 	ret_path[start] = '\0';
-	for (unsigned depth = 0; ino != CACHE_ROOT && depth < PATH_DEPTH_MAX; depth++) {
-		struct slice name = { 0 };
-		sqlite3_stmt *stmt;
-
-		if (db_query(writer_db_or_read(cache), &stmt,
-			     "SELECT dir, name FROM name WHERE ino = ?1 AND ino > 0 LIMIT 1", "i",
-			     (int64_t)ino) <= 0)
-			break;
-		ino = sqlite3_column_int64(stmt, 0);
-		name = db_column(stmt, 1);
-		if (name.len + 1 > start) {
-			db_done(stmt);
-			break;
-		}
-		start -= name.len;
-		memcpy(ret_path + start, name.data, name.len);
-		ret_path[--start] = '/';
-		db_done(stmt);
-	}
+	name_path_before(writer_db_or_read(cache), ino, ret_path, &start);
 	if (start == size - 1 && start > 0)
 		ret_path[--start] = '/';
 	memmove(ret_path, ret_path + start, size - start);

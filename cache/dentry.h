@@ -11,6 +11,7 @@
 
 struct cache;
 struct change;
+struct db;
 
 struct name_info {
 	uint64_t ino;		/* 0: tombstone: removed here, its record waits */
@@ -54,6 +55,8 @@ int name_each_in(struct cache *cache, uint64_t dir,
 		 int (*fn)(void *arg, struct slice name, const struct name_info *info), void *arg);
 /* Has the directory any names that are not tombstones?  1, 0 or -errno. */
 int name_any_in(struct cache *cache, uint64_t dir);
+/* Has it names, or tombstones, of which a record of ours is told?  1, 0 or -errno. */
+int name_any_marked_in(struct cache *cache, uint64_t dir);
 /* How many names an inode has here (not tombstones), or -errno. */
 int64_t name_count_of(struct cache *cache, uint64_t ino);
 /*
@@ -61,6 +64,11 @@ int64_t name_count_of(struct cache *cache, uint64_t ino);
  * of PATH size, always terminated.
  */
 void name_path(struct cache *cache, uint64_t ino, char *ret_path, uint64_t size);
+/*
+ * The same in front of what path has from *io_start on, which goes back to where it begins now: "" for the root, and what does not
+ * fit, or is damaged, is left out at the front.  db: any connection that is the caller's.
+ */
+void name_path_before(struct db *db, uint64_t ino, char *path, size_t *io_start);
 
 /* ---- for the writer and cache.c; all under cache->lock ---- */
 

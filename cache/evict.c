@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "cache/cml_state.h"
 #include "cache/db.h"
 #include "cache/extent.h"
 #include "cache/hoard_table.h"
@@ -204,20 +205,6 @@ static enum verdict judge(struct cache *cache, const struct inode_edit *edit, ui
 	return verdict;
 }
 
-/*
- * Does a record speak of it?  One that is refused may yet need the content: a file that was renamed here and removed there
- * is made anew from it.
- */
-static int has_records(struct cache *cache, uint64_t ino)
-{
-	sqlite3_stmt *stmt;
-	int got = db_query(writer_db(cache), &stmt, "SELECT 1 FROM cml WHERE ino = ?1 LIMIT 1", "i", (int64_t)ino);
-
-	if (got > 0)
-		db_done(stmt);
-	return got;
-}
-
 static int evict_one(struct change *change, struct piece *piece, size_t i)
 {
 	struct cache *cache = change->cache;
@@ -234,7 +221,11 @@ static int evict_one(struct change *change, struct piece *piece, size_t i)
 	piece->has_later |= verdict == LATER;
 	if (verdict != MAY_GO)
 		return 0;
-	got = has_records(cache, victim->ino);
+	/*
+	 * A record that is refused may yet need the content: a file that was renamed here and removed there is made anew
+	 * from it.
+	 */
+	got = cml_speaks_of(cache, victim->ino);
 	priority = got ? 0 : hoard_priority(cache, writer_db(cache), victim->ino);
 	if (got || priority < 0)
 		return got < 0 ? got : MIN((int)priority, 0);

@@ -43,19 +43,6 @@ static uint64_t size_of(const struct kml_object *object)
 	}
 }
 
-/* 1: a record about a name in the directory waits. */
-static int has_marked_names(struct change *change, uint64_t dir)
-{
-	sqlite3_stmt *stmt;
-	int got;
-
-	got = db_query(writer_db(change->cache), &stmt, "SELECT 1 FROM name WHERE dir = ?1 AND seq <> 0 LIMIT 1",
-		       "i", (int64_t)dir);
-	if (got > 0)
-		db_done(stmt);
-	return got;
-}
-
 int merge_dir_mtime(struct change *change, const struct kml_object *object, uint64_t position)
 {
 	uint64_t ino = inode_find_oid(change->cache, &object->oid);
@@ -68,7 +55,7 @@ int merge_dir_mtime(struct change *change, const struct kml_object *object, uint
 		return err == -ESTALE ? 0 : err;
 	if (mtime == edit->v.mtime || edit->v.attr_seq || object->attr_version < edit->v.attr_version)
 		return 0;
-	has = has_marked_names(change, ino);
+	has = name_any_marked_in(change->cache, ino);
 	if (!has)
 		has = forward_waits(change, ino);
 	if (has)
@@ -276,19 +263,6 @@ static bool is_mtime_held(const struct inode_edit *edit, const struct kml_object
 	       (edit->v.attr_seq || merge_has_our_data(edit));
 }
 
-/* 1: a record of ours about the object waits. */
-static int has_records(struct change *change, uint64_t ino)
-{
-	sqlite3_stmt *stmt;
-	int got;
-
-	got = db_query(writer_db(change->cache), &stmt, "SELECT 1 FROM cml WHERE ino = ?1 LIMIT 1",
-		       "i", (int64_t)ino);
-	if (got > 0)
-		db_done(stmt);
-	return got;
-}
-
 /* keeps (2).  1: changed; 0: it is so, or cannot be told now: *ret_is_held. */
 static int take_nlink(struct change *change, struct inode_edit *edit, uint32_t nlink,
 		      bool *ret_is_held)
@@ -308,7 +282,7 @@ static int take_nlink(struct change *change, struct inode_edit *edit, uint32_t n
 		nlink += names - edit->v.links_up;
 	if (edit->v.nlink == nlink)
 		return 0;
-	got = has_records(change, edit->inode->ino);
+	got = cml_speaks_of(change->cache, edit->inode->ino);
 	*ret_is_held = got > 0;
 	return got ? MIN(got, 0) : TAKE(edit, nlink, nlink);
 }
@@ -368,7 +342,7 @@ int merge_own(struct change *change, const struct kml_object *object)
 
 	if (!ino || !object->attr.nlink)
 		return 0;
-	has = has_records(change, ino);
+	has = cml_speaks_of(change->cache, ino);
 	if (has < 0)
 		return has;
 	edit = inode_edit(change, ino, &got);

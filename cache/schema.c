@@ -180,23 +180,37 @@ static int say_newer(const char *path, int64_t format, char **ret_why)
 	return -EPROTO;
 }
 
-int schema_look(struct db *db, const char *path, char **ret_why)
+/* Whose database it is, and of which format; both 0 of an empty one. */
+static int read_marks(struct db *db, const char *path, int64_t *ret_application, int64_t *ret_format, char **ret_why)
 {
-	int64_t format = 0, application = 0;
-	int err = pragma_int(db, "PRAGMA user_version", &format);
+	int err = pragma_int(db, "PRAGMA user_version", ret_format);
 
 	if (!err)
-		err = pragma_int(db, "PRAGMA application_id", &application);
-	if (err) {
+		err = pragma_int(db, "PRAGMA application_id", ret_application);
+	if (err)
 		say(ret_why, "%s: cannot be read as a cache's database: %s", path, db_message(db));
-		return err;
-	}
+	return err;
+}
+
+/* One that this program can make something of. */
+static int check_marks(const char *path, int64_t application, int64_t format, char **ret_why)
+{
 	if (application != APPLICATION_ID || format < 1) {
 		say(ret_why, "%s: is not the database of an izo cache%s", path, "");
 		return -EUCLEAN;
 	}
-	if (format > FORMAT)
-		return say_newer(path, format, ret_why);
+	return format > FORMAT ? say_newer(path, format, ret_why) : 0;
+}
+
+int schema_look(struct db *db, const char *path, char **ret_why)
+{
+	int64_t format = 0, application = 0;
+	int err = read_marks(db, path, &application, &format, ret_why);
+
+	if (!err)
+		err = check_marks(path, application, format, ret_why);
+	if (err)
+		return err;
 	if (format < FORMAT) {
 		say(ret_why, "%s: was written by an older izo-nfsd; start this one on it once%s", path, "");
 		return -EPROTO;
@@ -211,11 +225,10 @@ int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_wh
 	int64_t format = 0, application = 0, n_tables = 0;
 	int err;
 
-	err = pragma_int(db, "PRAGMA user_version", &format);
-	if (!err)
-		err = pragma_int(db, "PRAGMA application_id", &application);
-	if (!err)
-		err = pragma_int(db, "SELECT count(*) FROM sqlite_master", &n_tables);
+	err = read_marks(db, path, &application, &format, ret_why);
+	if (err)
+		return err;
+	err = pragma_int(db, "SELECT count(*) FROM sqlite_master", &n_tables);
 	if (err) {
 		say(ret_why, "%s: cannot be read as a cache's database: %s", path, db_message(db));
 		return err;
@@ -233,12 +246,9 @@ int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_wh
 			say(ret_why, "%s: cannot be made: %s", path, db_message(db));
 		return err;
 	}
-	if (application != APPLICATION_ID || format < 1) {
-		say(ret_why, "%s: is not the database of an izo cache%s", path, "");
-		return -EUCLEAN;
-	}
-	if (format > FORMAT)
-		return say_newer(path, format, ret_why);
+	err = check_marks(path, application, format, ret_why);
+	if (err)
+		return err;
 	err = format == FORMAT ? 0 : migrate(db, format, path, ret_why);
 	return err ? err : check(db, path, ret_why);
 }

@@ -8,6 +8,7 @@
 #include "cache/cml.h"
 #include "cache/cml_state.h"
 #include "cache/db.h"
+#include "cache/dentry.h"
 #include "cache/internal.h"
 #include "cache/writer.h"
 
@@ -227,18 +228,9 @@ void stale_reset_dirs(struct cache *cache, uint64_t from, uint64_t to, uint64_t 
 /* Does something of ours wait on it?  1, 0, -errno. */
 static int is_ours(struct cache *cache, const struct candidate *c)
 {
-	sqlite3_stmt *stmt;
-	int got;
+	int got = cml_speaks_of(cache, c->ino);
 
-	got = db_query(cache->read_db, &stmt, "SELECT 1 FROM cml WHERE ino = ?1 LIMIT 1", "i",
-		       (int64_t)c->ino);
-	if (!got && c->is_dir)
-		got = db_query(cache->read_db, &stmt,
-			       "SELECT 1 FROM name WHERE dir = ?1 AND seq <> 0 LIMIT 1", "i",
-			       (int64_t)c->ino);
-	if (got > 0)
-		db_done(stmt);
-	return got;
+	return !got && c->is_dir ? name_any_marked_in(cache, c->ino) : got;
 }
 
 static bool is_held(struct cache *cache, uint64_t ino)
