@@ -2,7 +2,7 @@
 /*
  * proxy: a link between two programs that can be made slow, or bad, while they run.
  *
- *   proxy --listen ADDR:PORT --to ADDR:PORT [--delay-ms N] [--control FIFO]
+ *   proxy --listen ADDR:PORT --to ADDR:PORT [--delay-ms N] [--rate KBITS] [--control FIFO]
  *
  * Forwards TCP connections; port 0 is any free one.  Prints "serving on ADDR:PORT".  FIFO is made here; each line
  * written to it is a command, answered on the standard output, when it is in force, by "done N: COMMAND" (N counts
@@ -11,6 +11,9 @@
  *   delay MS        Every byte arrives MS later, each way, and the first ones of a connection by one round trip more,
  *                   which its handshake would have taken.  A delay, no limit: what is sent at a rate arrives at that rate, to
  *                   within half a millisecond.  Holds in every mode.
+ *   rate KBITS      Each way all connections together get so many thousand bits a second, shared about equally among those
+ *                   that send; 0: no limit.  A sender is held back as by a line with a queue of a tenth of a second.  With a
+ *                   delay, bytes leave at this rate and arrive that much later.
  *   count           Answered with "connections=N requests=N up=BYTES down=BYTES hits=N" behind it: forwarded since the
  *                   start, and how many requests a mode has been applied to.
  *   [once] MODE [for TEXT]
@@ -49,6 +52,9 @@
 
 #define CHUNK (64u << 10)
 #define QUEUE_MAX (64u << 20)	/* on the way in one direction: 25 ms at over 2 GB/s */
+#define LINE_QUEUE_US (100 * US_PER_MS)	/* at a rate: so much of a connection waits for the line */
+#define LINE_CHUNK_MIN 1460u
+#define LINE_RCVBUF (64 << 10)	/* what the kernel holds besides is to be little */
 #define LINE_MAX_LEN 256
 #define RANDOM_LEN 3000u
 
@@ -129,6 +135,8 @@ static struct loop_fd listener = { .fd = -1 }, control = { .fd = -1 };
 static struct list conns, dead;
 static struct mode mode;
 static uint64_t delay_us;
+static uint64_t rate;			/* bytes a second; 0: no limit */
+static struct line { uint64_t free_us; } up_line, down_line;	/* until then it is taken */
 static unsigned n_commands;
 static char command[LINE_MAX_LEN];
 static size_t command_len;
@@ -202,6 +210,29 @@ static void free_dead(void *arg)
 
 /* ---- bytes on their way ---- */
 
+/* Most bytes on the way in one direction of a connection. */
+static size_t queue_max(void)
+{
+	uint64_t most = rate * (delay_us + LINE_QUEUE_US) / US_PER_S;
+
+	return rate ? (size_t)MIN(MAX(most, 2 * (uint64_t)LINE_CHUNK_MIN), (uint64_t)QUEUE_MAX) : QUEUE_MAX;
+}
+
+/* So much at once: at a rate little, so that connections take turns. */
+static size_t chunk_max(void)
+{
+	return rate ? (size_t)MIN(MAX(rate / 100, (uint64_t)LINE_CHUNK_MIN), (uint64_t)CHUNK) : CHUNK;
+}
+
+/* When the last of len bytes has left, the first of which could leave at from_us. */
+static uint64_t line_take(struct line *line, uint64_t from_us, size_t len)
+{
+	if (!rate)
+		return from_us;
+	line->free_us = MAX(line->free_us, from_us) + len * US_PER_S / rate;
+	return line->free_us;
+}
+
 static bool is_due(const struct pipe *pipe)
 {
 	struct chunk *chunk = list_first(&pipe->chunks, struct chunk, node);
@@ -213,7 +244,7 @@ static uint32_t wanted(const struct pipe *in, const struct pipe *out, bool is_st
 {
 	uint32_t events = 0;
 
-	if (!in->is_ended && in->queued < QUEUE_MAX && !is_stalled)
+	if (!in->is_ended && in->queued < queue_max() && !is_stalled)
 		events |= EPOLLIN;
 	if (out->to->is_connecting || is_due(out))
 		events |= EPOLLOUT;
@@ -284,9 +315,10 @@ static void pipe_put(struct pipe *pipe, const void *bytes, size_t len)
 		die("no memory");
 	/* Before the handshake is over nobody could have sent anything. */
 	from_us = MAX(from_us, pipe->conn->accepted_us + 2 * delay_us);
+	from_us = line_take(pipe == &pipe->conn->up ? &up_line : &down_line, from_us, len);
 	chunk->due_us = from_us + delay_us;
 	/* The loop's timers come up to a millisecond late. */
-	if (delay_us)
+	if (delay_us || rate)
 		chunk->due_us -= US_PER_MS / 2;
 	chunk->len = len;
 	chunk->done = 0;
@@ -483,7 +515,7 @@ static void pipe_fill(struct pipe *pipe)
 
 	if (pipe->is_ended && !(pipe == &conn->up && conn->is_answered_here))
 		return;
-	n = recv(pipe->from->lfd.fd, bytes, sizeof(bytes), 0);
+	n = recv(pipe->from->lfd.fd, bytes, chunk_max(), 0);
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n < 0) {
@@ -530,11 +562,13 @@ static void side_ready(struct loop_fd *lfd, uint32_t events)
 
 static void side_open(struct conn *conn, struct side *side, int fd)
 {
-	int one = 1;
+	int one = 1, size = LINE_RCVBUF;
 
 	side->conn = conn;
 	side->lfd = (struct loop_fd){ .fd = fd, .ready = side_ready };
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (rate)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 	if (loop_add(loop, &side->lfd, 0))
 		die("epoll: %s", strerror(errno));
 	side->is_in_loop = true;
@@ -667,6 +701,17 @@ static bool parse_mode(char *line, struct mode *ret_mode)
 	return true;
 }
 
+/* What is on its way keeps its times. */
+static void rate_set(uint64_t kbits)
+{
+	struct conn *conn;
+
+	rate = kbits * 1000 / 8;
+	up_line.free_us = down_line.free_us = 0;
+	list_each(conn, &conns, node)
+		watch(conn);
+}
+
 static void run_command(char *line)
 {
 	char whole[LINE_MAX_LEN], *end;
@@ -686,6 +731,12 @@ static void run_command(char *line)
 		is_good = line[6] && !*end;
 		if (is_good)
 			delay_us = ms * US_PER_MS;
+	} else if (!strncmp(line, "rate ", 5)) {
+		uint64_t kbits = strtoull(line + 5, &end, 10);
+
+		is_good = line[5] && !*end;
+		if (is_good)
+			rate_set(kbits);
 	} else {
 		is_good = parse_mode(line, &mode);
 		if (is_good)
@@ -761,13 +812,15 @@ int main(int argc, char **argv)
 			to_addr = resolve(argv[i + 1]);
 		else if (!strcmp(argv[i], "--delay-ms"))
 			delay_us = strtoull(argv[i + 1], NULL, 10) * US_PER_MS;
+		else if (!strcmp(argv[i], "--rate"))
+			rate = strtoull(argv[i + 1], NULL, 10) * 1000 / 8;
 		else if (!strcmp(argv[i], "--control"))
 			fifo = argv[i + 1];
 		else
 			die("unknown option %s", argv[i]);
 	}
 	if (!listen_addr || !to_addr || argc % 2 == 0)
-		die("usage: proxy --listen ADDR:PORT --to ADDR:PORT [--delay-ms N] [--control FIFO]");
+		die("usage: proxy --listen ADDR:PORT --to ADDR:PORT [--delay-ms N] [--rate KBITS] [--control FIFO]");
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	list_init(&conns);
 	list_init(&dead);
