@@ -202,6 +202,11 @@ void flusher_remove(struct cache *cache, uint64_t ino, uint32_t gen, bool is_soo
 	pthread_mutex_unlock(&flusher->lock);
 }
 
+int flusher_sync(struct cache *cache)
+{
+	return sync_log(cache->flusher);
+}
+
 bool flusher_is_idle(struct cache *cache)
 {
 	struct flusher *flusher = cache->flusher;

@@ -9,8 +9,8 @@
  *
  * DURABILITY_SYNC: nobody is told anything, and no file is removed or cut, before that.  DURABILITY_ASYNC: that is done by the
  * writer, at once; only a change that wants_sync is told of later; and the log is synced within FLUSH_AFTER_US.  But content
- * files are not removed before the sync there either: what a power cut takes back is the last second's changes, not the
- * file that one of them removed or replaced.
+ * files are not removed before the sync there either, and for one that is cut the log is synced first: what a power cut takes
+ * back is the last second's changes, not the file that one of them removed, replaced or cut.
  *
  * A sync that fails: the cache is in its error state, and everybody who waits is told -EIO.  Memory stays as the log has it.
  */
@@ -53,6 +53,8 @@ void flusher_later(struct cache *cache);
  * else by the next start.  is_soon: its room is worth a sync now.  Any thread.
  */
 void flusher_remove(struct cache *cache, uint64_t ino, uint32_t gen, bool is_soon);
+/* What has been committed is on the disk when it gives 0.  -EIO: it is not, and the cache is in its error state.  Any thread. */
+int flusher_sync(struct cache *cache);
 /* Nothing is under way, or waits for a sync. */
 bool flusher_is_idle(struct cache *cache);
 /* Until it is.  The writer's. */

@@ -200,7 +200,7 @@ static bool has_to_sync(struct cache *cache, const struct inode_edit *edit)
 
 	if (cache->no_sync || edit->drops_content || inode_is_durable(inode))
 		return false;
-	if (cache->durability != DURABILITY_ASYNC || edit->change->wants_sync)
+	if (cache->durability != DURABILITY_ASYNC || edit->change->wants_sync || edit->change->wants_content)
 		return true;
 	/*
 	 * ASYNC promises little about what was written last; but what was fetched must never be said to be here
@@ -522,6 +522,9 @@ static void content_committed(struct cache *cache, const struct inode_edit *edit
 	if (edit->is_removed && edit->v.gen && edit->v.gen != edit->old_gen)
 		content_is_gone(cache, edit, edit->v.gen);
 	if (!edit->cuts || edit->is_removed)
+		return;
+	/* With the row of before, the file of before: else zeros would be taken for its end, and be sent. */
+	if (cache->durability == DURABILITY_ASYNC && flusher_sync(cache))
 		return;
 	err = content_cut(cache, edit);
 	if (err)

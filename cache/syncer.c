@@ -31,6 +31,7 @@ struct commit {
 	struct cache_op *op;		/* may be NULL */
 	struct flush *flush;		/* may be NULL */
 	bool is_quiet;			/* nobody writes to it any more: is_dirty ends */
+	bool is_loose;			/* answered before the content is on the disk */
 };
 
 struct syncer {
@@ -102,6 +103,8 @@ static void commit_answer(struct commit *commit, int err)
 	cache_op_finish(op, err);
 }
 
+static void sync_later(struct commit *commit);
+
 static void commit_done(struct change *change, int err)
 {
 	struct commit *commit = change->arg;
@@ -109,6 +112,10 @@ static void commit_done(struct change *change, int err)
 
 	if (commit->op)
 		commit_answer(commit, err);
+	if (commit->is_loose && !err) {
+		sync_later(commit);
+		return;
+	}
 	if (flush) {
 		pthread_mutex_lock(&flush->lock);
 		if (err && err != -ESTALE && !flush->err)
@@ -120,36 +127,85 @@ static void commit_done(struct change *change, int err)
 	free(commit);
 }
 
+static void commit_init(struct commit *commit, struct cache *cache, uint64_t ino)
+{
+	/* No op in the change: a commit is nobody's call to be remembered. */
+	*commit = (struct commit){
+		.ino = ino,
+		.change = { .run = commit_run, .done = commit_done, .arg = commit, .cache = cache }
+	};
+}
+
 static struct commit *commit_new(struct cache *cache, uint64_t ino)
 {
-	struct commit *commit = calloc(1, sizeof(*commit));
+	struct commit *commit = malloc(sizeof(*commit));
 
-	if (!commit)
-		return NULL;
-	commit->ino = ino;
-	/* No op in the change: a commit is nobody's call to be remembered. */
-	commit->change = (struct change){
-		.run = commit_run, .done = commit_done, .arg = commit, .cache = cache
-	};
+	if (commit)
+		commit_init(commit, cache, ino);
 	return commit;
+}
+
+/* Is its content durable, or small enough to become so with the change? */
+static bool is_little(struct cache *cache, uint64_t ino)
+{
+	struct inode *inode;
+	bool is = false;
+	int ignored;
+
+	pthread_mutex_lock(&cache->lock);
+	inode = inode_get(cache, ino, &ignored);
+	if (inode)
+		is = inode_is_durable(inode) || content_log_takes(cache, inode);
+	inode_put(cache, inode);
+	pthread_mutex_unlock(&cache->lock);
+	return is;
+}
+
+/*
+ * DURABILITY_ASYNC, a stable WRITE: the answer waits for nothing; but within the second after which all is on the disk that goes for
+ * the content too.
+ */
+static void begin_loose(struct cache *cache, struct commit *commit)
+{
+	if (is_little(cache, commit->ino))
+		commit->change.wants_content = true;
+	else
+		commit->is_loose = !cache->no_sync;
+	writer_submit(cache, &commit->change);
+}
+
+/* It has been answered: now its content.  When the program ends all contents are synced anyway. */
+static void sync_later(struct commit *commit)
+{
+	struct cache *cache = commit->change.cache;
+	struct syncer *syncer;
+	bool is_queued = false;
+	uint64_t ino = commit->ino;
+
+	commit_init(commit, cache, ino);
+	pthread_mutex_lock(&cache->lock);
+	syncer = cache->syncer;
+	if (syncer) {
+		pthread_mutex_lock(&syncer->lock);
+		is_queued = !syncer->is_stopping;
+		if (is_queued) {
+			list_append(&syncer->queue, &commit->node);
+			pthread_cond_signal(&syncer->wake);
+		}
+		pthread_mutex_unlock(&syncer->lock);
+	}
+	pthread_mutex_unlock(&cache->lock);
+	if (!is_queued)
+		free(commit);
 }
 
 /* The content is to be durable, too: as a thread here makes it, or, when there is little of it, the change itself. */
 static void begin_synced(struct cache *cache, struct commit *commit)
 {
 	struct syncer *syncer = cache->syncer;
-	struct inode *inode;
-	bool is_little = false;
-	int ignored;
 
 	commit->change.wants_sync = true;
-	pthread_mutex_lock(&cache->lock);
-	inode = inode_get(cache, commit->ino, &ignored);
-	if (inode)
-		is_little = inode_is_durable(inode) || content_log_takes(cache, inode);
-	inode_put(cache, inode);
-	pthread_mutex_unlock(&cache->lock);
-	if (is_little || cache->no_sync) {
+	if (cache->no_sync || is_little(cache, commit->ino)) {
 		writer_submit(cache, &commit->change);
 		return;
 	}
@@ -174,7 +230,7 @@ int syncer_commit(struct cache *cache, uint64_t ino, bool is_synced, struct cach
 	if (is_synced)
 		begin_synced(cache, commit);
 	else
-		writer_submit(cache, &commit->change);
+		begin_loose(cache, commit);
 	return 0;
 }
 

@@ -24,7 +24,7 @@ void syncer_stop(struct cache *cache);
 
 /*
  * Commit a file for an operation: ends in cache_op_finish() with wcc[0].after set anew.  is_synced:
- * false leaves out the fdatasync.  0 or -ENOMEM, then nothing was begun.  Any thread, without the
+ * false does not wait for the disk: content goes there with the log, or begins to right after.  0 or -ENOMEM, then nothing was begun.  Any thread, without the
  * lock.
  */
 int syncer_commit(struct cache *cache, uint64_t ino, bool is_synced, struct cache_op *op);

@@ -54,7 +54,8 @@ struct change {
 	struct list after;		/* writer_after_commit() */
 	int err;
 	bool wants_rerun;     /* run() failed because of another change in this transaction */
-	bool wants_sync;      /* DURABILITY_ASYNC: done() once it is on the disk; its maker's, or run()'s */
+	bool wants_content;   /* DURABILITY_ASYNC: what it says of contents is to be on the disk when it is itself */
+	bool wants_sync;      /* the same, and done() only then; its maker's, or run()'s */
 	bool was_done_before; /* op's token was found: run was not called; op->ino is what it was */
 };
 

@@ -38,7 +38,7 @@ machine_run()
 	status=$?
 	if [ -n "${IZO_KEEP:-}" ]; then
 		mkdir -p "$IZO_KEEP"
-		cp "$T/job/console" "$T"/job/*.log "$IZO_KEEP" 2> /dev/null
+		cp "$T/job/console" "$T"/job/*.log "$T"/job/cache.db* "$IZO_KEEP" 2> /dev/null
 	fi
 	[ $status -eq 0 ] || tail -n 20 "$T/job/console" | sed 's/^/# /'
 	return $status
