@@ -21,6 +21,15 @@ IZO_BUILD=${IZO_BUILD:-$IZO_TOP/build/plain}
 PROGRAMS=${PROGRAMS:-$IZO_BUILD}
 T=$(mktemp -d "${TMPDIR:-/tmp}/izo-$(basename "$0")-XXXXXX") || exit 1
 
+# nap SECONDS: without a process for it. From this descriptor nothing ever comes. (One made anew each time is a process each
+# time, and bash may take a new process for one of those when its number comes again: then it waits for ever.)
+exec {silence}<> <(:)
+nap()
+{
+	read -r -t "$1" -u "$silence"
+	return 0	# and not what read gave
+}
+
 # ---- TAP ----
 
 tap_n=0 tap_failed=0
@@ -153,9 +162,8 @@ wait_until()
 	shift
 	until "$@" > /dev/null 2>&1; do
 		[ "${EPOCHREALTIME/[.,]/}" -lt $end ] || return 1
-		read -r -t 0.02 <> <(:)
+		nap 0.02
 	done
-	return 0	# and not what the last read gave
 }
 
 # ---- processes ----
