@@ -234,6 +234,7 @@ static int load_identity(struct cache *cache, bool starts_empty)
 	LOAD("tree_id", tree_id);
 	LOAD("position", position);
 	LOAD("is_offline", is_offline);
+	LOAD("link_word", link_word);
 	LOAD("has_acls", has_acls);
 #undef LOAD
 	if (!cache->client_id)

@@ -48,6 +48,14 @@ struct cml_batch {
 int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes, struct cml_batch **ret_batch);
 
 /*
+ * The same, but only records that are at least so old, while later changes of their objects can still fold into them:
+ * the take ends before the first younger one, for records go in their order.  *ret_young_us: with no batch, how long until that
+ * one is of age; 0: there is none.
+ */
+int cml_take_aged(struct cache *cache, size_t max_records, uint64_t max_bytes, uint64_t min_age_s,
+		  struct cml_batch **ret_batch, uint64_t *ret_young_us);
+
+/*
  * The content of a store changed while it was read for sending?  If so: updates record's ranges,
  * size and mtime, and item->bytes, to the present state and gives true: read it again.
  */
@@ -91,6 +99,10 @@ uint64_t cml_acked(struct cache *cache);
 /* Sticky "offline" of the user's; durable when the call returns. */
 bool cml_is_offline(struct cache *cache);
 int cml_set_offline(struct cache *cache, bool is_offline);
+
+/* The same of what the user said of the link: a number that means something to the caller, 0: nothing. */
+unsigned cml_link_word(struct cache *cache);
+int cml_set_link_word(struct cache *cache, unsigned word);
 
 struct cache_status {
 	struct cml_totals cml;

@@ -38,6 +38,9 @@ struct take {
 	uint64_t max_bytes;
 	uint64_t bytes;
 	size_t fds;
+	int64_t born_before;		/* ns since 1970: what is younger is not taken */
+	int64_t born_until;		/* but not what is beyond this */
+	int64_t too_young;		/* the first that is: when it was born; else INT64_MAX */
 	struct cml_batch *batch;
 };
 
@@ -279,6 +282,20 @@ static int read_forward(struct change *change, const struct take *take, uint64_t
 	return got <= 0 ? got : read_next(change, after, item);
 }
 
+/*
+ * What may have been sent already cannot fold any more: nothing is won by waiting.  What was born after the window from now on
+ * was so by a clock that has been set back since, and would wait for it to come round again.
+ */
+static bool is_young(const struct change *change, struct take *take, const struct kml_record *record)
+{
+	int64_t born = cml_time_ns(record->time);
+
+	if (born <= take->born_before || born > take->born_until || record->seq <= change->cache->cml->frozen_seq)
+		return false;
+	take->too_young = born;
+	return true;
+}
+
 static int take_all(struct change *change, struct take *take, uint64_t *io_after)
 {
 	struct cml_batch *batch = take->batch;
@@ -297,6 +314,10 @@ static int take_all(struct change *change, struct take *take, uint64_t *io_after
 			got = read_forward(change, take, *io_after, item);
 		if (got <= 0)
 			return got;
+		if (is_young(change, take, &item->record)) {
+			item_release(item);
+			return 0;
+		}
 		seq = item->record.seq;
 		got = item->record.body.op == KML_STORE ? take_store(change, take, item) : TAKEN;
 		if (got == TAKEN)
@@ -330,6 +351,7 @@ static int take_run(struct change *change)
 	/* It may be run again. */
 	batch_clear(take->batch);
 	take->bytes = take->fds = 0;
+	take->too_young = INT64_MAX;
 	pthread_mutex_lock(&cache->lock);
 	after = cml->out_seq;
 	pthread_mutex_unlock(&cache->lock);
@@ -368,17 +390,18 @@ void cml_sync_content(struct cache *cache, uint64_t ino)
 	pthread_mutex_unlock(&cache->lock);
 }
 
-/* The next STORE after that number, as readers see it: its number, 0: there is none, or it cannot be read. */
-static uint64_t next_store(struct cache *cache, uint64_t after, uint64_t *ret_ino)
+/* The next STORE after that number, as readers see it: its number, 0: there is none, it is young, or it cannot be read. */
+static uint64_t next_store(struct cache *cache, uint64_t after, int64_t born_before, uint64_t *ret_ino)
 {
 	uint64_t seq = 0;
 	sqlite3_stmt *stmt;
 
 	pthread_mutex_lock(&cache->lock);
 	if (db_query(cache->read_db, &stmt,
-		     "SELECT seq, ino FROM cml WHERE seq > ?1 AND op = ?2 ORDER BY seq LIMIT 1", "ii",
+		     "SELECT seq, ino, time FROM cml WHERE seq > ?1 AND op = ?2 ORDER BY seq LIMIT 1", "ii",
 		     (int64_t)after, (int64_t)KML_STORE) > 0) {
-		seq = sqlite3_column_int64(stmt, 0);
+		if (sqlite3_column_int64(stmt, 2) <= born_before)
+			seq = sqlite3_column_int64(stmt, 0);
 		*ret_ino = sqlite3_column_int64(stmt, 1);
 		db_done(stmt);
 	}
@@ -397,7 +420,7 @@ static void sync_before(struct cache *cache, const struct take *take)
 	seq = cache->cml->out_seq;
 	pthread_mutex_unlock(&cache->lock);
 	while (n++ < MIN(take->max_records, take->max_fds) &&
-	       (seq = next_store(cache, seq, &ino)))
+	       (seq = next_store(cache, seq, take->born_before, &ino)))
 		cml_sync_content(cache, ino);
 }
 
@@ -414,13 +437,31 @@ static void log_taken(const struct cml_batch *batch)
 			  (unsigned long long)batch->items[i].bytes);
 }
 
-int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes,
-	     struct cml_batch **ret_batch)
+int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes, struct cml_batch **ret_batch)
+{
+	uint64_t young_us;
+
+	return cml_take_aged(cache, max_records, max_bytes, 0, ret_batch, &young_us);
+}
+
+/* How long until what was born then is of that age, by the wall clock; as that may be set, no longer than the age. */
+static uint64_t until_of_age(int64_t born, uint64_t age_s)
+{
+	int64_t wait_ns = born - clock_ns(clock_wall()) + (int64_t)(age_s * 1000000000);
+
+	return MIN((uint64_t)MAX(wait_ns, 0) / 1000 + 1, age_s * US_PER_S);
+}
+
+int cml_take_aged(struct cache *cache, size_t max_records, uint64_t max_bytes, uint64_t min_age_s,
+		  struct cml_batch **ret_batch, uint64_t *ret_young_us)
 {
 	struct cml_batch *batch = calloc(1, sizeof(*batch));
 	struct take take = {
 		.max_records = MIN(MAX(max_records, 1), (size_t)KML_BATCH_MAX),
 		.max_bytes = max_bytes,
+		.born_before = min_age_s ? clock_ns(clock_wall()) - (int64_t)(min_age_s * 1000000000) : INT64_MAX,
+		.born_until = min_age_s ? clock_ns(clock_wall()) + (int64_t)(min_age_s * 1000000000) : INT64_MAX,
+		.too_young = INT64_MAX,
 		.batch = batch,
 	};
 	struct rlimit limit;
@@ -439,11 +480,14 @@ int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes,
 		pthread_mutex_unlock(&cache->lock);
 		log_taken(batch);
 		*ret_batch = batch;
+		*ret_young_us = 0;
 		return 0;
 	}
 	cml_batch_free(batch);
-	if (!err)
+	if (!err) {
 		*ret_batch = NULL;
+		*ret_young_us = take.too_young == INT64_MAX ? 0 : until_of_age(take.too_young, min_age_s);
+	}
 	return err;
 }
 

@@ -22,6 +22,8 @@ struct fetcher {
 	/* Bytes [offset, offset+len) of that data version. */
 	void (*data)(void *arg, uint64_t ino, const struct kml_oid *oid, uint64_t version,
 		     uint64_t offset, uint64_t len);
+	/* May what is hoarded be fetched now, when there is a link?  NULL: yes. */
+	bool (*may_hoard)(void *arg);
 };
 
 struct cache;

@@ -56,7 +56,10 @@ static bool is_stopping(const struct hoard *hoard)
 /* Under cache->lock, which comes before ours. */
 static bool has_link_locked(struct cache *cache)
 {
-	return cache->fetcher && cache->fetcher->has_link(cache->fetcher_arg);
+	const struct fetcher *fetcher = cache->fetcher;
+
+	return fetcher && fetcher->has_link(cache->fetcher_arg) &&
+	       (!fetcher->may_hoard || fetcher->may_hoard(cache->fetcher_arg));
 }
 
 static bool has_link(struct cache *cache)

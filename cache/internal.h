@@ -70,6 +70,7 @@ struct cache {
 	uint64_t usage_objects, usage_bytes, usage_until_us;	/* of cache_status() */
 	bool has_leftovers;		/* content files that the next start has to look for */
 	bool is_offline;
+	unsigned link_word;
 	bool has_acls;			/* the upstream's file system has them; false before the first contact */
 	bool is_failed;			/* error state: changes get -EIO */
 	char failure[256];

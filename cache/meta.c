@@ -123,6 +123,34 @@ int cml_set_offline(struct cache *cache, bool is_offline)
 	return 0;
 }
 
+unsigned cml_link_word(struct cache *cache)
+{
+	unsigned word;
+
+	pthread_mutex_lock(&cache->lock);
+	word = cache->link_word;
+	pthread_mutex_unlock(&cache->lock);
+	return word;
+}
+
+static int set_link_word_run(struct change *change)
+{
+	change->wants_sync = true;	/* as above */
+	return meta_set_int(change, "link_word", *(unsigned *)change->arg);
+}
+
+int cml_set_link_word(struct cache *cache, unsigned word)
+{
+	int err = writer_call(cache, set_link_word_run, &word);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&cache->lock);
+	cache->link_word = word;
+	pthread_mutex_unlock(&cache->lock);
+	return 0;
+}
+
 static void say(char **ret_why, const char *dir, const char *what)
 {
 	if (ret_why && asprintf(ret_why, "%s: %s", dir, what) < 0)

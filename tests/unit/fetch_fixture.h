@@ -24,6 +24,7 @@ struct test {
 	/* the fetcher's, that other threads may call */
 	pthread_mutex_t lock;
 	bool has_link;
+	bool is_dear;			/* nothing is to be hoarded now */
 	struct wish wishes[64];		/* not answered */
 	unsigned n_wishes, n_asked;
 };
@@ -53,7 +54,14 @@ static UNUSED void t_data(void *arg, uint64_t ino, const struct kml_oid *oid, ui
 	pthread_mutex_unlock(&t->lock);
 }
 
-static const struct fetcher fetcher = { t_has_link, t_list, t_data };
+static UNUSED bool t_may_hoard(void *arg)
+{
+	struct test *t = arg;
+
+	return !__atomic_load_n(&t->is_dear, __ATOMIC_RELAXED);
+}
+
+static const struct fetcher fetcher = { t_has_link, t_list, t_data, t_may_hoard };
 
 static pid_t main_pid;
 

@@ -386,6 +386,25 @@ static void waits_for_the_link(void **state)
 	assert_readable(t, ino, version, 1000);
 }
 
+/* Nor over one that costs: what a reader waits for comes all the same. */
+static void waits_for_a_better_link(void **state)
+{
+	struct test *t = *state;
+	uint64_t ino = file(t, "f", 1000), version = t->m->position, until_us = clock_us() + UNTIL_US;
+
+	__atomic_store_n(&t->is_dear, true, __ATOMIC_RELAXED);
+	assert_int_equal(hoard_add(t->f.cache, "/f", 0, 5), 0);
+	while (!status_of(t).is_known || status_of(t).is_walking) {
+		assert_true(clock_us() < until_us);
+		usleep(1000);
+	}
+	assert_int_equal(status_of(t).missing_files, 1);
+	assert_int_equal(wishes(t), 0);
+	__atomic_store_n(&t->is_dear, false, __ATOMIC_RELAXED);
+	serve_until_complete(t);
+	assert_readable(t, ino, version, 1000);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -399,6 +418,7 @@ int main(void)
 		T(stays_under_pressure),
 		T(does_not_fit),
 		T(waits_for_the_link),
+		T(waits_for_a_better_link),
 	};
 
 	main_pid = getpid();
