@@ -48,7 +48,7 @@ LIBS	:= base cache nfsd replicate httpd
 src	= $(wildcard $(1)/*.c)
 PROGS	:= izo-nfsd izo-httpd
 # Files of cmd/ besides the program's own.
-izo-nfsd_CMD	:= answer answer_export answer_hoard check command config control ctl daemon export export_dead export_live hex hoard key\
+izo-nfsd_CMD	:= answer answer_export answer_hoard bandwidth check command config control ctl daemon export export_dead export_live hex hoard key\
 		   listener live mounts options place policy progress records replay report report_space resolve service settle status status_space sync top
 izo-httpd_CMD	:= options service
 izo-nfsd_LIBS	:= nfsd replicate cache rpcgen base
@@ -113,7 +113,7 @@ layer_libs_replicate	:= replicate cache rpcgen base
 layer_libs_httpd	:= httpd rpcgen base
 # cmd/ is no library: these of its files stand on base/ alone.
 layer_libs_cmd		:= base
-layer_objs_cmd		:= $(patsubst %,$(B)/cmd/%.o,config control ctl key mounts progress report report_space top)
+layer_objs_cmd		:= $(patsubst %,$(B)/cmd/%.o,bandwidth config control ctl key mounts progress report report_space top)
 define unit_test
 $(1): $(1:$(B)/tests/%=$(B)/tests/unit/%.o) $(layer_objs_$(call layer,$(1))) $(foreach l,$(layer_libs_$(call layer,$(1))),$(B)/lib$(l).a)
 	$$(call say,LINK)

@@ -12,6 +12,7 @@
 #include "cmd/answer_export.h"
 #include "cmd/answer_hoard.h"
 #include "cmd/daemon.h"
+#include "cmd/key.h"
 #include "cmd/settle.h"
 #include "cmd/status.h"
 #include "replicate/replicate.h"
@@ -158,6 +159,27 @@ static json_t *answer_sync(struct daemon *daemon, const struct daemon_tree *only
 	return tell_trees(daemon, only, "sync", tree_sync);
 }
 
+/* What the user says of the link, or that what the configuration says is to count again. */
+static json_t *answer_link(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
+{
+	const char *name = json_string_value(json_object_get(request, "kind"));
+	bool is_configured = name && !strcmp(name, LINK_CONFIGURED);
+	enum link_kind kind = LINK_KIND_AUTO;
+
+	if (!name || (!is_configured && key_parse_link(name, &kind)))
+		return answer_refuse("\"%s\" is not auto, weak, strong, paid or " LINK_CONFIGURED, name ? name : "");
+	for (size_t i = 0; i < daemon->config->n_trees; i++) {
+		struct daemon_tree *tree = &daemon->trees[i];
+		int err = only && only != tree ? 0 : replicate_set_kind(tree->replicate, is_configured ? NULL : &kind);
+
+		if (err)
+			return answer_refuse("tree %s: --link failed: %s; --status may tell more", tree->config->name, strerror(-err));
+		if (!only || only == tree)
+			log_info("control: --link %s: tree=%s", name, tree->config->name);
+	}
+	return json_pack("{s:b}", "ok", 1);
+}
+
 /* The number of that name; false: it is not one. */
 static bool get_number(const json_t *request, const char *name, uint64_t *ret_value)
 {
@@ -258,6 +280,7 @@ static const struct command {
 	{ "offline",	CONTROL_ALL,	answer_offline },
 	{ "online",	CONTROL_ALL,	answer_online },
 	{ "sync",	CONTROL_ALL,	answer_sync },
+	{ "link",	CONTROL_ALL,	answer_link },
 	{ "debug",	CONTROL_ALL,	answer_debug },
 	{ "export",	CONTROL_ALL,	answer_export },
 	{ "export-records", CONTROL_ALL, answer_records },

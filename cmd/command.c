@@ -116,7 +116,7 @@ static int show_conflicts(const json_t *answer, bool is_json)
 static const char *const names[] = {
 	[COMMAND_OFFLINE] = "offline", [COMMAND_ONLINE] = "online", [COMMAND_STATUS] = "status",
 	[COMMAND_SYNC] = "sync", [COMMAND_CONFLICTS] = "conflicts", [COMMAND_LOG] = "log",
-	[COMMAND_TOP] = "top", [COMMAND_DEBUG] = "debug",
+	[COMMAND_TOP] = "top", [COMMAND_DEBUG] = "debug", [COMMAND_LINK] = "link",
 };
 
 static int with_daemon(struct ctl *ctl, const struct config *config, const struct command_args *args)
@@ -135,9 +135,12 @@ static int with_daemon(struct ctl *ctl, const struct config *config, const struc
 		return command_diff(ctl, config, args);
 	if (args->command == COMMAND_HOARD || args->command == COMMAND_UNHOARD || args->command == COMMAND_HOARD_LIST)
 		return command_hoard(ctl, args);
-	request = args->command == COMMAND_DEBUG ?
-		json_pack("{s:s, s:s}", "command", "debug", "names", args->debug) :
-		command_request(names[args->command], args->tree);
+	request = command_request(names[args->command], args->tree);
+	/* Without memory it is refused for lacking this. */
+	if (args->command == COMMAND_DEBUG)
+		(void)json_object_set_new(request, "names", json_string(args->debug));
+	if (args->command == COMMAND_LINK)
+		(void)json_object_set_new(request, "kind", json_string(args->path));
 	err = ctl_ask(ctl, request, COMMAND_WAIT_S, &answer, &why);
 	if (err)
 		return command_fail(why, err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * command: izo-nfsd called to talk to the daemon that runs: --offline, --online, --status, --sync, --conflicts, --log,
- * --top, --debug, --resolve, --diff, --kept, --forget, --hoard, --unhoard, --hoard-list, --export-log; or to do something
+ * --top, --debug, --link, --resolve, --diff, --kept, --forget, --hoard, --unhoard, --hoard-list, --export-log; or to do something
  * without one: --export-log, --replay-log, --check.
  */
 #ifndef CMD_COMMAND_H
@@ -31,7 +31,8 @@ enum command {
 	COMMAND_FORGET,
 	COMMAND_HOARD,
 	COMMAND_UNHOARD,
-	COMMAND_HOARD_LIST
+	COMMAND_HOARD_LIST,
+	COMMAND_LINK
 };
 
 struct command_args {
@@ -39,7 +40,7 @@ struct command_args {
 	const char *tree;		/* NULL: all */
 	bool is_json;
 	const char *debug;		/* of --debug: names */
-	const char *path;		/* of --resolve, --diff, --hoard, --unhoard; of --forget: a number, or "all" */
+	const char *path;		/* of --resolve, --diff, --hoard, --unhoard; of --forget: a number, or "all"; of --link: a word */
 	const char *keep;		/* of --resolve: "mine", "theirs", "both" */
 	unsigned interval_s;		/* of --top */
 	const char *file;		/* of --export-log, --replay-log */

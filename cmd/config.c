@@ -59,7 +59,8 @@ static struct config_tree *add_tree(struct config *config, const char *name)
 		return NULL;
 	config->trees = more;
 	tree = &more[config->n_trees];
-	*tree = (struct config_tree){ .name = strdup(name), .disk_floor = { FLOOR_BYTES, FLOOR_PERCENT } };
+	*tree = (struct config_tree){ .name = strdup(name), .disk_floor = { FLOOR_BYTES, FLOOR_PERCENT },
+				      .aging_window_s = LINK_WINDOW_S };
 	if (!tree->name)
 		return NULL;
 	config->n_trees++;
@@ -209,7 +210,7 @@ static int handle(void *arg, const char *section, const char *name, const char *
 		unknown_key(reader, name, keys, n);
 		return 1;
 	}
-	if (key->kind != KIND_HOARD && reader->seen & (1u << (key - keys))) {
+	if (!key_is_list(key) && reader->seen & (1u << (key - keys))) {
 		mistake(reader, "%s is set a second time in this section", name);
 		return 1;
 	}
@@ -449,6 +450,7 @@ void config_release(struct config *config)
 		for (size_t k = 0; k < tree->hoards.n; k++)
 			free(tree->hoards.v[k].path);
 		free(tree->hoards.v);
+		free(tree->limits.v);
 	}
 	free(config->trees);
 	free(config->listen_addr);

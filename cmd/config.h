@@ -19,6 +19,8 @@
 #include "cache/settle.h"
 #include "cache/types.h"
 #include "nfsd/server.h"
+#include "replicate/bandwidth.h"
+#include "replicate/replicate.h"
 
 #define CONFIG_PATH "/etc/izo-nfsd.conf"
 #define CONFIG_CONTROL "/run/izo-nfsd.sock"
@@ -40,6 +42,11 @@ struct config_hoards {
 	size_t n;
 };
 
+struct config_limits {
+	struct bandwidth *v;		/* owned */
+	size_t n;
+};
+
 /* All strings are owned. */
 struct config_tree {
 	char *name;
@@ -57,6 +64,9 @@ struct config_tree {
 	uint64_t cache_limit;		/* bytes of content; 0: any amount */
 	struct config_floor disk_floor;
 	struct config_hoards hoards;
+	enum link_kind link;
+	unsigned aging_window_s;
+	struct config_limits limits;	/* of the link's bandwidth */
 	unsigned line;			/* where its section begins; 0: not from a file */
 };
 

@@ -197,7 +197,12 @@ static int open_tree(struct daemon_tree *tree, const struct config_tree *config)
 					    .content_limit = config->cache_limit,
 					    .floor_bytes = config->disk_floor.bytes,
 					    .floor_percent = config->disk_floor.percent };
-	struct replicate_config link = { .url = config->upstream, .host = config->host };
+	struct replicate_config link = { .url = config->upstream,
+					 .host = config->host,
+					 .kind = config->link,
+					 .window_s = config->aging_window_s,
+					 .limits = config->limits.v,
+					 .n_limits = config->limits.n };
 	AUTO_FREE char *why = NULL;
 	int err;
 

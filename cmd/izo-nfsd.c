@@ -127,6 +127,15 @@ static const char *take_forget(void *target, const char *value)
 	return take_path(target, COMMAND_FORGET, value);
 }
 
+static const char *take_link(void *target, const char *value)
+{
+	enum link_kind kind;
+
+	if (strcmp(value, LINK_CONFIGURED) && key_parse_link(value, &kind))
+		return "is not auto, weak, strong, paid or " LINK_CONFIGURED;
+	return take_path(target, COMMAND_LINK, value);
+}
+
 static const char *take_keep(void *target, const char *value)
 {
 	if (strcmp(value, "mine") && strcmp(value, "theirs") && strcmp(value, "both"))
@@ -225,6 +234,9 @@ static const struct option_row rows[] = {
 	{ "online", 0, NULL, "tell the daemon to use the server again", take_online },
 	{ "status", 0, NULL, "show the link, what waits, the cache, conflicts", take_status },
 	{ "sync", 0, NULL, "replay what waits now; ends when nothing waits", take_sync },
+	{ "link", 0, "KIND", "what the link is from now on: auto (weak or not is measured),\n"
+	  "weak, strong, paid (only what is asked for goes over it), or\n"
+	  "configured", take_link },
 	{ "conflicts", 0, NULL, "list what was changed on both sides", take_conflicts },
 	{ "resolve", 0, "PATH", "settle the conflict about PATH, as --keep says", take_resolve },
 	{ "keep", 0, "WHICH", "with --resolve: mine (ours takes the name, or is done),\n"
@@ -290,7 +302,7 @@ static int check_given(const struct given *given)
 	}
 	if (given->command.tree && (!given->command.command || given->command.command == COMMAND_DEBUG)) {
 		fprintf(stderr,
-			"izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --conflicts, "
+			"izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --link, --conflicts, "
 			"--resolve, --diff, --kept, --forget, --log, --top, --hoard, --unhoard, --hoard-list, --export-log, "
 			"--replay-log, --check\n");
 		return -EINVAL;

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cache/hoard.h"
+#include "cmd/bandwidth.h"
 
 /* ---- the keys ---- */
 
@@ -50,6 +51,9 @@ const struct key key_tree[KEY_TREE_N] = {
 	{ "cache_limit", KIND_SIZE,	 T(cache_limit) },
 	{ "disk_floor",	KIND_FLOOR,	 T(disk_floor) },
 	{ "hoard",	KIND_HOARD,	 T(hoards) },
+	{ "link",	KIND_LINK,	 T(link) },
+	{ "aging_window_s", KIND_COUNT,	 T(aging_window_s), 0, 86400 },
+	{ "bandwidth",	KIND_BANDWIDTH,	 T(limits) },
 };
 #undef T
 
@@ -218,8 +222,22 @@ static int parse_group(const char *value, gid_t *ret)
 	return 0;
 }
 
-/* "20G", "none" */
-static int parse_size(const char *value, uint64_t *ret)
+const char *const key_link_names[LINK_KINDS] = {
+	[LINK_KIND_AUTO] = "auto", [LINK_KIND_WEAK] = "weak", [LINK_KIND_STRONG] = "strong", [LINK_KIND_PAID] = "paid",
+};
+
+int key_parse_link(const char *value, enum link_kind *ret)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(key_link_names); i++) {
+		if (strcmp(value, key_link_names[i]))
+			continue;
+		*ret = (enum link_kind)i;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+int key_parse_size(const char *value, uint64_t min, uint64_t *ret)
 {
 	static const char units[] = "KMGT";
 	unsigned long long n;
@@ -240,7 +258,7 @@ static int parse_size(const char *value, uint64_t *ret)
 		shift = 10 * (unsigned)(unit - units + 1);
 		end++;
 	}
-	if (errno || *end || n > (uint64_t)INT64_MAX >> shift || n << shift < KEY_SIZE_MIN)
+	if (errno || *end || n > (uint64_t)INT64_MAX >> shift || n << shift < min)
 		return -EINVAL;
 	*ret = n << shift;
 	return 0;
@@ -259,7 +277,7 @@ static int parse_floor(const char *value, struct config_floor *ret)
 		digits[len - 1] = '\0';
 		err = parse_count(digits, 1, KEY_FLOOR_MAX, &floor.percent);
 	} else {
-		err = parse_size(value, &floor.bytes);
+		err = key_parse_size(value, KEY_SIZE_MIN, &floor.bytes);
 	}
 	if (!err)
 		*ret = floor;
@@ -342,11 +360,15 @@ int key_put(const struct key *key, void *base, const char *value)
 	case KIND_POLICY:
 		return parse_policy(value, field);
 	case KIND_SIZE:
-		return parse_size(value, field);
+		return key_parse_size(value, KEY_SIZE_MIN, field);
 	case KIND_FLOOR:
 		return parse_floor(value, field);
 	case KIND_HOARD:
 		return parse_hoard(value, field);
+	case KIND_LINK:
+		return key_parse_link(value, field);
+	case KIND_BANDWIDTH:
+		return bandwidth_parse(value, field);
 	}
 	return -EINVAL;
 }
@@ -369,6 +391,9 @@ void key_say_allowed(struct buf *out, const struct key *key)
 		[KIND_SIZE] = "none, or a number with K, M, G or T, at least 1M",
 		[KIND_FLOOR] = "none, a part as 5%, at most 50%, or a number with K, M, G or T, at least 1M",
 		[KIND_HOARD] = "[recursive or depth=0 to 1000] [priority=1 to 1000] and a path from the tree's root, without // . or ..",
+		[KIND_LINK] = "auto, weak, strong or paid",
+		[KIND_BANDWIDTH] = "[HH:MM-HH:MM] [up=RATE] [down=RATE]: a time of day, then bytes a second with K, M or G, at least 1K, or "
+				   "none; one line without a time",
 		[KIND_HOST] = "1 to 63 letters, digits, - _ and ., not a . first",
 	};
 
@@ -376,6 +401,11 @@ void key_say_allowed(struct buf *out, const struct key *key)
 		buf_printf(out, "a number from %u to %u", key->min, key->max);
 	else
 		buf_printf(out, "%s", texts[key->kind]);
+}
+
+bool key_is_list(const struct key *key)
+{
+	return key->kind == KIND_HOARD || key->kind == KIND_BANDWIDTH;
 }
 
 const struct key *key_find(const struct key *keys, size_t n, const char *name)

@@ -24,7 +24,9 @@ enum key_kind {
 	KIND_POLICY,
 	KIND_SIZE,
 	KIND_FLOOR,
-	KIND_HOARD,		/* may stand there any number of times: each adds one */
+	KIND_HOARD,		/* key_is_list() */
+	KIND_LINK,
+	KIND_BANDWIDTH,		/* key_is_list() */
 };
 
 struct key {
@@ -35,7 +37,7 @@ struct key {
 };
 
 #define KEY_DAEMON_N 16
-#define KEY_TREE_N 14
+#define KEY_TREE_N 17
 #define KEY_SIZE_MIN (1ull << 20)
 #define KEY_FLOOR_MAX 50u		/* per cent */
 #define KEY_DEPTH_MAX 1000u
@@ -48,7 +50,17 @@ extern const struct key key_tree[KEY_TREE_N];
 
 /* By enum nfsd_squash. */
 extern const char *const key_squash_names[];
+/* What --link takes beside these: as the configuration has it. */
+#define LINK_CONFIGURED "configured"
+/* By enum link_kind. */
+extern const char *const key_link_names[LINK_KINDS];
+/* -EINVAL: it is none of them. */
+int key_parse_link(const char *value, enum link_kind *ret);
+/* "20G", "none" (0); of bytes, at least min.  -EINVAL. */
+int key_parse_size(const char *value, uint64_t min, uint64_t *ret);
 
+/* May it stand there any number of times, each adding to the others? */
+bool key_is_list(const struct key *key);
 const struct key *key_find(const struct key *keys, size_t n, const char *name);
 /*
  * Put a value into its field of base, a struct config or config_tree.  -EINVAL: not allowed, nothing is changed;

@@ -2,6 +2,7 @@
 #include "cmd/report.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 
@@ -76,6 +77,42 @@ void report_clean(FILE *out, const char *s)
 
 /* ---- status ---- */
 
+static bool is_up(const json_t *tree)
+{
+	const char *state = report_text(tree, "state");
+
+	return !strcmp(state, "connected") || !strcmp(state, "weak");
+}
+
+/* ", WORD RATE up, RATE down" of what is not 0. */
+static void print_rates(FILE *out, const char *before, const char *word, uint64_t up, uint64_t down)
+{
+	char text[REPORT_TEXT];
+
+	if (up || down)
+		fprintf(out, "%s%s", before, word);
+	if (up)
+		fprintf(out, "%s/s up", report_bytes(text, up));
+	if (down)
+		fprintf(out, "%s%s/s down", up ? ", " : "", report_bytes(text, down));
+}
+
+/* What was measured, and what is allowed; of a link that is not there nothing is known. */
+static void print_quality(FILE *out, const json_t *tree)
+{
+	uint64_t us = report_number(tree, "round_trip_us"), up = report_number(tree, "up_rate"),
+		 down = report_number(tree, "down_rate"), up_limit = report_number(tree, "up_limit"),
+		 down_limit = report_number(tree, "down_limit");
+	char text[REPORT_TEXT];
+
+	if (!us && !up && !down && !up_limit && !down_limit)
+		return;
+	fprintf(out, "  measured   %s%s", us ? "round trip " : up || down ? "" : "nothing yet", us ? report_us(text, us) : "");
+	print_rates(out, us ? ", " : "", "", up, down);
+	print_rates(out, "; ", "limited to ", up_limit, down_limit);
+	fprintf(out, "\n");
+}
+
 static void print_link(FILE *out, const json_t *tree)
 {
 	const char *reason = report_text(tree, "reason");
@@ -91,8 +128,12 @@ static void print_link(FILE *out, const json_t *tree)
 	}
 	if (probe_in_s)
 		fprintf(out, "; next try in %s", report_age(age, probe_in_s));
-	fprintf(out, "\n  position   %" PRIu64, report_number(tree, "position"));
-	if (theirs || !strcmp(report_text(tree, "state"), "connected"))
+	if (!strcmp(report_text(tree, "link"), "paid"))
+		fprintf(out, "; paid for");
+	fprintf(out, "\n");
+	print_quality(out, tree);
+	fprintf(out, "  position   %" PRIu64, report_number(tree, "position"));
+	if (theirs || is_up(tree))
 		fprintf(out, ", upstream's %" PRIu64 "\n", theirs);
 	else
 		fprintf(out, ", upstream's not heard of yet\n");
@@ -101,7 +142,7 @@ static void print_link(FILE *out, const json_t *tree)
 static void print_waiting(FILE *out, const json_t *tree)
 {
 	uint64_t records = report_number(tree, "records");
-	const char *held = report_text(tree, "held");
+	const char *held = report_text(tree, "held"), *waits_for = report_text(tree, "waits_for");
 	char bytes[REPORT_TEXT], age[REPORT_TEXT];
 
 	if (records)
@@ -112,6 +153,8 @@ static void print_waiting(FILE *out, const json_t *tree)
 			json_is_true(json_object_get(tree, "replaying")) ? "; being replayed" : "");
 	else
 		fprintf(out, "  waiting    nothing\n");
+	if (records && *waits_for && !*held)
+		fprintf(out, "             %s\n", waits_for);
 	if (*held) {
 		fprintf(out, "  held       ");
 		report_clean(out, held);
@@ -223,7 +266,7 @@ static int tree_exit(const json_t *tree)
 		return REPORT_CONFLICTS;
 	if (report_number(tree, "records") || *report_text(tree, "held"))
 		return REPORT_WAITING;
-	if (strcmp(report_text(tree, "state"), "connected"))
+	if (!is_up(tree))
 		return REPORT_UNLINKED;
 	if (report_number(json_object_get(tree, "hoard"), "missing_files"))
 		return REPORT_MISSING;

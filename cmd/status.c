@@ -87,6 +87,11 @@ static json_t *tree_json(const struct daemon_tree *tree)
 			"replayed_records", number(link.replay_records),
 			"replayed_bytes", number(link.replay_bytes), "fetched_bytes", number(link.fetch_bytes),
 			"requests", number(link.requests), "failures", number(link.failures))) ||
+	    json_object_update_new(json, json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+			"link", key_link_names[link.kind], "waits_for", status_text(link.waits),
+			"round_trip_us", number(link.round_trip_us), "up_rate", number(link.up_rate),
+			"down_rate", number(link.down_rate), "up_limit", number(link.up_limit),
+			"down_limit", number(link.down_limit), "sent_bytes", number(link.sent_bytes), "aging_window_s", (json_int_t)config->aging_window_s)) ||
 	    json_object_update_new(json, json_pack("{s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
 			"position", number(cache.position), "upstream_position", number(link.upstream_position),
 			"upstream_id", status_text(cache.upstream_id),

@@ -27,7 +27,7 @@ static void deep_try(struct background *b)
 	struct replicate *r = b->replicate;
 
 	if (!b->is_started || !b->is_deep_wanted || b->is_deep_running ||
-	    list_is_linked(&b->deep_timer.node))
+	    !quality_pace(&r->quality).may_list || list_is_linked(&b->deep_timer.node))
 		return;
 	if (b->deep_tries >= DEEP_OVERTAKEN_MAX)
 		pull_pause(&r->pull, true);
@@ -168,6 +168,15 @@ static void slot_begin(struct stale_slot *slot)
 		slot_failed(slot, -ENOMEM, "no memory");
 }
 
+static unsigned slots_busy(const struct background *b)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < STALE_SLOTS; i++)
+		n += b->slots[i].step == STALE_LISTING || b->slots[i].step == STALE_OBJECT;
+	return n;
+}
+
 void background_kick(struct background *b)
 {
 	struct replicate *r = b->replicate;
@@ -182,7 +191,8 @@ void background_kick(struct background *b)
 		bool is_old = slot->step == STALE_LATER;
 
 		/* Each may fail, or lose the link, at once. */
-		if (!b->is_started || list_is_linked(&b->stale_timer.node))
+		if (!b->is_started || list_is_linked(&b->stale_timer.node) ||
+		    slots_busy(b) >= quality_pace(&r->quality).stale)
 			return;
 		if (slot->step == STALE_LISTING || slot->step == STALE_OBJECT)
 			continue;
@@ -219,12 +229,15 @@ void background_init(struct background *b, struct replicate *replicate)
 	memset(b, 0, sizeof(*b));
 	b->replicate = replicate;
 	b->deep.done = deep_done;
+	b->deep.request.class = FLOW_AHEAD;
 	b->deep_timer.fire = deep_fired;
 	b->stale_timer.fire = stale_fired;
 	b->look_timer.fire = look_fired;
 	for (size_t i = 0; i < STALE_SLOTS; i++) {
 		b->slots[i].background = b;
 		b->slots[i].listing.done = stale_listed;
+		b->slots[i].listing.request.class = b->slots[i].request.class = FLOW_AHEAD;
+		b->slots[i].request.is_quick = true;
 	}
 }
 

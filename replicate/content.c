@@ -166,6 +166,7 @@ void content_start(struct content *content)
 	buf_init(&content->chunk, 0);
 	kml_oid_print(content->oid, oid);
 	request->method = "GET";
+	request->is_quick = true;
 	request->head = head_came;
 	request->sink = bytes_came;
 	request->done = ended;

@@ -127,6 +127,13 @@ static bool has_link(void *arg)
 	return atomic_load(&fetch->takes_wishes);
 }
 
+static bool may_hoard(void *arg)
+{
+	struct fetch *fetch = arg;
+
+	return atomic_load(&fetch->replicate->quality.may_hoard);
+}
+
 static void add_wish(struct fetch *fetch, const struct wish *from)
 {
 	struct wish *wish = malloc(sizeof(*wish));
@@ -162,7 +169,8 @@ static void wish_data(void *arg, uint64_t ino, const struct kml_oid *oid, uint64
 
 static const struct fetcher fetcher = { .has_link = has_link,
 					.list = wish_list,
-					.data = wish_data };
+					.data = wish_data,
+					.may_hoard = may_hoard };
 
 /* Wishes have come. */
 static void take_wishes(struct loop_job *job)

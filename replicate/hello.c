@@ -134,6 +134,7 @@ static void hello_came(struct http_request *request, int err)
 	kml_oid_print(KML_ROOT, root);
 	snprintf(request->path, sizeof(request->path), "/izo/v1/object/%s", root);
 	request->done = root_came;
+	request->is_quick = true;
 	err = http_start(probe->http, request);
 	if (err) {
 		snprintf(probe->trouble, sizeof(probe->trouble), "%s", strerror(-err));
@@ -150,6 +151,8 @@ void probe_start(struct probe *probe)
 		return;
 	probe->is_running = true;
 	request->method = "GET";
+	request->class = FLOW_CONTROL;
+	request->is_quick = true;
 	request->done = hello_came;
 	snprintf(request->path, sizeof(request->path), "/izo/v1/hello?client=%016" PRIx64,
 		 probe->client);

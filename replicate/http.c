@@ -2,144 +2,18 @@
 #include "replicate/http.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "replicate/http_internal.h"
 
 #define ANSWER_LIMIT (64u << 10)
 #define ERROR_TEXT 200			/* so much of an error's body is read */
 #define URL_MAX_LEN 700
-#define USER_TIMEOUT_MS 20000	/* sent and not acknowledged for so long: the path is dead */
-
-/*
- * A socket of curl's in our loop.
- *
- * What the loop has is a descriptor of our own for it.  libcurl closes a socket that is still connecting before it has it
- * taken out of the loop; then its number may be another's, and as long as a child that is just being made has it too
- * its events would go on coming, to memory that is free.
- */
-struct http_socket {
-	struct loop_fd lfd;		/* fd: ours */
-	struct http *http;
-	curl_socket_t fd;		/* curl's */
-	ino_t ino;			/* tells a new one from an old one of that number */
-};
-
-/* ---- what an end means ---- */
-
-static int status_errno(long status)
-{
-	if (status >= 200 && status < 300)
-		return 0;
-	switch (status) {
-	case 400:
-		return -EINVAL;
-	case 401:
-	case 403:
-		return -EACCES;
-	case 404:
-		return -ENOENT;
-	case 409:
-		return -EBADE;
-	case 410:
-		return -EIDRM;
-	case 412:
-		return -ESTALE;
-	case 413:
-		return -EMSGSIZE;
-	case 416:
-		return -ERANGE;
-	case 408:
-	case 429:
-	case 502:
-	case 503:
-	case 504:
-		return -EAGAIN;
-	case 507:
-		return -ENOSPC;
-	}
-	return status >= 500 && status < 600 ? -EREMOTEIO : -EPROTO;
-}
-
-int http_errno(CURLcode code, long status)
-{
-	switch (code) {
-	case CURLE_OK:
-		return status_errno(status);
-	case CURLE_COULDNT_RESOLVE_HOST:
-	case CURLE_COULDNT_RESOLVE_PROXY:
-		return -EHOSTUNREACH;
-	case CURLE_COULDNT_CONNECT:
-		return -ECONNREFUSED;
-	case CURLE_OPERATION_TIMEDOUT:
-		return -ETIMEDOUT;
-	case CURLE_SEND_ERROR:
-	case CURLE_RECV_ERROR:
-	case CURLE_GOT_NOTHING:
-	case CURLE_PARTIAL_FILE:
-	case CURLE_SEND_FAIL_REWIND:
-		return -ECONNRESET;
-	case CURLE_PEER_FAILED_VERIFICATION:
-	case CURLE_SSL_CONNECT_ERROR:
-	case CURLE_SSL_CERTPROBLEM:
-	case CURLE_SSL_CIPHER:
-	case CURLE_SSL_CACERT_BADFILE:
-	case CURLE_SSL_ISSUER_ERROR:
-	case CURLE_SSL_CRL_BADFILE:
-	case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
-	case CURLE_SSL_INVALIDCERTSTATUS:
-	case CURLE_SSL_CLIENTCERT:
-	case CURLE_SSL_ENGINE_NOTFOUND:
-	case CURLE_SSL_ENGINE_SETFAILED:
-	case CURLE_SSL_ENGINE_INITFAILED:
-		return -EKEYREJECTED;
-	case CURLE_WRITE_ERROR:
-	case CURLE_READ_ERROR:
-	case CURLE_ABORTED_BY_CALLBACK:
-		return -ECANCELED;
-	case CURLE_OUT_OF_MEMORY:
-		return -ENOMEM;
-	case CURLE_UNSUPPORTED_PROTOCOL:
-	case CURLE_URL_MALFORMAT:
-		return -EINVAL;
-	case CURLE_WEIRD_SERVER_REPLY:
-	case CURLE_BAD_CONTENT_ENCODING:
-	case CURLE_HTTP2:
-	case CURLE_HTTP2_STREAM:
-	case CURLE_HTTP3:
-	case CURLE_TOO_MANY_REDIRECTS:
-	case CURLE_CHUNK_FAILED:
-		return -EPROTO;
-	default:
-		return -EIO;
-	}
-}
-
-bool http_is_lost(int err)
-{
-	switch (err) {
-	case -EHOSTUNREACH:
-	case -ECONNREFUSED:
-	case -ETIMEDOUT:
-	case -ECONNRESET:
-	case -EKEYREJECTED:
-	case -EPROTO:
-	case -EAGAIN:
-	case -EIO:
-		return true;
-	}
-	return false;
-}
 
 /* ---- curl's callbacks ---- */
 
@@ -172,11 +46,12 @@ static size_t header_came(char *data, size_t size, size_t n, void *arg)
 {
 	struct http_request *request = arg;
 	size_t len = size * n;
+	uint64_t work_ms;
 	char line[100];
 
 	if (len > 5 && !strncasecmp(data, "HTTP/", 5)) {
 		/* A 100 may have come before, with headers that mean nothing. */
-		request->has_position = request->has_etag = request->has_range = false;
+		request->has_position = request->has_etag = request->has_range = request->has_work = false;
 		return len;
 	}
 	if (len >= sizeof(line))
@@ -189,6 +64,10 @@ static size_t header_came(char *data, size_t size, size_t n, void *arg)
 		request->has_etag = true;
 	else if (header_number(line, "Content-Range: bytes", "-", &request->range_from))
 		request->has_range = true;
+	else if (header_number(line, "Server-Timing: izo;dur=", "\r\n ", &work_ms)) {
+		request->has_work = true;
+		request->work_us = work_ms * US_PER_MS;
+	}
 	return len;
 }
 
@@ -198,7 +77,7 @@ static bool see_head(struct http_request *request)
 	if (!request->is_head_seen) {
 		request->is_head_seen = true;
 		(void)curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &request->status);
-		if (!status_errno(request->status) && request->head)
+		if (!http_status_errno(request->status) && request->head)
 			request->sink_err = request->head(request);
 	}
 	return !request->sink_err;
@@ -211,7 +90,9 @@ static size_t body_came(char *data, size_t size, size_t n, void *arg)
 
 	if (!see_head(request))
 		return CURL_WRITEFUNC_ERROR;
-	if (status_errno(request->status)) {
+	if (!http_body_may_come(request, len))
+		return CURL_WRITEFUNC_PAUSE;
+	if (http_status_errno(request->status)) {
 		if (request->answer.len < ERROR_TEXT)
 			(void)buf_append(&request->answer,
 					 data, /* without it the text is shorter */
@@ -225,18 +106,7 @@ static size_t body_came(char *data, size_t size, size_t n, void *arg)
 	return request->sink_err ? CURL_WRITEFUNC_ERROR : len;
 }
 
-static int socket_made(void *arg, curl_socket_t fd, curlsocktype purpose)
-{
-	unsigned ms = USER_TIMEOUT_MS;
-
-	(void)arg;
-	(void)purpose;
-	/* Without it a dead path is noticed later, not never. */
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
-	return CURL_SOCKOPT_OK;
-}
-
-/* ---- curl on the loop ---- */
+/* ---- the end ---- */
 
 /* The first line of an error's text. */
 static void first_line(const struct buf *buf, char *ret, size_t size)
@@ -270,6 +140,7 @@ static void explain(struct http_request *request, CURLcode code, int err)
 
 static void detach(struct http_request *request)
 {
+	http_flow_end(request);
 	curl_multi_remove_handle(request->http->multi, request->easy);
 	curl_easy_cleanup(request->easy);
 	curl_slist_free_all(request->headers);
@@ -287,15 +158,19 @@ static void finish(struct http_request *request, CURLcode code)
 		(void)see_head(request);	/* of an answer without body */
 	err = request->sink_err ? request->sink_err : http_errno(code, request->status);
 	explain(request, code, err);
+	if (!err)
+		http_measure(request);
 	log_debug(LOG_HTTP, "http: %s %s: status=%ld err=%d %s", request->method, request->path,
 		  request->status, err, request->trouble);
 	detach(request);
 	if (http->ended)
 		http->ended(http, err < 0);
 	request->done(request, err);
+	if (!err && http->measured)
+		http->measured(http);
 }
 
-static void look_for_ended(struct http *http)
+void http_look_for_ended(struct http *http)
 {
 	CURLMsg *msg;
 	int left;
@@ -309,120 +184,6 @@ static void look_for_ended(struct http *http)
 		curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&request);
 		finish(request, code);
 	}
-}
-
-static void socket_ready(struct loop_fd *lfd, uint32_t events)
-{
-	struct http_socket *socket = container_of(lfd, struct http_socket, lfd);
-	struct http *http = socket->http;
-	int what = 0, running;
-
-	if (events & EPOLLIN)
-		what |= CURL_CSELECT_IN;
-	if (events & EPOLLOUT)
-		what |= CURL_CSELECT_OUT;
-	if (events & (EPOLLERR | EPOLLHUP))
-		what |= CURL_CSELECT_ERR;
-	/* What can go wrong here concerns single requests, and comes with their end. */
-	(void)curl_multi_socket_action(http->multi, socket->fd, what, &running);
-	look_for_ended(http);
-}
-
-static int socket_enter(struct http_socket *socket, curl_socket_t fd, uint32_t events)
-{
-	struct stat st;
-	int err;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	socket->lfd.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (socket->lfd.fd < 0)
-		return -errno;
-	err = loop_add(socket->http->loop, &socket->lfd, events);
-	if (err) {
-		mem_close_fd(&socket->lfd.fd);
-		socket->lfd.fd = -1;
-		return err;
-	}
-	socket->fd = fd;
-	socket->ino = st.st_ino;
-	return 0;
-}
-
-static void socket_leave(struct http_socket *socket)
-{
-	if (socket->lfd.fd < 0)
-		return;
-	loop_del(socket->http->loop, &socket->lfd);
-	mem_close_fd(&socket->lfd.fd);
-	socket->lfd.fd = -1;
-}
-
-static bool is_same_socket(const struct http_socket *socket, curl_socket_t fd)
-{
-	struct stat st;
-
-	return socket->lfd.fd >= 0 && !fstat(fd, &st) && st.st_ino == socket->ino;
-}
-
-static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *at)
-{
-	struct http_socket *socket = at;
-	struct http *http = arg;
-	uint32_t events = 0;
-
-	(void)easy;
-	if (what == CURL_POLL_REMOVE) {
-		if (socket) {
-			socket_leave(socket);
-			curl_multi_assign(http->multi, fd, NULL);
-			free(socket);
-		}
-		return 0;
-	}
-	if (what & CURL_POLL_IN)
-		events |= EPOLLIN;
-	if (what & CURL_POLL_OUT)
-		events |= EPOLLOUT;
-	if (socket && is_same_socket(socket, fd))
-		return loop_mod(http->loop, &socket->lfd, events) ? -1 : 0;
-	if (socket) {
-		socket_leave(socket);
-		return socket_enter(socket, fd, events) ? -1 : 0;
-	}
-	socket = calloc(1, sizeof(*socket));
-	if (!socket)
-		return -1;
-	socket->http = http;
-	socket->lfd = (struct loop_fd){ .fd = -1, .ready = socket_ready };
-	if (socket_enter(socket, fd, events)) {
-		free(socket);
-		return -1;
-	}
-	curl_multi_assign(http->multi, fd, socket);
-	return 0;
-}
-
-static void timer_fired(struct loop_timer *timer)
-{
-	struct http *http = container_of(timer, struct http, timer);
-	int running;
-
-	(void)curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	look_for_ended(http);
-}
-
-/* curl must not be called from here: even "now" goes through the loop. */
-static int set_timer(CURLM *multi, long ms, void *arg)
-{
-	struct http *http = arg;
-
-	(void)multi;
-	if (ms < 0)
-		loop_timer_cancel(http->loop, &http->timer);
-	else
-		loop_timer_set(http->loop, &http->timer, clock_us() + (uint64_t)ms * US_PER_MS);
-	return 0;
 }
 
 /* ---- start and end ---- */
@@ -462,7 +223,6 @@ int http_init(struct http *http, struct loop *loop, const char *url)
 
 	memset(http, 0, sizeof(*http));
 	http->loop = loop;
-	http->timer.fire = timer_fired;
 	list_init(&http->requests);
 	if (len > URL_MAX_LEN)
 		return -EINVAL;
@@ -478,10 +238,8 @@ int http_init(struct http *http, struct loop *loop, const char *url)
 	}
 	while (len && http->base[len - 1] == '/')
 		http->base[--len] = '\0';
-	curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-	curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
-	curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-	curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
+	http_socket_setup(http);
+	http_flow_setup(http);
 	curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, 32L);
 	return 0;
 }
@@ -490,8 +248,10 @@ void http_release(struct http *http)
 {
 	if (http->multi)
 		curl_multi_cleanup(http->multi);
-	if (http->loop)
+	if (http->loop) {
 		loop_timer_cancel(http->loop, &http->timer);
+		loop_timer_cancel(http->loop, &http->flow_timer);
+	}
 	free(http->base);
 	http->multi = NULL;
 	http->base = NULL;
@@ -543,7 +303,8 @@ static void set_options(struct http *http, struct http_request *request)
 	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, request->headers);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error);
-	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 256L << 10);
+	/* What has come is taken in whatever the limit is: so no more at once than an eighth of a second of it. */
+	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)MAX(flow_piece(&http->flow, FLOW_DOWN, 256u << 10), (size_t)1024));
 	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 256L << 10);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long)HTTP_CONNECT_S);
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
@@ -552,7 +313,7 @@ static void set_options(struct http *http, struct http_request *request)
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 10L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 5L);
-	curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, socket_made);
+	curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, http_socket_made);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_came);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_came);
@@ -561,7 +322,11 @@ static void set_options(struct http *http, struct http_request *request)
 		curl_easy_setopt(easy, CURLOPT_RANGE, request->range);
 	if (request->body) {
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_len);
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
+		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+		curl_easy_setopt(easy, CURLOPT_READFUNCTION, http_body_goes);
+		curl_easy_setopt(easy, CURLOPT_READDATA, request);
+		curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, http_body_seek);
+		curl_easy_setopt(easy, CURLOPT_SEEKDATA, request);
 	}
 }
 
@@ -574,8 +339,12 @@ int http_start(struct http *http, struct http_request *request)
 	request->http = http;
 	request->status = 0;
 	request->has_position = request->has_etag = request->has_range = false;
-	request->is_head_seen = false;
+	request->is_head_seen = request->has_begun = request->was_paused = request->has_work = false;
 	request->sink_err = 0;
+	request->body_at = 0;
+	request->paused = 0;
+	request->waits_since_us = 0;
+	memset(request->first_us, 0, sizeof(request->first_us));
 	request->error[0] = request->trouble[0] = '\0';
 	buf_init(&request->answer, request->answer_limit ? request->answer_limit : ANSWER_LIMIT);
 
@@ -590,7 +359,7 @@ int http_start(struct http *http, struct http_request *request)
 		err = -ENOMEM;
 	if (!err) {
 		set_options(http, request);
-		if (curl_multi_add_handle(http->multi, request->easy))
+		if (http_flow_start(request))
 			err = -ENOMEM;
 	}
 	if (err) {

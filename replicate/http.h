@@ -17,6 +17,8 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/loop.h"
+#include "replicate/flow.h"
+#include "replicate/meter.h"
 
 #define HTTP_CONNECT_S 5
 #define HTTP_STALL_S 15		/* no byte either way for so long */
@@ -28,10 +30,16 @@ struct http {
 	bool is_loopback;
 	/* called with each request that ended by itself, before its done(); or NULL */
 	void (*ended)(struct http *http, bool is_failure);
+	/* called when one has ended, after its done(), and the meter may know more; or NULL */
+	void (*measured)(struct http *http);
 	/* loop thread */
 	CURLM *multi;
 	struct loop_timer timer;
 	struct list requests;
+	struct flow flow;
+	struct meter meter;
+	struct loop_timer flow_timer;
+	uint64_t moved[FLOW_WAYS];	/* bytes of bodies, ever */
 };
 
 struct http_request {
@@ -44,6 +52,8 @@ struct http_request {
 	const void *body;		/* borrowed until the end */
 	size_t body_len;
 	unsigned stall_s;		/* 0: HTTP_STALL_S */
+	enum flow_class class;		/* whether somebody waits for it */
+	bool is_quick;			/* what it asks for is answered at once: it tells the round trip */
 	size_t answer_limit;		/* without sink: most bytes of answer; 0: 64 KiB */
 	/* 0, or anything else, which ends the request with it */
 	int (*head)(struct http_request *request);
@@ -68,6 +78,15 @@ struct http_request {
 	char error[CURL_ERROR_SIZE];
 	int sink_err;
 	bool is_head_seen;
+	size_t body_at;			/* so much of the body has gone */
+	bool is_held, has_begun;	/* curl does not have it yet; flow.h knows of it */
+	bool was_paused;
+	unsigned paused;		/* bits 1 << enum flow_way */
+	uint64_t waits_since_us;	/* 0: it does not */
+	uint64_t first_us[FLOW_WAYS];	/* when its body began to move; 0: not yet */
+	uint64_t moved_before[FLOW_WAYS];	/* of http->moved then */
+	bool has_work;			/* Server-Timing: how long the server worked */
+	uint64_t work_us;
 };
 
 /* url: "http://..." or "https://...".  -EINVAL: not a URL of ours. */
@@ -80,6 +99,9 @@ int http_start(struct http *http, struct http_request *request);
 /* Take back; done() is not called.  One that is not under way is left alone. */
 void http_cancel(struct http_request *request);
 bool http_is_active(const struct http_request *request);
+/* Limits for all requests together, and the share of what nobody waits for: as in flow.h. */
+void http_limit(struct http *http, enum flow_way way, uint64_t rate);
+void http_set_share(struct http *http, unsigned share);
 /* Free what the last answer left.  Not while it is under way. */
 void http_request_release(struct http_request *request);
 

@@ -11,6 +11,7 @@
 #include "replicate/http.h"
 #include "replicate/link.h"
 #include "replicate/pull.h"
+#include "replicate/quality.h"
 #include "replicate/replay.h"
 #include "replicate/replicate.h"
 #include "rpcgen/kml_codec.h"
@@ -23,7 +24,9 @@ enum replicate_command {
 	COMMAND_FOLLOW	= 1 << 0,	/* the user's word, which is in the cache */
 	COMMAND_KICK	= 1 << 1,
 	COMMAND_WAKE	= 1 << 2,	/* a record was appended */
-	COMMAND_STOP	= 1 << 3
+	COMMAND_STOP	= 1 << 3,
+	COMMAND_ASK	= 1 << 4,	/* with one of the first two: by somebody who wants everything sent now */
+	COMMAND_KIND	= 1 << 5	/* what the user says of the link */
 };
 
 struct replicate {
@@ -50,6 +53,7 @@ struct replicate {
 	struct fetch fetch;
 	struct background background;
 	struct replay replay;
+	struct quality quality;
 
 	pthread_mutex_t lock;
 	/* under lock */
@@ -68,6 +72,13 @@ bool replicate_lost_by(struct replicate *r, int err, const char *why);
 void replicate_probe(struct replicate *r);
 /* Why the log does not drain though there is a link; NULL: nothing holds it. */
 void replicate_hold(struct replicate *r, const char *why);
+/* Why it waits by intention; NULL: it does not. */
+void replicate_note_waits(struct replicate *r, const char *why);
+/* What the meter says, and the limits that hold now. */
+void replicate_note_meter(struct replicate *r);
+void replicate_note_limits(struct replicate *r, uint64_t up, uint64_t down);
+/* The pace is another one: look at everything that waited because of it. */
+void replicate_go_on(struct replicate *r);
 void replicate_note_position(struct replicate *r, uint64_t position);
 void replicate_note_replay(struct replicate *r, bool is_replaying, uint64_t records,
 			   uint64_t bytes);

@@ -11,9 +11,12 @@ static const struct link_step steps[LINK_STATES][LINK_EVENTS] = {
 		[LINK_KICK]         = { LINK_OFFLINE, 0 },
 		[LINK_TIMER]        = { LINK_OFFLINE, 0 },
 		[LINK_ACCEPTED]     = { LINK_OFFLINE, 0 },
+		[LINK_ACCEPTED_WEAK] = { LINK_OFFLINE, 0 },
 		[LINK_FAILED]       = { LINK_OFFLINE, 0 },
 		[LINK_REFUSED]      = { LINK_OFFLINE, 0 },
 		[LINK_LOST]         = { LINK_OFFLINE, 0 },
+		[LINK_SLOW]         = { LINK_OFFLINE, 0 },
+		[LINK_FAST]         = { LINK_OFFLINE, 0 },
 	},
 	[LINK_DISCONNECTED] = {
 		[LINK_USER_OFFLINE] = { LINK_OFFLINE, LINK_DO_ABORT },
@@ -21,19 +24,38 @@ static const struct link_step steps[LINK_STATES][LINK_EVENTS] = {
 		[LINK_KICK]         = { LINK_DISCONNECTED, LINK_DO_PROBE },
 		[LINK_TIMER]        = { LINK_DISCONNECTED, LINK_DO_PROBE },
 		[LINK_ACCEPTED]     = { LINK_CONNECTED, LINK_DO_START },
+		[LINK_ACCEPTED_WEAK] = { LINK_WEAK, LINK_DO_START },
 		[LINK_FAILED]       = { LINK_DISCONNECTED, LINK_DO_WAIT },
 		[LINK_REFUSED]      = { LINK_DISCONNECTED, LINK_DO_WAIT_LONG },
 		[LINK_LOST]         = { LINK_DISCONNECTED, 0 },
+		[LINK_SLOW]         = { LINK_DISCONNECTED, 0 },
+		[LINK_FAST]         = { LINK_DISCONNECTED, 0 },
 	},
-	[LINK_CONNECTED] = {
+	[LINK_WEAK] = {
 		[LINK_USER_OFFLINE] = { LINK_OFFLINE, LINK_DO_ABORT },
-		[LINK_USER_ONLINE]  = { LINK_CONNECTED, 0 },
-		[LINK_KICK]         = { LINK_CONNECTED, LINK_DO_REPLAY },
-		[LINK_TIMER]        = { LINK_CONNECTED, 0 },
-		[LINK_ACCEPTED]     = { LINK_CONNECTED, LINK_DO_START },
+		[LINK_USER_ONLINE]  = { LINK_WEAK, LINK_DO_REPLAY },
+		[LINK_KICK]         = { LINK_WEAK, LINK_DO_REPLAY },
+		[LINK_TIMER]        = { LINK_WEAK, 0 },
+		[LINK_ACCEPTED]     = { LINK_CONNECTED, LINK_DO_START | LINK_DO_PACE },
+		[LINK_ACCEPTED_WEAK] = { LINK_WEAK, LINK_DO_START },
 		[LINK_FAILED]       = { LINK_DISCONNECTED, LINK_DO_ABORT | LINK_DO_WAIT },
 		[LINK_REFUSED]      = { LINK_DISCONNECTED, LINK_DO_ABORT | LINK_DO_WAIT_LONG },
 		[LINK_LOST]         = { LINK_DISCONNECTED, LINK_DO_ABORT | LINK_DO_WAIT },
+		[LINK_SLOW]         = { LINK_WEAK, 0 },
+		[LINK_FAST]         = { LINK_CONNECTED, LINK_DO_PACE },
+	},
+	[LINK_CONNECTED] = {
+		[LINK_USER_OFFLINE] = { LINK_OFFLINE, LINK_DO_ABORT },
+		[LINK_USER_ONLINE]  = { LINK_CONNECTED, LINK_DO_REPLAY },
+		[LINK_KICK]         = { LINK_CONNECTED, LINK_DO_REPLAY },
+		[LINK_TIMER]        = { LINK_CONNECTED, 0 },
+		[LINK_ACCEPTED]     = { LINK_CONNECTED, LINK_DO_START },
+		[LINK_ACCEPTED_WEAK] = { LINK_WEAK, LINK_DO_START | LINK_DO_PACE },
+		[LINK_FAILED]       = { LINK_DISCONNECTED, LINK_DO_ABORT | LINK_DO_WAIT },
+		[LINK_REFUSED]      = { LINK_DISCONNECTED, LINK_DO_ABORT | LINK_DO_WAIT_LONG },
+		[LINK_LOST]         = { LINK_DISCONNECTED, LINK_DO_ABORT | LINK_DO_WAIT },
+		[LINK_SLOW]         = { LINK_WEAK, LINK_DO_PACE },
+		[LINK_FAST]         = { LINK_CONNECTED, 0 },
 	},
 };
 
@@ -47,6 +69,7 @@ const char *link_state_name(enum link_state state)
 	static const char *const names[LINK_STATES] = {
 		[LINK_OFFLINE] = "offline",
 		[LINK_DISCONNECTED] = "disconnected",
+		[LINK_WEAK] = "weak",
 		[LINK_CONNECTED] = "connected",
 	};
 
@@ -59,6 +82,7 @@ const char *link_event_name(enum link_event event)
 		[LINK_USER_OFFLINE] = "user-offline", [LINK_USER_ONLINE] = "user-online",
 		[LINK_KICK] = "kick", [LINK_TIMER] = "timer", [LINK_ACCEPTED] = "accepted",
 		[LINK_FAILED] = "failed", [LINK_REFUSED] = "refused", [LINK_LOST] = "lost",
+		[LINK_ACCEPTED_WEAK] = "accepted-weak", [LINK_SLOW] = "slow", [LINK_FAST] = "fast",
 	};
 
 	return names[event];

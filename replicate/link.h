@@ -20,10 +20,13 @@ enum link_event {
 	LINK_KICK,	   /* --sync: now, please */
 	LINK_TIMER,	   /* the back-off is over */
 	LINK_ACCEPTED,	   /* a probe found our upstream */
+	LINK_ACCEPTED_WEAK, /* the same, over a link that is weak as far as is known */
 	LINK_FAILED,	   /* a probe found nobody, or somebody in trouble */
 	LINK_REFUSED, /* somebody answers, but must not be talked to: not an izo-httpd, not our tree
 		       */
 	LINK_LOST,    /* a request failed in a way that says: there is nobody */
+	LINK_SLOW,    /* it is measured, or said, to be weak now */
+	LINK_FAST,    /* the reverse */
 	LINK_EVENTS
 };
 
@@ -34,7 +37,8 @@ enum link_action {
 	LINK_DO_WAIT = 1 << 2,	    /* probe after a back-off */
 	LINK_DO_WAIT_LONG = 1 << 3, /* the same, and soon would be no use */
 	LINK_DO_START = 1 << 4,	    /* pull, fetch, replay */
-	LINK_DO_REPLAY = 1 << 5	    /* replay without waiting */
+	LINK_DO_REPLAY = 1 << 5,    /* replay without waiting */
+	LINK_DO_PACE = 1 << 6	    /* go on at the new state's pace (pace.h) */
 };
 
 struct link_step {

@@ -106,7 +106,9 @@ static void finish_well(struct pull *pull)
 	 * A server that does not wait, or whose clock runs otherwise, must not be asked without
 	 * end.
 	 */
-	if (!had_entries && clock_us() - pull->started_us < EMPTY_PAUSE_US)
+	if (quality_pace(&r->quality).pull_us)
+		again_in(pull, quality_pace(&r->quality).pull_us);
+	else if (!had_entries && clock_us() - pull->started_us < EMPTY_PAUSE_US)
 		again_in(pull, EMPTY_PAUSE_US);
 	else
 		pull_start(pull);
@@ -153,6 +155,7 @@ void pull_start(struct pull *pull)
 {
 	struct replicate *r = pull->replicate;
 	struct http_request *request = &pull->request;
+	int wait_s;
 
 	pull_stop(pull);
 	pull->is_started = true;
@@ -161,12 +164,14 @@ void pull_start(struct pull *pull)
 	pull->at = apply_position(r->cache);
 	pull->started_us = clock_us();
 	frames_init(&pull->frames);
+	wait_s = quality_pace(&r->quality).pull_us ? 0 : PULL_WAIT_S;
 	request->method = "GET";
+	request->class = FLOW_CONTROL;
 	request->sink = bytes_came;
 	request->done = answer_ended;
 	request->stall_s = PULL_WAIT_S + HTTP_STALL_S;
 	snprintf(request->path, sizeof(request->path), "/izo/v1/journal?from=%" PRIu64 "&wait=%d",
-		 pull->at, PULL_WAIT_S);
+		 pull->at, wait_s);
 	if (http_start(&r->http, request))
 		again_in(pull, EMPTY_PAUSE_US);	/* no memory: there may be some later */
 }

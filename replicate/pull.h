@@ -2,7 +2,7 @@
 /*
  * pull: the upstream's journal, from where the cache stands, for as long as there is a link.
  *
- * One long-poll at a time (docs/PROTOCOL.md 4).  What comes is taken in every PULL_CHUNK entries,
+ * One long-poll at a time (docs/PROTOCOL.md 4), or a look now and then, where the link is paid for (pace.h).  What comes is taken in every PULL_CHUNK entries,
  * each time with the position reached, so that a body that breaks off has not been in vain.
  */
 #ifndef REPLICATE_PULL_H

@@ -51,6 +51,31 @@ static void gather(struct replay *replay)
 	loop_timer_set(replay->replicate->loop, &replay->timer, clock_us() + REPLAY_GATHER_US);
 }
 
+/*
+ * Everything in the log is younger than the aging window.  A program's fsync ends no wait: what it means, that the data are
+ * safe from a crash, is so.
+ */
+static void ripen(struct replay *replay)
+{
+	uint64_t now_us = clock_us();
+	char why[160];
+
+	if (!replay->young_since_us)
+		replay->young_since_us = now_us;
+	snprintf(why, sizeof(why), "on a weak link changes go when they are %llu s old; izo-nfsd --sync sends them now",
+		 (unsigned long long)replay->pace.min_age_s);
+	replicate_note_waits(replay->replicate, why);
+	replicate_note_replay(replay->replicate, false, 0, 0);
+	replay->step = REPLAY_GATHER;
+	loop_timer_set(replay->replicate->loop, &replay->timer, now_us + replay->young_us);
+}
+
+static bool has_ripened(const struct replay *replay)
+{
+	return replay->young_since_us &&
+	       clock_us() - replay->young_since_us >= REPLAY_WINDOWS * replay->pace.min_age_s * US_PER_S;
+}
+
 /* Try again after a while; why the log does not drain is told already. */
 static void hold(struct replay *replay, uint64_t us)
 {
@@ -345,6 +370,7 @@ static void stage_next(struct replay *replay, size_t from)
 	stage->worker = r->worker;
 	stage->client = r->client;
 	stage->item = &replay->batch->taken->items[replay->at];
+	stage->piece = &r->quality.piece;
 	stage->done = staged;
 	stage_start(stage);
 }
@@ -358,8 +384,9 @@ static void run_take(struct work *work)
 
 	replay->work_err = FAULT("replay.take");
 	if (!replay->work_err)
-		replay->work_err = cml_take(replay->replicate->cache, replay->max_records,
-					    BATCH_BYTES, &taken);
+		replay->work_err = cml_take_aged(replay->replicate->cache, replay->max_records,
+						 MIN(replay->pace.bytes, (uint64_t)BATCH_BYTES),
+						 replay->pace.min_age_s, &taken, &replay->young_us);
 	if (replay->work_err || !taken)
 		return;
 	replay->work_err = batch_new(taken, &replay->batch);
@@ -380,10 +407,17 @@ static void taken(struct work *work)
 			hold(replay, backoff(replay, true));
 	} else if (!replay->batch) {
 		replicate_hold(replay->replicate, replay->forbidden);
+		if (replay->young_us && !replay->must_stop && replay->is_started) {
+			ripen(replay);
+			return;
+		}
+		replay->young_since_us = 0;
+		quality_asked_is_done(&replay->replicate->quality);
 		idle(replay);
 	} else if (replay->must_stop) {
 		give_back(replay, 0);
 	} else {
+		replay->young_since_us = 0;
 		replicate_note_replay(replay->replicate, true, 0, 0);
 		stage_next(replay, 0);
 	}
@@ -392,6 +426,15 @@ static void taken(struct work *work)
 static void take(struct replay *replay)
 {
 	replay->was_woken = false;
+	replay->pace = quality_pace(&replay->replicate->quality);
+	replicate_note_waits(replay->replicate, replay->pace.may_replay ? NULL :
+			     "the link is paid for: changes go when they are asked for, by izo-nfsd --sync");
+	if (!replay->pace.may_replay) {
+		idle(replay);
+		return;
+	}
+	if (has_ripened(replay))
+		replay->pace.min_age_s = 0;
 	/* Before the log is looked at: what comes after that look is never missed. */
 	atomic_store(&replay->wants_wake, true);
 	hand_over(replay, REPLAY_TAKE, run_take, taken);
@@ -421,6 +464,16 @@ void replay_now(struct replay *replay)
 	} else {
 		replay->was_woken = true;
 	}
+}
+
+void replay_go_on(struct replay *replay)
+{
+	if (!replay->is_started || replay->forbidden)
+		return;
+	if (replay->step == REPLAY_GATHER)
+		gather(replay);
+	else
+		replay_wake(replay);
 }
 
 void replay_start(struct replay *replay, const char *forbidden)
@@ -467,6 +520,7 @@ void replay_init(struct replay *replay, struct replicate *replicate)
 	replay->replicate = replicate;
 	replay->timer.fire = timer_fired;
 	replay->max_records = BATCH_RECORDS;
+	replay->request.class = FLOW_AHEAD;
 	stage_init(&replay->stage);
 }
 

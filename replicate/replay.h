@@ -6,7 +6,7 @@
  *	                      ^               |         |        |        |
  *	                   HELD <-------- GIVE_BACK <---+--------+--------+   (IDLE when the link is gone)
  *
- *	GATHER, HELD	a timer runs: gather(), hold()
+ *	GATHER, HELD	a timer runs: gather(), hold(); on a weak link until the oldest record is of age: ripen()
  *	TAKE		the worker takes records: take(), taken()
  *	STAGE		large contents go ahead, one after the other: stage_next()
  *	READ		the worker reads small contents, makes the body: read_batch(), batch_read()
@@ -25,9 +25,15 @@
 
 #include <stdatomic.h>
 #include "replicate/batch.h"
+#include "replicate/pace.h"
 #include "replicate/stage.h"
 
 #define REPLAY_GATHER_US (50 * US_PER_MS)
+/*
+ * Of a file that is saved anew and anew, by way of a temporary one, the log has only the last save, which is always young.
+ * After so many windows in which nothing was old enough what there is goes.
+ */
+#define REPLAY_WINDOWS 10
 
 struct replicate;
 
@@ -44,6 +50,9 @@ struct replay {
 	bool was_woken;			/* meanwhile */
 	atomic_bool wants_wake;		/* any thread: the first record from now on is news */
 	unsigned tries;			/* holds in a row */
+	struct pace pace;		/* of the present take */
+	uint64_t young_us;		/* nothing was taken, for it is young: until it is not */
+	uint64_t young_since_us;	/* so it has been for so long; 0: it is not so */
 	size_t max_records;		/* less after the upstream refused a batch as a whole */
 	uint64_t hold_us;		/* after giving back: hold so long; 0: do not */
 	struct loop_timer timer;
@@ -67,6 +76,8 @@ void replay_start(struct replay *replay, const char *forbidden);
  * it is.
  */
 void replay_stop(struct replay *replay);
+/* The link's pace is another one: look at the log anew, unless something is under way. */
+void replay_go_on(struct replay *replay);
 /* A record was appended. */
 void replay_wake(struct replay *replay);
 /* Do not wait any longer for more records or for a back-off. */

@@ -67,6 +67,34 @@ void replicate_note_replay(struct replicate *r, bool is_replaying, uint64_t reco
 	pthread_mutex_unlock(&r->lock);
 }
 
+void replicate_note_waits(struct replicate *r, const char *why)
+{
+	pthread_mutex_lock(&r->lock);
+	set_text(r->status.waits, sizeof(r->status.waits), why);
+	pthread_mutex_unlock(&r->lock);
+}
+
+void replicate_note_meter(struct replicate *r)
+{
+	const struct meter *meter = &r->http.meter;
+
+	pthread_mutex_lock(&r->lock);
+	r->status.kind = r->quality.kind;
+	r->status.round_trip_us = meter->round_trip_us;
+	r->status.up_rate = meter->rate[METER_UP];
+	r->status.down_rate = meter->rate[METER_DOWN];
+	r->status.sent_bytes = r->http.moved[FLOW_UP];
+	pthread_mutex_unlock(&r->lock);
+}
+
+void replicate_note_limits(struct replicate *r, uint64_t up, uint64_t down)
+{
+	pthread_mutex_lock(&r->lock);
+	r->status.up_limit = up;
+	r->status.down_limit = down;
+	pthread_mutex_unlock(&r->lock);
+}
+
 void replicate_note_fetched(struct replicate *r, uint64_t bytes)
 {
 	pthread_mutex_lock(&r->lock);
@@ -122,6 +150,7 @@ static void set_probe_timer(struct replicate *r, uint64_t at_us)
 static void abort_all(struct replicate *r)
 {
 	set_probe_timer(r, CLOCK_NEVER);
+	quality_lost(&r->quality);
 	probe_cancel(&r->probe);
 	fetch_stop(&r->fetch);
 	pull_stop(&r->pull);
@@ -156,6 +185,15 @@ static void start_all(struct replicate *r)
 	replay_start(&r->replay, forbidden(r));
 }
 
+void replicate_go_on(struct replicate *r)
+{
+	quality_follow(&r->quality);
+	replay_go_on(&r->replay);
+	/* Between two looks at the journal there may be minutes, or none. */
+	pull_start(&r->pull);
+	background_kick(&r->background);
+}
+
 static void wait_for_probe(struct replicate *r, bool is_long)
 {
 	uint64_t wait_us;
@@ -165,6 +203,8 @@ static void wait_for_probe(struct replicate *r, bool is_long)
 	/* Whoever hoped for this try is told. */
 	fetch_stop(&r->fetch);
 	cache_link_lost(r->cache);
+	/* Who asked for something has waited in vain. */
+	quality_lost(&r->quality);
 	wait_us = link_backoff_us(r->tries, replicate_random());
 	r->tries++;
 	set_probe_timer(r, clock_us() + wait_us);
@@ -192,19 +232,19 @@ void replicate_event(struct replicate *r, enum link_event event, const char *why
 	set_text(text, sizeof(text), why);
 	why = text[0] ? text : NULL;
 	log_step(r, step.state, event, why);
-	if (from == LINK_CONNECTED && step.state != LINK_CONNECTED &&
+	if (link_is_up(from) && !link_is_up(step.state) &&
 	    (r->was_useful || clock_us() - r->connected_us >= LINK_STEADY_US))
 		r->tries = 0;
 	if (event == LINK_KICK || event == LINK_USER_ONLINE)
 		r->tries = 0;
-	if (event == LINK_USER_ONLINE && from != LINK_CONNECTED)
+	if (event == LINK_USER_ONLINE && !link_is_up(from))
 		fetch_expect(&r->fetch);
 	r->state = step.state;
 	if (step.state != from || (why && step.state == LINK_DISCONNECTED))
 		note_state(r, step.state, step.state == LINK_CONNECTED ? NULL : why);
 	if (step.state == LINK_DISCONNECTED && event == LINK_REFUSED)
 		replicate_hold(r, why);
-	else if (step.state != LINK_CONNECTED)
+	else if (!link_is_up(step.state))
 		replicate_hold(r, NULL);
 
 	if (step.actions & LINK_DO_ABORT)
@@ -213,10 +253,18 @@ void replicate_event(struct replicate *r, enum link_event event, const char *why
 		replicate_probe(r);
 	if (step.actions & (LINK_DO_WAIT | LINK_DO_WAIT_LONG))
 		wait_for_probe(r, step.actions & LINK_DO_WAIT_LONG);
-	if (step.actions & LINK_DO_START)
+	if (step.actions & LINK_DO_START) {
+		quality_follow(&r->quality);
 		start_all(r);
-	if (step.actions & LINK_DO_REPLAY)
+	}
+	if (step.actions & LINK_DO_REPLAY) {
 		replay_now(&r->replay);
+		/* Who asks for the one wants the other, where it would come in some minutes. */
+		if (quality_pace(&r->quality).pull_us)
+			pull_start(&r->pull);
+	}
+	if (step.actions & LINK_DO_PACE)
+		replicate_go_on(r);
 }
 
 bool replicate_lost_by(struct replicate *r, int err, const char *why)
@@ -300,7 +348,9 @@ static void probe_done(struct probe *probe, int err)
 			event = LINK_REFUSED;
 	}
 	if (!err) {
-		replicate_event(r, LINK_ACCEPTED, NULL);
+		bool is_weak = quality_is_weak(&r->quality, why);
+
+		replicate_event(r, is_weak ? LINK_ACCEPTED_WEAK : LINK_ACCEPTED, is_weak ? why : NULL);
 		return;
 	}
 	snprintf(why, sizeof(why), "%s: %s", r->http.base, trouble);
@@ -335,6 +385,10 @@ static void run_commands(struct loop_job *job)
 	r->is_command_posted = false;
 	pthread_mutex_unlock(&r->lock);
 
+	if (commands & COMMAND_ASK)
+		quality_ask(&r->quality);
+	if (commands & COMMAND_KIND)
+		quality_follow_user(&r->quality);
 	if (commands & COMMAND_FOLLOW)
 		follow_user(r);
 	if (commands & COMMAND_KICK)
@@ -347,7 +401,7 @@ static void run_commands(struct loop_job *job)
 	}
 }
 
-static void command(struct replicate *r, enum replicate_command what)
+static void command(struct replicate *r, unsigned what)
 {
 	pthread_mutex_lock(&r->lock);
 	r->commands |= what;
@@ -372,7 +426,16 @@ int replicate_set_offline(struct replicate *r, bool is_offline)
 	int err = cml_set_offline(r->cache, is_offline);
 
 	if (!err)
-		command(r, COMMAND_FOLLOW);
+		command(r, is_offline ? COMMAND_FOLLOW : COMMAND_FOLLOW | COMMAND_ASK);
+	return err;
+}
+
+int replicate_set_kind(struct replicate *r, const enum link_kind *kind)
+{
+	int err = cml_set_link_word(r->cache, kind ? (unsigned)*kind + 1 : 0);
+
+	if (!err)
+		command(r, COMMAND_KIND);
 	return err;
 }
 
@@ -381,7 +444,7 @@ int replicate_sync(struct replicate *r)
 	int err = cml_flush(r->cache);
 
 	/* What is in the log goes anyway. */
-	command(r, COMMAND_KICK);
+	command(r, COMMAND_KICK | COMMAND_ASK);
 	return err;
 }
 
@@ -420,6 +483,7 @@ static void release(struct replicate *r)
 	pull_release(&r->pull);
 	background_release(&r->background);
 	replay_release(&r->replay);
+	quality_release(&r->quality);
 	http_release(&r->http);
 	loop_free(r->loop);
 	pthread_mutex_destroy(&r->lock);
@@ -482,6 +546,9 @@ int replicate_start(const struct replicate_config *config, struct replicate **re
 	if (err)
 		goto fail;
 	r->http.ended = note_request;
+	err = quality_init(&r->quality, r, config);
+	if (err)
+		goto fail;
 	err = pull_init(&r->pull, r);
 	if (err)
 		goto fail;

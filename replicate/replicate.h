@@ -12,24 +12,49 @@
 #define REPLICATE_REPLICATE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+struct bandwidth;
 struct cache;
 struct replicate;
 
 enum link_state {
 	LINK_OFFLINE,		/* the user said so; sticky over restarts */
 	LINK_DISCONNECTED,	/* found out by failure; probed with back-off */
+	LINK_WEAK,		/* there is one, but it is slow: the log trickles */
 	LINK_CONNECTED
 };
 
-/* "offline", "disconnected", "connected" */
+/* "offline", "disconnected", "weak", "connected" */
 const char *link_state_name(enum link_state state);
+
+/* Is there a link? */
+static inline bool link_is_up(enum link_state state)
+{
+	return state >= LINK_WEAK;
+}
+
+/* What the user says of the link. */
+enum link_kind {
+	LINK_KIND_AUTO,		/* nothing: whether it is weak is measured */
+	LINK_KIND_WEAK,
+	LINK_KIND_STRONG,
+	LINK_KIND_PAID		/* it costs by the byte: only what is asked for goes over it */
+};
+#define LINK_KINDS (LINK_KIND_PAID + 1)
+
+/* The default aging window of a weak link, from docs/BENCHMARKS.md "the aging window". */
+#define LINK_WINDOW_S 300
 
 struct replicate_config {
 	struct cache *cache;
 	const char *url;	/* of the upstream: "http://HOST:PORT/", with or without a path */
 	const char *host;	/* for the names of conflict copies; NULL: this machine's name */
+	enum link_kind kind;	/* unless the user has said otherwise */
+	uint64_t window_s;	/* on a weak link only what is older goes by itself; 0: all of it */
+	const struct bandwidth *limits;	/* copied */
+	size_t n_limits;
 };
 
 /*
@@ -50,6 +75,8 @@ void replicate_stop(struct replicate *replicate);
  * May block for a transaction of the cache.
  */
 int replicate_set_offline(struct replicate *replicate, bool is_offline);
+/* Likewise, of the link; NULL: what the configuration says. */
+int replicate_set_kind(struct replicate *replicate, const enum link_kind *kind);
 /*
  * Replay now, with what no COMMIT has followed yet (cml_flush()), and probe now when disconnected.
  * Returns without waiting for it; watch the status.
@@ -60,6 +87,11 @@ struct replicate_status {
 	enum link_state state;
 	uint64_t since_s;		/* seconds in this state */
 	char reason[256];		/* why it is so, for people; "" when connected */
+	enum link_kind kind;
+	uint64_t round_trip_us;		/* as measured; 0: not known */
+	uint64_t up_rate, down_rate;	/* likewise; bytes a second */
+	uint64_t up_limit, down_limit;	/* that hold now; bytes a second, 0: none */
+	char waits[160];		/* why what waits is not sent yet, by intention; "": it is */
 	char held[256]; /* why the log does not drain though there is a link; "": nothing holds it
 			 */
 	uint64_t probe_in_s;		/* disconnected: until the next try */
@@ -67,6 +99,7 @@ struct replicate_status {
 	bool is_replaying;
 	uint64_t replay_records, replay_bytes;	/* acknowledged since start */
 	uint64_t fetch_bytes;
+	uint64_t sent_bytes;		/* bodies of requests, what is not acknowledged too */
 	uint64_t requests, failures;
 };
 void replicate_get_status(struct replicate *replicate, struct replicate_status *ret);

@@ -31,6 +31,11 @@ static const struct kml_store *store_of(const struct stage *stage)
 	return &stage->item->record.body.kml_body_u.store;
 }
 
+static uint64_t piece_of(const struct stage *stage)
+{
+	return stage->piece ? MIN(*stage->piece, (uint64_t)STAGE_CHUNK) : STAGE_CHUNK;
+}
+
 static int source(const struct stage *stage)
 {
 	return stage->snapshot >= 0 ? stage->snapshot : stage->item->fd;
@@ -148,7 +153,7 @@ static void prepared(struct work *work)
 	stage->sent = 0;
 	stage->asked = 0;
 	/* What goes in one piece is sent again sooner than asked for. */
-	if (stage->is_resumable && stage->total > STAGE_CHUNK)
+	if (stage->is_resumable && stage->total > piece_of(stage))
 		ask_size(stage);
 	else
 		read_chunk(stage);
@@ -290,7 +295,7 @@ static void read_chunk(struct stage *stage)
 		local_trouble(stage, -ENOMEM);
 		return;
 	}
-	stage->chunk_len = MIN((uint64_t)STAGE_CHUNK, stage->total - stage->sent);
+	stage->chunk_len = MIN(piece_of(stage), stage->total - stage->sent);
 	hand_over(stage, read_piece, piece_read);
 }
 
@@ -410,6 +415,7 @@ void stage_init(struct stage *stage)
 {
 	memset(stage, 0, sizeof(*stage));
 	stage->snapshot = -1;
+	stage->request.class = FLOW_AHEAD;
 }
 
 void stage_release(struct stage *stage)

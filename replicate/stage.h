@@ -21,7 +21,7 @@
 #include "cache/cml.h"
 #include "replicate/http.h"
 
-#define STAGE_CHUNK (8u << 20)
+#define STAGE_CHUNK (8u << 20)		/* most bytes of a piece */
 #define STAGE_LIVE 2
 
 struct stage {
@@ -31,6 +31,7 @@ struct stage {
 	struct worker *worker;
 	uint64_t client;
 	struct cml_item *item;
+	const uint64_t *piece;		/* bytes of the next piece, as they are then; NULL: STAGE_CHUNK, which is the most */
 	/*
 	 * err 0: all of it is there, under stage->key, and item says what it is; an empty key: it
 	 * is small by now, and was not sent.  -EBUSY: the file does not keep still;

@@ -41,6 +41,7 @@ struct cache {
 	void *wakeup_arg;
 
 	bool is_offline, has_acls;
+	unsigned link_word;
 	char upstream_id[40];
 	uint64_t position, last_seq, acked;
 
@@ -51,10 +52,12 @@ struct cache {
 		uint64_t size;		/* all of it is one range */
 		int changes;		/* so often it changes while it is read; -1: always */
 		uint32_t status;	/* retired with */
+		uint64_t born_us;
 	} log[RECORDS_MAX];
 	size_t n;
 	bool is_out;			/* a batch is taken */
 	unsigned given_back, taken;
+	uint64_t most_bytes;		/* that were ever allowed in a batch */
 
 	/* applied */
 	unsigned entries, resets, link_lost, listings, deep_listings, objects, objects_gone;
@@ -139,7 +142,8 @@ static uint64_t double_append(struct cache *cache, bool is_store, uint64_t size,
 	pthread_mutex_lock(&cache->lock);
 	assert_true(cache->n < RECORDS_MAX);
 	logged = &cache->log[cache->n];
-	*logged = (struct logged){ .seq = ++cache->last_seq, .fd = -1, .size = size, .changes = changes };
+	*logged = (struct logged){ .seq = ++cache->last_seq, .fd = -1, .size = size, .changes = changes,
+				    .born_us = clock_us() };
 	if (is_store) {
 		logged->fd = memfd_create("content", MFD_CLOEXEC);
 		logged_fill(logged);
@@ -197,18 +201,26 @@ static void item_fill(struct cml_item *item, const struct logged *logged)
 	item->fd = dup(logged->fd);
 }
 
-int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes,
-	     struct cml_batch **ret_batch)
+int cml_take_aged(struct cache *cache, size_t max_records, uint64_t max_bytes, uint64_t min_age_s,
+		  struct cml_batch **ret_batch, uint64_t *ret_young_us)
 {
 	struct cml_batch *batch = calloc(1, sizeof(*batch));
 	uint64_t bytes = 0;
 
 	batch->items = calloc(RECORDS_MAX, sizeof(*batch->items));
+	*ret_young_us = 0;
 	pthread_mutex_lock(&cache->lock);
 	assert_false(cache->is_out);
+	cache->most_bytes = MAX(cache->most_bytes, max_bytes);
 	for (size_t i = 0; i < cache->n && batch->n < max_records && bytes <= max_bytes; i++) {
+		uint64_t of_age_us = cache->log[i].born_us + min_age_s * US_PER_S, now_us = clock_us();
+
 		if (!cache->log[i].seq)
 			continue;
+		if (min_age_s && of_age_us > now_us) {
+			*ret_young_us = batch->n ? 0 : of_age_us - now_us;
+			break;
+		}
 		item_fill(&batch->items[batch->n], &cache->log[i]);
 		bytes += batch->items[batch->n++].bytes;
 	}
@@ -336,6 +348,20 @@ bool cml_is_offline(struct cache *cache)
 
 	LOCKED(cache, is_offline = cache->is_offline);
 	return is_offline;
+}
+
+unsigned cml_link_word(struct cache *cache)
+{
+	unsigned word;
+
+	LOCKED(cache, word = cache->link_word);
+	return word;
+}
+
+int cml_set_link_word(struct cache *cache, unsigned word)
+{
+	LOCKED(cache, cache->link_word = word);
+	return 0;
 }
 
 int cml_set_offline(struct cache *cache, bool is_offline)

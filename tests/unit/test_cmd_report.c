@@ -23,6 +23,8 @@ static const struct exit_case {
 	{ "waiting without a link", "[{'state':'disconnected','records':1}]", REPORT_WAITING },
 	{ "held is not fine", "[{'state':'connected','records':0,'held':'x'}]", REPORT_WAITING },
 	{ "offline", "[{'state':'offline','records':0}]", REPORT_UNLINKED },
+	{ "a weak link is one", "[{'state':'weak','records':0}]", REPORT_FINE },
+	{ "waiting by intention is waiting", "[{'state':'weak','records':1,'waits_for':'x'}]", REPORT_WAITING },
 	{ "conflicts before waiting", "[{'state':'connected','records':1,'conflicts':1}]", REPORT_CONFLICTS },
 	{ "failed before conflicts", "[{'state':'connected','conflicts':1,'failure':'x'}]", REPORT_FAILED },
 	{ "the worst tree", "[{'state':'connected'},{'state':'connected','records':2},{'state':'offline'}]", REPORT_WAITING },
@@ -76,6 +78,40 @@ static void names_cannot_write_to_the_terminal(void **state)
 	json_decref(conflicts);
 }
 
+static const struct link_case {
+	const char *tree, *want;
+} link_cases[] = {
+	{ "{'state':'weak','since_s':3,'reason':'slow','link':'auto','round_trip_us':812000,'up_rate':38912,'down_limit':1048576}",
+	  "  link       weak for 3 s: slow\n  measured   round trip 812.0 ms, 38.0 KiB/s up; limited to 1.0 MiB/s down\n"
+	  "  position   0, upstream's 0\n" },
+	{ "{'state':'connected','since_s':3,'link':'paid'}", "  link       connected for 3 s; paid for\n  position " },
+	{ "{'state':'connected','up_limit':1024,'down_limit':2048}", "  measured   nothing yet; limited to 1.0 KiB/s up, 2.0 KiB/s down\n" },
+	{ "{'state':'weak','records':2,'waits_for':'until then'}", "for 0 s\n             until then\n" },
+	{ "{'state':'weak','records':2,'waits_for':'until then','held':'no'}", "for 0 s\n  held       no\n" },
+};
+
+static void link_in_words(void **state)
+{
+	const struct link_case *c = *state;
+	AUTO_FREE char *text = strdup(c->tree);
+	json_t *status;
+	char *data;
+	size_t len;
+	FILE *out = open_memstream(&data, &len);
+
+	for (char *p = text; *p; p++)
+		if (*p == '\'')
+			*p = '"';
+	status = json_pack("{s:[o]}", "trees", json_loads(text, 0, NULL));
+	assert_non_null(status);
+	report_status(out, status);
+	fclose(out);
+	if (!strstr(data, c->want))
+		fail_msg("%s", data);
+	free(data);
+	json_decref(status);
+}
+
 static void progress_fits(void **state)
 {
 	const struct progress_at at = { 25, 75, 1 << 20, 3 << 20 };
@@ -109,12 +145,14 @@ static void progress_shows_the_part_behind(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_SIZE(exit_cases) + 4];
+	struct CMUnitTest tests[ARRAY_SIZE(exit_cases) + ARRAY_SIZE(link_cases) + 4];
 	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(exit_cases); i++)
 		tests[n++] = (struct CMUnitTest){ exit_cases[i].name, exits, NULL, NULL,
 						  (void *)&exit_cases[i] };
+	for (size_t i = 0; i < ARRAY_SIZE(link_cases); i++)
+		tests[n++] = (struct CMUnitTest){ link_cases[i].want, link_in_words, NULL, NULL, (void *)&link_cases[i] };
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(numbers);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(names_cannot_write_to_the_terminal);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(progress_fits);

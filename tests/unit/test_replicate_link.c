@@ -26,6 +26,9 @@ static const struct {
 	{ LINK_OFFLINE, LINK_FAILED, LINK_OFFLINE, 0 },
 	{ LINK_OFFLINE, LINK_REFUSED, LINK_OFFLINE, 0 },
 	{ LINK_OFFLINE, LINK_LOST, LINK_OFFLINE, 0 },
+	{ LINK_OFFLINE, LINK_ACCEPTED_WEAK, LINK_OFFLINE, 0 },
+	{ LINK_OFFLINE, LINK_SLOW, LINK_OFFLINE, 0 },
+	{ LINK_OFFLINE, LINK_FAST, LINK_OFFLINE, 0 },
 	/* it is looked for until it is found */
 	{ LINK_DISCONNECTED, LINK_USER_OFFLINE, LINK_OFFLINE, LINK_DO_ABORT },
 	{ LINK_DISCONNECTED, LINK_USER_ONLINE, LINK_DISCONNECTED, LINK_DO_PROBE },
@@ -35,15 +38,33 @@ static const struct {
 	{ LINK_DISCONNECTED, LINK_FAILED, LINK_DISCONNECTED, LINK_DO_WAIT },
 	{ LINK_DISCONNECTED, LINK_REFUSED, LINK_DISCONNECTED, LINK_DO_WAIT_LONG },
 	{ LINK_DISCONNECTED, LINK_LOST, LINK_DISCONNECTED, 0 },
+	{ LINK_DISCONNECTED, LINK_ACCEPTED_WEAK, LINK_WEAK, LINK_DO_START },
+	{ LINK_DISCONNECTED, LINK_SLOW, LINK_DISCONNECTED, 0 },
+	{ LINK_DISCONNECTED, LINK_FAST, LINK_DISCONNECTED, 0 },
 	/* and whoever waits hears at once when it goes */
 	{ LINK_CONNECTED, LINK_USER_OFFLINE, LINK_OFFLINE, LINK_DO_ABORT },
-	{ LINK_CONNECTED, LINK_USER_ONLINE, LINK_CONNECTED, 0 },
+	{ LINK_CONNECTED, LINK_USER_ONLINE, LINK_CONNECTED, LINK_DO_REPLAY },
 	{ LINK_CONNECTED, LINK_KICK, LINK_CONNECTED, LINK_DO_REPLAY },
 	{ LINK_CONNECTED, LINK_TIMER, LINK_CONNECTED, 0 },
 	{ LINK_CONNECTED, LINK_ACCEPTED, LINK_CONNECTED, LINK_DO_START },
 	{ LINK_CONNECTED, LINK_FAILED, LINK_DISCONNECTED, LINK_DO_ABORT | LINK_DO_WAIT },
 	{ LINK_CONNECTED, LINK_REFUSED, LINK_DISCONNECTED, LINK_DO_ABORT | LINK_DO_WAIT_LONG },
 	{ LINK_CONNECTED, LINK_LOST, LINK_DISCONNECTED, LINK_DO_ABORT | LINK_DO_WAIT },
+	{ LINK_CONNECTED, LINK_ACCEPTED_WEAK, LINK_WEAK, LINK_DO_START | LINK_DO_PACE },
+	{ LINK_CONNECTED, LINK_SLOW, LINK_WEAK, LINK_DO_PACE },
+	{ LINK_CONNECTED, LINK_FAST, LINK_CONNECTED, 0 },
+	/* a weak one is one; what is under way goes on when it becomes better or worse */
+	{ LINK_WEAK, LINK_USER_OFFLINE, LINK_OFFLINE, LINK_DO_ABORT },
+	{ LINK_WEAK, LINK_USER_ONLINE, LINK_WEAK, LINK_DO_REPLAY },
+	{ LINK_WEAK, LINK_KICK, LINK_WEAK, LINK_DO_REPLAY },
+	{ LINK_WEAK, LINK_TIMER, LINK_WEAK, 0 },
+	{ LINK_WEAK, LINK_ACCEPTED, LINK_CONNECTED, LINK_DO_START | LINK_DO_PACE },
+	{ LINK_WEAK, LINK_ACCEPTED_WEAK, LINK_WEAK, LINK_DO_START },
+	{ LINK_WEAK, LINK_FAILED, LINK_DISCONNECTED, LINK_DO_ABORT | LINK_DO_WAIT },
+	{ LINK_WEAK, LINK_REFUSED, LINK_DISCONNECTED, LINK_DO_ABORT | LINK_DO_WAIT_LONG },
+	{ LINK_WEAK, LINK_LOST, LINK_DISCONNECTED, LINK_DO_ABORT | LINK_DO_WAIT },
+	{ LINK_WEAK, LINK_SLOW, LINK_WEAK, 0 },
+	{ LINK_WEAK, LINK_FAST, LINK_CONNECTED, LINK_DO_PACE },
 };
 
 static void every_step(void **state)
@@ -72,13 +93,17 @@ static void rules(void **state)
 	for (int s = 0; s < LINK_STATES; s++) {
 		for (int e = 0; e < LINK_EVENTS; e++) {
 			struct link_step step = link_next(s, e);
-			bool is_leaving = s == LINK_CONNECTED && step.state != LINK_CONNECTED;
+			bool is_leaving = link_is_up(s) && !link_is_up(step.state);
 
-			/* only the user ends offline; only a probe makes connected */
+			/* only the user ends offline; only a probe makes a link */
 			assert_true(s != LINK_OFFLINE || step.state == LINK_OFFLINE ||
 				    e == LINK_USER_ONLINE);
-			assert_true(step.state != LINK_CONNECTED || s == LINK_CONNECTED ||
-				    e == LINK_ACCEPTED);
+			assert_true(!link_is_up(step.state) || link_is_up(s) ||
+				    e == LINK_ACCEPTED || e == LINK_ACCEPTED_WEAK);
+			/* from a link to another kind of link nothing is given up, and the pace is the other's */
+			assert_true(!link_is_up(s) || !link_is_up(step.state) || !(step.actions & LINK_DO_ABORT));
+			assert_true(!link_is_up(s) || !link_is_up(step.state) || (int)step.state == s ||
+				    (step.actions & LINK_DO_PACE));
 			/* who waits is told when the link goes; offline nothing is sent */
 			assert_true(!is_leaving || (step.actions & LINK_DO_ABORT));
 			if (step.state == LINK_OFFLINE)
