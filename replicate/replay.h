@@ -33,7 +33,7 @@
  * Of a file that is saved anew and anew, by way of a temporary one, the log has only the last save, which is always young.
  * After so many windows in which nothing was old enough what there is goes.
  */
-#define REPLAY_WINDOWS 10
+#define REPLAY_WINDOWS 6
 
 struct replicate;
 

@@ -45,7 +45,7 @@ enum link_kind {
 #define LINK_KINDS (LINK_KIND_PAID + 1)
 
 /* The default aging window of a weak link, from docs/BENCHMARKS.md "the aging window". */
-#define LINK_WINDOW_S 300
+#define LINK_WINDOW_S 600
 
 struct replicate_config {
 	struct cache *cache;
