@@ -15,6 +15,12 @@ TOOLS	:= $(patsubst %.c,%,$(wildcard tests/lib/*.c tests/nfs/*.c tests/faults/*.
 $(TOOLS:%=$(B)/%.o): private ALL_CFLAGS += $(if $(filter undefined,$(SAN)),-fno-sanitize=alignment)
 $(foreach t,$(TOOLS),$(eval $(call test_program,$(t),cache rpcgen base,-lnfs)))
 $(foreach t,$(patsubst %.c,%,$(wildcard tests/http/*.c)),$(eval $(call test_program,$(t),rpcgen base,)))
+TORTURE	:= $(patsubst %.c,$(B)/%.o,$(wildcard tests/torture/*.c))
+$(TORTURE): private ALL_CFLAGS += $(if $(filter undefined,$(SAN)),-fno-sanitize=alignment)
+TEST_PROGRAMS += $(B)/tests/torture/torture
+$(B)/tests/torture/torture: $(TORTURE) $(B)/libbase.a
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ -lnfs $(LDLIBS)
 
 .PHONY: check check-unit check-lint check-quick check-long test-programs
 test-programs: $(TEST_PROGRAMS)

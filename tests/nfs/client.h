@@ -3,12 +3,14 @@
  * client: NFS and MOUNT calls over libnfs, each as a function that waits for its answer.
  *
  * Functions give the status; everything else an answer holds is in c->got. A call that is not
- * answered within 30 s, or with an RPC error, ends the program. Tests are functions that say what they want
+ * answered within 30 s, or with an RPC error, ends the program; with may_be_lost set, one whose connection ended gives
+ * CALL_LOST instead, and then the connection is of no use any more. Tests are functions that say what they want
  * with want() and want_is(); run_tests() prints TAP. Each gets a new directory in the export, c->dir.
  */
 #ifndef TESTS_NFS_CLIENT_H
 #define TESTS_NFS_CLIENT_H
 
+#include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,6 +28,7 @@
 #define UNUSED __attribute__((unused))
 #define WAIT_S 30
 #define IO_MAX (1024u * 1024)
+#define CALL_LOST (-1)
 
 struct fh {
 	unsigned len;
@@ -60,6 +63,7 @@ struct client {
 	struct rpc_context *rpc;
 	struct fh root, dir;
 	struct got got;
+	bool may_be_lost, is_lost;
 	/* called for each entry of a listing; handle and attributes only where there are any */
 	void (*entry)(struct client *c, const char *name, uint64_t fileid, uint64_t cookie, const struct fh *fh,
 		      const struct fattr3 *attr);
@@ -92,10 +96,13 @@ static UNUSED bool client_serve(struct client *c, int wait_ms)
 	struct pollfd p = { rpc_get_fd(c->rpc), (short)rpc_which_events(c->rpc), 0 };
 	int n = poll(&p, 1, wait_ms);
 
-	if (n < 0)
+	if (n < 0 && errno != EINTR)
 		die("poll", "failed");
-	if (rpc_service(c->rpc, p.revents) < 0)
-		die("connection", rpc_get_error(c->rpc));
+	if (rpc_service(c->rpc, n > 0 ? p.revents : 0) < 0) {
+		if (!c->may_be_lost)
+			die("connection", rpc_get_error(c->rpc));
+		c->is_lost = true;
+	}
 	return n;
 }
 
@@ -107,12 +114,12 @@ static UNUSED void client_wait_for(struct client *c, const unsigned *under_way, 
 			die("call", "no answer");
 }
 
-/* Until *done. */
+/* Until *done, or the connection is lost. */
 static UNUSED void client_wait(struct client *c, const bool *done)
 {
 	int64_t end = now_ms() + WAIT_S * 1000;
 
-	while (!*done) {
+	while (!*done && !c->is_lost) {
 		if (now_ms() > end)
 			die("call", "no answer");
 		(void)client_serve(c, 100);
@@ -210,9 +217,15 @@ static UNUSED void client_begin(struct client *c)
 
 static UNUSED int client_end(struct client *c, const char *what, int queued)
 {
+	if (c->is_lost)
+		return CALL_LOST;
 	if (queued)
 		die(what, "cannot be sent");
 	client_wait(c, &c->got.is_answered);
+	if (c->may_be_lost && (!c->got.is_answered || c->got.rpc_status == RPC_STATUS_ERROR)) {
+		c->is_lost = true;
+		return CALL_LOST;
+	}
 	if (c->got.rpc_status != RPC_STATUS_SUCCESS)
 		die(what, c->got.data);
 	return c->got.status;
@@ -654,8 +667,8 @@ static UNUSED void client_open(struct client *c, int port)
 
 static UNUSED void client_close(struct client *c)
 {
+	rpc_destroy_context(c->rpc);	/* calls that are still out are told, into got.data */
 	free(c->got.data);
-	rpc_destroy_context(c->rpc);
 }
 
 /* ---- tests ---- */
