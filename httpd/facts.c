@@ -67,6 +67,26 @@ static int find_at(struct segment *segment, struct slice name, struct facts *f,
 }
 
 /*
+ * What the client replaces may be beside the name that it thinks it has, because that was taken when it was made.  Then it is
+ * replaced where it is; else it would stay there, a copy of which nobody knows.
+ */
+static int find_aside(struct segment *segment, struct slice name, struct facts *f, struct certify_facts *c)
+{
+	struct name_row row;
+	int got;
+
+	if (!f->replaced.id || !f->parent.id || f->parent.gone || (c->name != NAME_OTHER && c->name != NAME_OTHER_DIR))
+		return 0;
+	got = name_get_wanted(segment->tree->sql, f->parent.id, name, f->replaced.id, segment->client, &row);
+	if (got > 0) {
+		f->at = row;
+		f->is_aside = true;
+		c->name = NAME_REPLACED;
+	}
+	return MIN(got, 0);
+}
+
+/*
  * The name to be taken away: where the record says, or where this client's object was put instead.
  */
 static int find_source(struct segment *segment, const struct object *dir, struct slice name,
@@ -127,6 +147,8 @@ static int gather_rename(struct segment *segment, const struct kml_rename *r, st
 		got = find_source(segment, &f->from, kml_name_get(&r->from_name), f, &c->from_name);
 	if (!got)
 		got = find_at(segment, kml_name_get(&r->to_name), f, c);
+	if (!got)
+		got = find_aside(segment, kml_name_get(&r->to_name), f, c);
 	if (!got && f->object.attr.type == KML_DIR && f->parent.id && !f->parent.gone) {
 		got = is_below(segment, f->parent.id, f->object.id);
 		c->is_into_itself = got > 0;

@@ -212,6 +212,11 @@ static int do_rename(struct step *step, const struct kml_rename *r)
 	err = settle_name(step, kml_name_get(&r->to_name), &name, &wanted);
 	if (err || step->verdict.status == KML_REFUSED)
 		return err;
+	if (is_over && f->is_aside) {
+		name = f->at.name;
+		wanted = kml_name_get(&r->to_name);
+		step->verdict.status = KML_RENAMED;
+	}
 	if (step->how != HOW_DONE)
 		err = disk_rename(segment, f, f->parent.id, name.text, is_over, step->how);
 	if (err) {

@@ -16,6 +16,7 @@
 struct facts {
 	struct object object, parent, from, replaced;
 	struct name_row at;		/* what the wanted name holds; object 0: nothing */
+	bool is_aside;			/* RENAME: what it replaces is at another name, for the wanted one was taken */
 	struct name_row source;		/* the name to be taken away */
 	bool has_source;
 };

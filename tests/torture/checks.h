@@ -15,7 +15,7 @@
 
 #include "tests/torture/chance.h"
 
-#define CHECKS_CONVERGE_S 120
+#define CHECKS_CONVERGE_S 60
 
 void checks_run(void);
 /* Settle some of the conflicts, one way or the other; then all of the above again. */

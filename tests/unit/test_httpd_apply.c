@@ -499,6 +499,51 @@ static void renamed(void **state)
 	assert_false(is_there(f, "b"));
 }
 
+/* The client saves over what got another name than it thinks: one file is left of the two, not an old one besides. */
+static void replaced_beside(void **state)
+{
+	struct fixture *f = *state;
+	struct kml_answers answers;
+	struct batch *b;
+
+	put_file(f, "a", "theirs");
+	assert_int_equal(look(f), 1);
+	settle();
+	(void)look(f);
+	b = batch_new(f, CLIENT);
+	add_create(b, KML_ROOT, "a", oid(1));
+	add_store(b, oid(1), 0, "first");
+	add_create(b, KML_ROOT, "new", oid(2));
+	add_store(b, oid(2), 0, "second");
+	add_rename(b, oid(2), KML_ROOT, "new", KML_ROOT, "a")->replaced = oid(1);
+	answers = send_for(b, "RENAMED OK OK OK RENAMED");
+	assert_int_equal(answers.answers.answers_val[4].name.kml_name_len, strlen("a.conflict-laptop-20100101-000001"));
+	kml_answers_release(&answers);
+	check_content(f, "a", "theirs");
+	check_content(f, "a.conflict-laptop-20100101-000001", "second");
+	assert_false(is_there(f, "new"));
+	assert_false(is_there(f, "a.conflict-laptop-20100101-000005"));
+
+	/* It goes on having the name that the client thinks. */
+	b = batch_new(f, CLIENT);
+	add_rename(b, oid(2), KML_ROOT, "a", KML_ROOT, "b");
+	expect(b, "OK");
+	check_content(f, "b", "second");
+
+	/* Where others have written to it, it stays, beside ours. */
+	b = batch_new(f, CLIENT);
+	add_create(b, KML_ROOT, "a", oid(3));
+	expect(b, "RENAMED");
+	b = batch_new(f, OTHER);
+	add_store(b, oid(3), f->tree->position, "another's");
+	expect(b, "OK");
+	b = batch_new(f, CLIENT);
+	add_rename(b, oid(2), KML_ROOT, "b", KML_ROOT, "a")->replaced = oid(3);
+	expect(b, "RENAMED");
+	check_content(f, "a.conflict-laptop-20100101-000007", "another's");
+	check_content(f, "a.conflict-laptop-20100101-000009", "second");
+}
+
 static void conflict_names(void **state)
 {
 	static const struct {
@@ -882,6 +927,7 @@ int main(void)
 		TEST(staged),
 		TEST(staged_missing),
 		TEST(renamed),
+		TEST(replaced_beside),
 		TEST(merged),
 		TEST(conflicts),
 		TEST(gone),
