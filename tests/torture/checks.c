@@ -210,10 +210,7 @@ static void check_conflicts(const struct tree *up)
 		const struct tree_entry *entry = &up->v[i];
 		const char *slash = strrchr(entry->path, '/'), *name = slash ? slash + 1 : entry->path;
 
-		if (entry->type != 'f' || !strstr(name, ".conflict-") ||
-		    !ledger_is_live(ledger_read(entry->head, MIN(entry->size, (uint64_t)TREE_HEAD), entry->path)))
-			continue;
-		if (!is_settled(name) && !is_listed(name))
+		if (entry->type != 'd' && strstr(name, ".conflict-") && !is_settled(name) && !is_listed(name))
 			trace_fail("%s is on nobody's record", up->v[i].path);
 	}
 }

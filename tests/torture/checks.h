@@ -6,7 +6,7 @@
  *     mounts are equal: names, types, modes, link counts, contents, times.
  *  2. What each client did in its own part is there, exactly (model.h), and nobody was in conflict with himself there.
  *  3. The rule of the ledger (ledger.h) for what all change.
- *  4. Each conflict copy whose content must be found by that rule is on a client's record of conflicts, unless it was settled.
+ *  4. Each conflict copy is on a client's record of conflicts, unless it was settled.
  *  5. No record of a client is twice in the upstream's journal.
  *  6. Each cache, its daemon stopped, is sound.
  */

@@ -110,11 +110,6 @@ void ledger_found(unsigned content)
 	contents[content].is_found = true;
 }
 
-bool ledger_is_live(unsigned content)
-{
-	return content != LEDGER_NONE && contents[content].is_acknowledged && !contents[content].is_superseded;
-}
-
 unsigned ledger_missing(void)
 {
 	unsigned missing = 0;
@@ -122,7 +117,7 @@ unsigned ledger_missing(void)
 	for (unsigned i = 1; i < n_contents; i++) {
 		const struct content *c = &contents[i];
 
-		if (!ledger_is_live(i) || c->is_found)
+		if (!c->is_acknowledged || c->is_superseded || c->is_found)
 			continue;
 		trace_found("content #%06u, written by %d in step %u, is nowhere, and nobody who had seen it has replaced or removed it", i,
 			    c->by, c->written_at);

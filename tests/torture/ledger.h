@@ -45,8 +45,6 @@ bool ledger_is_piece(unsigned content, const void *bytes, size_t len);
 void ledger_found(unsigned content);
 /* Those that should have been found and were not, told by trace_found(); their number. */
 unsigned ledger_missing(void);
-/* It must be found: acknowledged, and not superseded. */
-bool ledger_is_live(unsigned content);
 /* For another look. */
 void ledger_forget_found(void);
 

@@ -30,6 +30,7 @@ struct model_object {
 	bool has_mtime;			/* mtime is what somebody set last */
 	struct nfstime3 mtime;
 	bool is_loose;			/* something was written and not committed */
+	bool is_going;			/* a call is out that takes a name from it */
 	struct fh fh;			/* as it was given out first: it must go on being good */
 	int dir;			/* of a directory: the one above */
 };

@@ -66,6 +66,9 @@ static void write_whole(int c, const struct model_object *object)
 		uint32_t n = (uint32_t)MIN((size_t)PIECE, object->size - done);
 		int status = nfs3_write(nfs, &object->fh, done, object->bytes + done, n, FILE_SYNC);
 
+		/* It was the last name, and the call was done. */
+		if (status == NFS3ERR_STALE && object->is_going)
+			return;
 		if (status)
 			trace_fail("WRITE, again, in p%d: %s", c, status == CALL_LOST ? "no answer" : nfsstat3_to_str(status));
 		done += nfs->got.count;
@@ -285,6 +288,8 @@ static void rename_to(const struct work *w, int name, int to_dir, unsigned to_nu
 		return;
 	trace("%d: rename %s to %s%s", w->c, path_of(w, name), model_path(w->model, to_dir, to_number),
 	      over >= 0 ? ", over what is there" : "");
+	if (over >= 0)
+		object_of(w, over)->is_going = true;
 	while ((status = nfs3_rename(w->nfs, dir_fh(w, from.dir), name_text(from.number), dir_fh(w, to_dir),
 				     name_text(to_number))) == CALL_LOST) {
 		recover(w);
@@ -294,6 +299,8 @@ static void rename_to(const struct work *w, int name, int to_dir, unsigned to_nu
 		}
 	}
 	must(w, status, "RENAME", model_path(w->model, to_dir, to_number));
+	if (over >= 0)
+		object_of(w, over)->is_going = false;
 	model_rename(w->model, name, to_dir, to_number);
 }
 
@@ -344,6 +351,7 @@ static void do_remove(const struct work *w)
 	if (is_dir && !model_is_empty(w->model, w->model->names[w->name].object))
 		return;
 	trace("%d: %s %s", w->c, is_dir ? "rmdir" : "remove", path_of(w, w->name));
+	object_of(w, w->name)->is_going = true;
 	while ((status = is_dir ? nfs3_rmdir(w->nfs, dir_fh(w, w->dir), name) :
 				  nfs3_remove(w->nfs, dir_fh(w, w->dir), name)) == CALL_LOST) {
 		recover(w);
@@ -353,6 +361,7 @@ static void do_remove(const struct work *w)
 		}
 	}
 	must(w, status, is_dir ? "RMDIR" : "REMOVE", path_of(w, w->name));
+	object_of(w, w->name)->is_going = false;
 	model_remove(w->model, w->name);
 }
 
