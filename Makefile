@@ -40,7 +40,8 @@ ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -I$(B) $(INCLUDE
 	      -DIZO_VERSION='"$(VERSION)"' $(if $(SYSTEMD),-DHAVE_SYSTEMD) \
 	      $(WARN) $(CFLAGS) $(if $(FAULTS),-DIZO_FAULTS) \
 	      $(if $(SAN),$(SAN_FLAGS)) $(if $(filter undefined fuzz,$(SAN)),-fno-sanitize-recover=undefined)
-LDLIBS	:= $(shell $(PKG_CONFIG) --libs $(PKGS) $(SYSTEMD)) -pthread
+# librsync has no .pc file.
+LDLIBS	:= $(shell $(PKG_CONFIG) --libs $(PKGS) $(SYSTEMD)) -lrsync -pthread
 
 # ---- libraries: one a folder; a program is its file in cmd/ and the libraries it names, in order ----
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
@@ -326,6 +327,21 @@ out:
 	if (at != dirfd)
 		(void)close(at);
 	return err;
+}
+
+int fs_open_beside(int fd)
+{
+	char link[40], path[PATH_MAX];
+	ssize_t n;
+	int to;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	if (n < 0)
+		return -errno;
+	path[n] = '\0';
+	to = open(dirname(path), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	return to < 0 ? -errno : to;
 }
 
 int fs_open_beneath(int dirfd, const char *path, int flags, mode_t mode)

@@ -36,6 +36,9 @@ int fs_mkdir_p(const char *path, mode_t mode);
 /* Copy [offset, offset+len) between files at the same offset: clones, else copies in the kernel, keeps holes. */
 int fs_copy_range(int from, int to, uint64_t offset, uint64_t len);
 
+/* An unnamed file in the directory that fd's file is in, so on the same file system.  Gives a descriptor or -errno. */
+int fs_open_beside(int fd);
+
 /*
  * Open a path below dirfd: never leaves it, never follows a symlink or a mount.
  * Gives a descriptor or -errno.

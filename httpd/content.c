@@ -19,10 +19,7 @@
 #define RACY_US 25000				/* a file older than that is not "racy" any more */
 
 struct sending {
-	struct tree *tree;
-	int fd;
-	struct object object;
-	struct file_stat was;	/* the file when it was that version */
+	struct content_version version;
 	uint64_t start;
 };
 
@@ -60,7 +57,7 @@ static int open_file(struct tree *tree, struct sql *sql, const struct name_row *
  * Open the object's file by one of its names.  0: it is as *ret_object says, and open; -EAGAIN: it is not, its
  * name is in *ret_item and *ret_is_there says whether there is a file; or as query_find().
  */
-static int try_open(struct request *request, struct sending *sending,
+static int try_open(struct request *request, struct content_version *version,
 		    struct reconcile_item *ret_item, bool *ret_is_there)
 {
 	struct name_row row;
@@ -70,11 +67,11 @@ static int try_open(struct request *request, struct sending *sending,
 	err = tree_reader_get(request->tree, &sql);
 	if (err)
 		return err;
-	err = query_find(request, sql, &sending->object);
-	if (!err && sending->object.attr.type != KML_REG)
+	err = query_find(request, sql, &version->object);
+	if (!err && version->object.attr.type != KML_REG)
 		err = request_refuse(request, MHD_HTTP_BAD_REQUEST, "it is not a regular file");
 	if (!err) {
-		err = name_of(sql, sending->object.id, &row);
+		err = name_of(sql, version->object.id, &row);
 		err = err > 0 ? 0 : err ? err : -EUCLEAN;
 	}
 	if (!err)
@@ -88,13 +85,13 @@ static int try_open(struct request *request, struct sending *sending,
 		return fd;
 	if (fd < 0)
 		return -EAGAIN;
-	err = file_stat(fd, "", &sending->was);
-	if (!err && !is_as_row(&sending->object, &sending->was))
+	err = file_stat(fd, "", &version->was);
+	if (!err && !is_as_row(&version->object, &version->was))
 		err = -EAGAIN;
 	if (err)
 		(void)close(fd);	/* nothing was written */
 	else
-		sending->fd = fd;
+		version->fd = fd;
 	return err;
 }
 
@@ -108,16 +105,17 @@ static void wait_racy(const struct file_stat *st)
 }
 
 /* (1) */
-static int open_version(struct request *request, struct sending *sending)
+int content_open(struct request *request, struct content_version *version)
 {
 	struct reconcile_item item;
 	uint64_t changes, position;
 	bool is_there = false;
 	int err = -EAGAIN;
 
+	*version = (struct content_version){ .tree = request->tree, .fd = -1 };
 	for (int i = 0; i < TRIES && err == -EAGAIN && !tree_is_stopping(request->tree); i++) {
 		position = tree_wait(request->tree, UINT64_MAX, 0);
-		err = try_open(request, sending, &item, &is_there);
+		err = try_open(request, version, &item, &is_there);
 		if (err != -EAGAIN)
 			break;
 		/*
@@ -128,40 +126,48 @@ static int open_version(struct request *request, struct sending *sending)
 			(void)tree_wait(request->tree, position, clock_us() + MISSING_WAIT_US);
 			continue;
 		}
-		wait_racy(&sending->was);
+		wait_racy(&version->was);
 		err = reconcile_names(request->tree, &item, 1, NULL, &changes);
 		if (!err)
 			err = -EAGAIN;
 	}
+	if (err == -EAGAIN)
+		request->retry_after_s = 1;
 	return err;
+}
+
+void content_close(struct content_version *version)
+{
+	mem_close_fd(&version->fd);
+	version->fd = -1;
 }
 
 /* ---- sending ---- */
 
 /* (2).  0: what was read is of the version; else it is not, or nobody can say. */
-static int still_same(struct sending *sending)
+int content_still_same(struct content_version *version)
 {
 	struct object object;
 	struct file_stat st;
 	struct sql *sql;
 	int got;
 
-	got = file_stat(sending->fd, "", &st);
+	got = file_stat(version->fd, "", &st);
 	if (got)
 		return got;
-	if (is_same(&st, &sending->was))
+	if (is_same(&st, &version->was))
 		return 0;
-	got = tree_reader_get(sending->tree, &sql);
+	got = tree_reader_get(version->tree, &sql);
 	if (got)
 		return got;
-	got = object_by_id(sql, sending->object.id, &object);
-	tree_reader_put(sending->tree, sql);
+	got = object_by_id(sql, version->object.id, &object);
+	tree_reader_put(version->tree, sql);
 	if (got <= 0)
 		return got ? got : -EUCLEAN;
-	if (object.gone || object.data_version != sending->object.data_version ||
+	if (object.gone || object.data_version != version->object.data_version ||
 	    !is_as_row(&object, &st))
 		return -EAGAIN;
-	sending->was = st;
+	version->was = st;
 	return 0;
 }
 
@@ -171,20 +177,20 @@ static ssize_t sending_read(void *arg, uint64_t pos, char *to, size_t max)
 	ssize_t n;
 	int err = FAULT("content.read");
 
-	n = err ? err : fs_pread_full(sending->fd, to, max, sending->start + pos);
+	n = err ? err : fs_pread_full(sending->version.fd, to, max, sending->start + pos);
 	if (n >= 0)
-		err = still_same(sending);
+		err = content_still_same(&sending->version);
 	else
 		err = (int)n;
 	if (!err && n > 0)
 		return n;
 	if (err && err != -EAGAIN)
 		log_warn("content broken off: object=%lld offset=%llu: %s",
-			 (long long)sending->object.id, (unsigned long long)(sending->start + pos),
+			 (long long)sending->version.object.id, (unsigned long long)(sending->start + pos),
 			 strerror(-err));
 	else
 		log_debug(LOG_HTTP, "content broken off, the file changed: object=%lld",
-			  (long long)sending->object.id);
+			  (long long)sending->version.object.id);
 	return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
@@ -192,7 +198,7 @@ static void sending_free(void *arg)
 {
 	struct sending *sending = arg;
 
-	mem_close_fd(&sending->fd);
+	content_close(&sending->version);
 	free(sending);
 }
 
@@ -313,7 +319,7 @@ static int answer_range_error(struct request *request, uint64_t size)
 static int answer_bytes(struct request *request, struct sending *sending)
 {
 	const char *if_range = request_header(request, MHD_HTTP_HEADER_IF_RANGE);
-	uint64_t size = sending->was.attr.size, version = sending->object.data_version;
+	uint64_t size = sending->version.was.attr.size, version = sending->version.object.data_version;
 	const char *text = request_header(request, MHD_HTTP_HEADER_RANGE);
 	uint64_t start = 0, len = size;
 	int got, err;
@@ -346,13 +352,9 @@ int content_answer(struct request *request)
 
 	if (!sending)
 		return -ENOMEM;
-	sending->tree = request->tree;
-	sending->fd = -1;
-	got = open_version(request, sending);
-	if (got == -EAGAIN)
-		request->retry_after_s = 1;
+	got = content_open(request, &sending->version);
 	if (!got)
-		got = answer_conditions(request, sending->object.data_version);
+		got = answer_conditions(request, sending->version.object.data_version);
 	if (!got)
 		return answer_bytes(request, sending);
 	sending_free(sending);

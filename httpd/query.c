@@ -61,9 +61,9 @@ int query_hello(struct request *request)
 	if (err)
 		return err;
 	oldest = tree_oldest(request->tree);
-	json = json_pack("{s:i, s:s, s:I, s:I, s:s, s:b}", "izo", 1, "id", request->tree->id, "position",
+	json = json_pack("{s:i, s:s, s:I, s:I, s:s, s:b, s:b}", "izo", 1, "id", request->tree->id, "position",
 			 (json_int_t)position, "oldest", (json_int_t)oldest, "host",
-			 request->tree->host, "acls", (int)request->tree->has_acls);
+			 request->tree->host, "acls", (int)request->tree->has_acls, "deltas", 1);
 	if (client && json &&
 	    json_object_set_new(json, "last_seq", json_integer((json_int_t)seq))) {
 		json_decref(json);

@@ -29,6 +29,7 @@ struct request_shared {
 	/* under lock */
 	uint64_t reserved;	/* bytes of bodies held in memory */
 	unsigned polls;		/* connections that wait for the journal */
+	unsigned signatures;	/* files being signed or patched */
 	unsigned active;	/* requests that are not answered to the end */
 	pthread_cond_t idle;	/* active has become 0 */
 };

@@ -6,7 +6,9 @@
 #include "httpd/content.h"
 #include "httpd/intake.h"
 #include "httpd/listing.h"
+#include "httpd/patch.h"
 #include "httpd/query.h"
+#include "httpd/signature.h"
 
 /* docs/PROTOCOL.md 3 to 8 */
 static const struct route routes[] = {
@@ -19,6 +21,8 @@ static const struct route routes[] = {
 	{ "PUT",    "/izo/v1/stage/*/*", INT64_MAX,  stage_begin,  stage_take,  stage_put },
 	{ "GET",    "/izo/v1/stage/*/*", 0,          NULL,         NULL,        stage_get },
 	{ "DELETE", "/izo/v1/stage/*/*", 0,          NULL,         NULL,        stage_delete },
+	{ "GET",    "/izo/v1/signature/*", 0,        NULL,         NULL,        signature_answer },
+	{ "POST",   "/izo/v1/patch/*",   0,          NULL,         NULL,        patch_answer },
 };
 
 static bool matches(const char *pattern, const char *path, char arg[REQUEST_ARGS][REQUEST_ARG_MAX])

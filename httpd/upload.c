@@ -175,6 +175,22 @@ void upload_seal(struct tree *tree, uint64_t client, const char *key,
 	pthread_mutex_unlock(&lock);
 }
 
+int upload_place(struct tree *tree, uint64_t client, const char *key, const char *from)
+{
+	char name[KML_KEY_MAX + 32];
+	int err = 0;
+
+	file_name(client, key, name);
+	pthread_mutex_lock(&lock);
+	take_over(tree, name);
+	if (renameat(tree->stage_fd, from, tree->stage_fd, name) < 0)
+		err = -errno;
+	pthread_mutex_unlock(&lock);
+	if (!err && fsync(tree->stage_fd) < 0)
+		err = -errno;
+	return err;
+}
+
 struct expiry {
 	struct tree *tree;
 	int64_t before_s;

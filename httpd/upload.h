@@ -32,6 +32,8 @@ int upload_delete(struct tree *tree, uint64_t client, const char *key);
 /* The file's name in stage_fd; from now on nobody writes to it. */
 void upload_seal(struct tree *tree, uint64_t client, const char *key,
 		 char ret_name[KML_KEY_MAX + 32]);
+/* The file 'from' of stage_fd, which is synced, becomes what was sent under that key; durable. */
+int upload_place(struct tree *tree, uint64_t client, const char *key, const char *from);
 /* Remove those older than UPLOAD_KEPT_S. */
 void upload_expire(struct tree *tree);
 

@@ -46,6 +46,7 @@ static int parse(const json_t *json, struct hello *hello, const char **ret_why)
 		return -EPROTO;
 	/* Absent: an upstream that knows nothing of them. */
 	hello->has_acls = json_is_true(json_object_get(json, "acls"));
+	hello->has_deltas = json_is_true(json_object_get(json, "deltas"));
 	return 0;
 }
 

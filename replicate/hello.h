@@ -15,6 +15,7 @@ struct hello {
 	uint64_t position, oldest;
 	uint64_t last_seq;		/* 0: none */
 	bool has_acls;			/* its file system has access control lists */
+	bool has_deltas;		/* it puts differences together */
 };
 
 /* -EPROTO: that is not what an izo-httpd says; *ret_why, a constant, says in what way. */

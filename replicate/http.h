@@ -45,7 +45,7 @@ struct http {
 struct http_request {
 	/* the caller's, before http_start() */
 	const char *method;		/* "GET", "POST", "PUT", "DELETE" */
-	char path[200];			/* from "/izo/v1/..." on, with the query */
+	char path[320];			/* from "/izo/v1/..." on, with the query */
 	char range[48];			/* "A-B", or "" */
 	char if_match[24];		/* the version, or "" */
 	const char *content_type;	/* of the body, or NULL */

@@ -371,6 +371,7 @@ static void stage_next(struct replay *replay, size_t from)
 	stage->client = r->client;
 	stage->item = &replay->batch->taken->items[replay->at];
 	stage->piece = &r->quality.piece;
+	stage->may_delta = r->probe.hello.has_deltas;
 	stage->done = staged;
 	stage_start(stage);
 }

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <libgen.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +132,7 @@ static void prepare(struct work *work)
 
 static void ask_size(struct stage *stage);
 static void read_chunk(struct stage *stage);
+static void send_difference(struct stage *stage);
 static void begin_round(struct stage *stage);
 
 static void prepared(struct work *work)
@@ -152,11 +152,12 @@ static void prepared(struct work *work)
 	}
 	stage->sent = 0;
 	stage->asked = 0;
+	stage->tried_delta = false;
 	/* What goes in one piece is sent again sooner than asked for. */
 	if (stage->is_resumable && stage->total > piece_of(stage))
 		ask_size(stage);
 	else
-		read_chunk(stage);
+		send_difference(stage);
 }
 
 static void begin_round(struct stage *stage)
@@ -200,7 +201,11 @@ static void size_came(struct http_request *request, int err)
 	if (stage->sent)
 		log_info("replay: sending a large file goes on: seq=%" PRIu64 " from=%" PRIu64
 			 " of=%" PRIu64, stage->item->record.seq, stage->sent, stage->total);
-	read_chunk(stage);
+	/* Of what was begun whole the rest goes so, too. */
+	if (stage->sent)
+		read_chunk(stage);
+	else
+		send_difference(stage);
 }
 
 static void start_request(struct stage *stage, const char *method, const char *query,
@@ -301,22 +306,6 @@ static void read_chunk(struct stage *stage)
 
 /* ---- did it keep still? ---- */
 
-/* An unnamed file beside the object, so on a file system where it can be cloned. */
-static int open_beside(int fd)
-{
-	char link[40], path[PATH_MAX];
-	ssize_t n;
-	int to;
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof(path) - 1);
-	if (n < 0)
-		return -errno;
-	path[n] = '\0';
-	to = open(dirname(path), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	return to < 0 ? -errno : to;
-}
-
 static int copy_ranges(struct stage *stage, int to)
 {
 	const struct kml_store *store = store_of(stage);
@@ -347,7 +336,7 @@ static int take_snapshot(struct stage *stage)
 
 	/* item->record is of the present state: cml_refresh() has just said so. */
 	for (int i = 0; i < SNAPSHOT_TRIES; i++) {
-		fd = open_beside(stage->item->fd);
+		fd = fs_open_beside(stage->item->fd);
 		if (fd < 0)
 			return fd;
 		err = FAULT("stage.snapshot");
@@ -364,17 +353,28 @@ static int take_snapshot(struct stage *stage)
 	return -EBUSY;
 }
 
+/* It was written meanwhile, and the item has been refreshed. */
+static void settle(struct work *work)
+{
+	struct stage *stage = container_of(work, struct stage, work);
+
+	stage->work_err = 0;
+	stage->has_changed = true;
+	if (stage->rounds >= STAGE_LIVE) {
+		log_debug(LOG_REPLAY, "replay: seq=%" PRIu64 " is written all the time, copying it",
+			  stage->item->record.seq);
+		stage->work_err = take_snapshot(stage);
+	}
+}
+
 static void look(struct work *work)
 {
 	struct stage *stage = container_of(work, struct stage, work);
 
 	stage->work_err = 0;
 	stage->has_changed = batch_refresh(stage->cache, stage->item);
-	if (stage->has_changed && stage->rounds >= STAGE_LIVE) {
-		log_debug(LOG_REPLAY, "replay: seq=%" PRIu64 " is written all the time, copying it",
-			  stage->item->record.seq);
-		stage->work_err = take_snapshot(stage);
-	}
+	if (stage->has_changed)
+		settle(work);
 }
 
 static void old_deleted(struct http_request *request, int err)
@@ -409,11 +409,52 @@ static void check_still(struct stage *stage)
 		hand_over(stage, look, looked);
 }
 
+/* ---- a difference in place of it ---- */
+
+static void delta_done(struct delta *delta, int result)
+{
+	struct stage *stage = container_of(delta, struct stage, delta);
+
+	stage->is_in_delta = false;
+	memcpy(stage->request.trouble, delta->request.trouble, sizeof(stage->request.trouble));
+	if (result == DELTA_WHOLE) {
+		/* Or is it there already, and only the answer was lost? */
+		ask_size(stage);
+	} else if (result == DELTA_CHANGED) {
+		hand_over(stage, settle, looked);
+	} else {
+		stage->is_local = delta->is_local;
+		end(stage, result);
+	}
+}
+
+static void send_difference(struct stage *stage)
+{
+	struct delta *delta = &stage->delta;
+
+	if (!stage->may_delta || stage->tried_delta || !delta_is_worth(stage->item)) {
+		read_chunk(stage);
+		return;
+	}
+	stage->tried_delta = true;
+	delta->cache = stage->cache;
+	delta->http = stage->http;
+	delta->worker = stage->worker;
+	delta->client = stage->client;
+	delta->item = stage->item;
+	delta->source = source(stage);
+	delta->key = stage->key;
+	delta->done = delta_done;
+	stage->is_in_delta = true;
+	delta_start(delta);
+}
+
 /* ---- start and stop ---- */
 
 void stage_init(struct stage *stage)
 {
 	memset(stage, 0, sizeof(*stage));
+	delta_init(&stage->delta);
 	stage->snapshot = -1;
 	stage->request.class = FLOW_AHEAD;
 }
@@ -434,8 +475,9 @@ void stage_start(struct stage *stage)
 bool stage_cancel(struct stage *stage)
 {
 	atomic_store(&stage->is_cancelled, true);
-	if (stage->is_working)
+	if (stage->is_working || (stage->is_in_delta && !delta_cancel(&stage->delta)))
 		return false;
+	stage->is_in_delta = false;
 	http_cancel(&stage->request);
 	if (stage->snapshot >= 0)
 		(void)close(stage->snapshot);

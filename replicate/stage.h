@@ -2,6 +2,8 @@
 /*
  * stage: one large content, sent ahead in pieces that resume after a break (docs/PROTOCOL.md 8).
  *
+ * Where the upstream has another version of it, the difference from that is sent, if that is much less (delta.h).
+ *
  * What is sent is one state of the file.  First it is read as it is; when it was written
  * meanwhile all of it is sent again, STAGE_LIVE times; then a clone or copy of it is made and
  * sent.
@@ -19,6 +21,7 @@
 #include <stdatomic.h>
 #include "base/worker.h"
 #include "cache/cml.h"
+#include "replicate/delta.h"
 #include "replicate/http.h"
 
 #define STAGE_CHUNK (8u << 20)		/* most bytes of a piece */
@@ -32,6 +35,7 @@ struct stage {
 	uint64_t client;
 	struct cml_item *item;
 	const uint64_t *piece;		/* bytes of the next piece, as they are then; NULL: STAGE_CHUNK, which is the most */
+	bool may_delta;			/* the upstream puts differences together */
 	/*
 	 * err 0: all of it is there, under stage->key, and item says what it is; an empty key: it
 	 * is small by now, and was not sent.  -EBUSY: the file does not keep still;
@@ -56,6 +60,9 @@ struct stage {
 	bool is_working;
 	struct work work;
 	struct http_request request;
+	bool tried_delta;		/* in this round */
+	bool is_in_delta;		/* delta has it */
+	struct delta delta;
 };
 
 void stage_init(struct stage *stage);

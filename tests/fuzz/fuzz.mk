@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # make SAN=fuzz fuzz: the targets of tests/fuzz/, each from one file and what it fuzzes.
 
-FUZZ	:= record calls kml requests answers settings blobs
+FUZZ	:= record calls kml requests answers settings blobs rdiff
 fuzz_objs_record	:= nfsd/conn nfsd/block
 fuzz_libs_record	:= base
 fuzz_libs_calls		:= nfsd cache rpcgen base
@@ -11,6 +11,7 @@ fuzz_libs_answers	:= replicate cache rpcgen base
 fuzz_objs_settings	:= $(patsubst %,cmd/%,config control ctl key mounts report report_space)
 fuzz_libs_settings	:= base
 fuzz_libs_blobs		:= nfsd cache rpcgen base
+fuzz_libs_rdiff		:= httpd rpcgen base
 
 define fuzz_target
 $(B)/tests/fuzz/$(1): $(B)/tests/fuzz/$(1).o $(patsubst %,$(B)/%.o,$(fuzz_objs_$(1))) \

@@ -13,9 +13,11 @@
 #include <sys/stat.h>
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/rdiff.h"
 #include "rpcgen/kml_codec.h"
 #include "rpcgen/mount3.h"
 #include "rpcgen/nfs3.h"
+#include "tests/fuzz/rdiff_old.h"
 
 static const char *top;
 static struct buf b;		/* what is being put together */
@@ -566,6 +568,56 @@ static void put_blobs(void)
 	}
 }
 
+/* ---- rdiff ---- */
+
+static ssize_t old_bytes(void *arg, void *data, size_t len)
+{
+	size_t *at = arg, n = MIN(len, RDIFF_OLD - *at);
+
+	for (size_t i = 0; i < n; i++)
+		((unsigned char *)data)[i] = rdiff_old_byte((*at)++);
+	return (ssize_t)n;
+}
+
+static void put_rdiff(void)
+{
+	static const struct {
+		const char *name;
+		unsigned size, len;
+		unsigned char bytes[24];
+	} deltas[] = {
+		{ "nothing", 0, 1, { 0 } },
+		{ "literal", 3, 5, { 3, 'a', 'b', 'c', 0 } },
+		{ "long_literal", 3, 7, { 0x42, 0, 3, 'a', 'b', 'c', 0 } },
+		{ "copy", 16, 4, { 0x45, 8, 16, 0 } },
+		{ "far_copy", 512, 6, { 0x4a, 0x40, 0, 2, 0, 0 } },
+		{ "both", 20, 9, { 0x45, 8, 16, 4, 'a', 'b', 'c', 'd', 0 } },
+		{ "behind_the_end", 16, 6, { 0x4a, 0xff, 0, 0, 16, 0 } },
+	};
+	struct rdiff_job *job;
+	unsigned char signature[4096];
+	size_t at = 0, n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(deltas); i++) {
+		u8(0);
+		u16(deltas[i].size);
+		u32(0x72730236);
+		buf_append(&b, deltas[i].bytes, deltas[i].len);
+		put("rdiff", deltas[i].name);
+	}
+	if (rdiff_sign(512, old_bytes, &at, &job) || rdiff_pull(job, signature, sizeof(signature), &n) != 1)
+		exit(1);
+	rdiff_free(job);
+	u8(1);
+	u16(RDIFF_OLD);
+	buf_append(&b, signature, n);
+	put("rdiff", "signature");
+	u8(2);
+	u16(RDIFF_OLD);
+	buf_append(&b, signature + 12, n - 12);
+	put("rdiff", "sums");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -582,6 +634,7 @@ int main(int argc, char **argv)
 	put_answers();
 	put_settings();
 	put_blobs();
+	put_rdiff();
 	buf_release(&b);
 	return 0;
 }
