@@ -135,8 +135,11 @@ static void whole(struct delta *delta, const char *why)
  */
 static bool failed(struct delta *delta, int err)
 {
-	if (err == -EAGAIN && delta->waits++ < WAITS_MAX)
+	if (err == -EAGAIN && delta->waits++ < WAITS_MAX) {
+		log_debug(LOG_REPLAY, "replay: the upstream is busy, a difference waits: seq=%" PRIu64,
+			  delta->item->record.seq);
 		return false;
+	}
 	if ((http_is_lost(err) && err != -EAGAIN) || err == -ENOSPC || err == -EACCES)
 		end(delta, err);
 	else
@@ -464,6 +467,8 @@ static void signature_came(struct http_request *request, int err)
 		whole(delta, "the signature has no version");
 	} else if (!err) {
 		delta->base = request->etag;
+		log_debug(LOG_REPLAY, "replay: comparing: seq=%" PRIu64 " version=%" PRIu64 " block=%u signature=%zu",
+			  delta->item->record.seq, delta->base, delta->block, request->answer.len);
 		hand_over(delta, begin, made_some);
 	}
 }
