@@ -25,6 +25,7 @@ struct cml_item {
 	uint64_t ino;
 	int fd;				/* of a store with ranges: the content, to pread(); what is beyond its end is zeros; else -1 */
 	uint64_t bytes;			/* of a store: sum of its ranges */
+	struct kml_oid replaces;	/* of a store: the object in whose place the log puts this one later, or {0,0} */
 	uint64_t write_gen;		/* the cache's */
 	/* From a file, and not from a cache: fd has the ranges' bytes one after the other, from there on, and they never change. */
 	bool is_packed;

@@ -130,6 +130,29 @@ static int is_first(struct change *change, uint64_t ino, uint64_t seq)
 	return got < 0 ? got : !got;
 }
 
+/* A save by temporary file and rename whose temporary was on its way before it was renamed. */
+static int find_replaced(struct change *change, struct cml_item *item)
+{
+	struct kml_record record;
+	struct slice text;
+	sqlite3_stmt *stmt;
+	int got;
+
+	got = db_query(writer_db(change->cache), &stmt,
+		       "SELECT record FROM cml WHERE ino = ?1 AND op = ?2 AND seq > ?3 ORDER BY seq DESC LIMIT 1", "iii",
+		       (int64_t)item->ino, (int64_t)KML_RENAME, (int64_t)item->record.seq);
+	if (got <= 0)
+		return got;
+	text = db_column(stmt, 0);
+	got = kml_record_decode(text.data, text.len, &record);
+	db_done(stmt);
+	if (got)
+		return got == -ENOMEM ? got : 0;	/* it is only good for a guess; its own turn comes */
+	item->replaces = record.body.kml_body_u.rename.replaced;
+	kml_record_release(&record);
+	return 0;
+}
+
 /* What take_one() gives. */
 enum { TAKEN, SKIPPED, ENOUGH };
 
@@ -209,7 +232,8 @@ static int take_store(struct change *change, struct take *take, struct cml_item 
 	}
 	take->fds += item->fd >= 0;
 	take->bytes += item->bytes;
-	return TAKEN;
+	got = find_replaced(change, item);
+	return got ? got : TAKEN;
 }
 
 /* The record after that number: 1, 0: there is none. */

@@ -34,6 +34,16 @@
 #define STALL_S 120			/* the upstream puts the content together before it answers */
 #define STALL_BYTES_PER_S (20u << 20)
 
+/* Whose content it is compared with, or {0,0}.  A temporary file that is renamed then had nothing, or a part, before. */
+static struct kml_oid base_of(const struct cml_item *item)
+{
+	const struct kml_store *store = &item->record.body.kml_body_u.store;
+
+	if (!kml_oid_is_none(item->replaces))
+		return item->replaces;
+	return store->data_base ? store->oid : (struct kml_oid){ 0 };
+}
+
 bool delta_is_worth(const struct cml_item *item)
 {
 	const struct kml_store *store = &item->record.body.kml_body_u.store;
@@ -41,7 +51,7 @@ bool delta_is_worth(const struct cml_item *item)
 	if (item->record.body.op != KML_STORE || item->is_packed)
 		return false;
 	/* Where a program has said what it changed, by writing just that, there is little left to find. */
-	return store->data_base && item->bytes > BATCH_INLINE && item->bytes <= CONTENT_MAX &&
+	return !kml_oid_is_none(base_of(item)) && item->bytes > BATCH_INLINE && item->bytes <= CONTENT_MAX &&
 	       item->bytes >= store->size / 2;
 }
 
@@ -187,7 +197,7 @@ static void patch(struct delta *delta)
 	struct http_request *request = &delta->request;
 	char oid[KML_OID_TEXT], hash[2 * DELTA_HASH + 1];
 
-	kml_oid_print(delta->item->record.body.kml_body_u.store.oid, oid);
+	kml_oid_print(base_of(delta->item), oid);
 	hash_text(delta->hash, hash);
 	snprintf(request->path, sizeof(request->path),
 		 "/izo/v1/patch/%s?client=%016" PRIx64 "&delta=%s&content=%s&size=%" PRIu64 "&blake2b=%s", oid, delta->client,
@@ -479,7 +489,7 @@ static void ask_signature(struct delta *delta)
 	char oid[KML_OID_TEXT];
 
 	delta->block = rdiff_block(delta->item->bytes);
-	kml_oid_print(delta->item->record.body.kml_body_u.store.oid, oid);
+	kml_oid_print(base_of(delta->item), oid);
 	snprintf(request->path, sizeof(request->path), "/izo/v1/signature/%s?block=%u", oid, delta->block);
 	request->if_match[0] = '\0';
 	request->body = NULL;

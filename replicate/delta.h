@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * delta: a large content, sent ahead as its difference from what the upstream has of that object (docs/PROTOCOL.md 8).
+ * delta: a large content, sent ahead as its difference from what the upstream has of that object, or of the one in whose
+ * place it is going to be put (docs/PROTOCOL.md 8).
  *
  * The upstream's signature of its present version is asked for, the delta made from it and from the file, sent, and put together
  * there: after that the content is staged under its key, as if all of it had been sent, and the store that names it knows

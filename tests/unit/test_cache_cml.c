@@ -462,6 +462,39 @@ static void lost_answer(void **state)
 	free(up);
 }
 
+/* A store knows in whose place its file is put by the last rename behind it. */
+static void what_is_replaced(void **state)
+{
+	struct fixture *f = *state;
+	struct upstream *up = up_new();
+	struct cml_batch *batch;
+	struct kml_oid old;
+
+	made(f, ROOT, "old", "old content");
+	made(f, ROOT, "tmp", NULL);
+	made(f, ROOT, "alone", NULL);
+	up_drain(up, f->cache);
+	old = up_at(up, "old")->oid;
+	assert_int_equal(f_write(f, found(f, ROOT, "tmp"), 0, "new content"), 0);
+	assert_int_equal(f_commit(f, found(f, ROOT, "tmp")), 0);
+	assert_int_equal(f_write(f, found(f, ROOT, "alone"), 0, "new content"), 0);
+	assert_int_equal(f_commit(f, found(f, ROOT, "alone")), 0);
+	assert_int_equal(f_rename(f, ROOT, "alone", ROOT, "beside"), 0);
+	batch = take(f, 1, UINT64_MAX);
+	assert_true(kml_oid_is_none(batch->items[0].replaces));
+	cml_give_back(f->cache, batch);
+	assert_int_equal(f_rename(f, ROOT, "tmp", ROOT, "old"), 0);
+	batch = take(f, ALL);
+	assert_int_equal(batch->items[0].record.body.op, KML_STORE);
+	assert_true(kml_oid_equal(batch->items[0].replaces, old));
+	assert_int_equal(batch->items[1].record.body.op, KML_STORE);
+	assert_true(kml_oid_is_none(batch->items[1].replaces));
+	cml_give_back(f->cache, batch);
+	up_drain(up, f->cache);
+	assert_up(up, "old", "new content");
+	free(up);
+}
+
 /* Two of a file are never in one batch. */
 static void second_store_waits(void **state)
 {
@@ -743,6 +776,7 @@ int main(int argc, char **argv)
 		TEST(written_while_taken),
 		TEST(cut_while_taken),
 		TEST(lost_answer),
+		TEST(what_is_replaced),
 		TEST(second_store_waits),
 		TEST(revived_while_taken),
 		TEST(figures),
