@@ -23,6 +23,7 @@
 #define COPY_STEP (64u << 20)
 #define TICK_US (50 * US_PER_MS)	/* ctime's grain, with room */
 #define COARSE_TICK_US (2 * US_PER_S)	/* where it counts whole seconds */
+#define LOSSES_MAX 5			/* of differences of one record, before it is sent whole */
 #define ASKED_MAX 3			/* "how much is there?" in one round */
 
 static const struct kml_store *store_of(const struct stage *stage)
@@ -411,6 +412,22 @@ static void check_still(struct stage *stage)
 
 /* ---- a difference in place of it ---- */
 
+static void note_loss(struct stage *stage)
+{
+	uint64_t seq = stage->item->record.seq;
+
+	if (stage->lost_seq != seq || stage->delta.sent > stage->lost_sent)
+		stage->losses = 0;
+	stage->lost_seq = seq;
+	stage->lost_sent = stage->delta.sent;
+	stage->losses++;
+}
+
+static bool is_often_lost(const struct stage *stage)
+{
+	return stage->lost_seq == stage->item->record.seq && stage->losses >= LOSSES_MAX;
+}
+
 static void delta_done(struct delta *delta, int result)
 {
 	struct stage *stage = container_of(delta, struct stage, delta);
@@ -424,6 +441,8 @@ static void delta_done(struct delta *delta, int result)
 		hand_over(stage, settle, looked);
 	} else {
 		stage->is_local = delta->is_local;
+		if (result && http_is_lost(result))
+			note_loss(stage);
 		end(stage, result);
 	}
 }
@@ -432,7 +451,7 @@ static void send_difference(struct stage *stage)
 {
 	struct delta *delta = &stage->delta;
 
-	if (!stage->may_delta || stage->tried_delta || !delta_is_worth(stage->item)) {
+	if (!stage->may_delta || stage->tried_delta || is_often_lost(stage) || !delta_is_worth(stage->item)) {
 		read_chunk(stage);
 		return;
 	}

@@ -63,6 +63,10 @@ struct stage {
 	bool tried_delta;		/* in this round */
 	bool is_in_delta;		/* delta has it */
 	struct delta delta;
+	/* A link that never holds for long enough must not keep a file from going in pieces. */
+	uint64_t lost_seq;		/* of this record differences broke off */
+	unsigned losses;		/* so often, since more of one had arrived than before */
+	uint64_t lost_sent;
 };
 
 void stage_init(struct stage *stage);
