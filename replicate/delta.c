@@ -269,9 +269,9 @@ static void send_piece(struct delta *delta)
 		patch(delta);
 		return;
 	}
-	delta->chunk_len = MIN((uint64_t)CHUNK, delta->size - delta->sent);
+	delta->chunk_len = MIN(delta->piece ? MIN(*delta->piece, (uint64_t)CHUNK) : CHUNK, delta->size - delta->sent);
 	if (!delta->chunk)
-		delta->chunk = malloc(delta->chunk_len);	/* the first is the largest */
+		delta->chunk = malloc(CHUNK);	/* pieces grow with what the link is found to carry */
 	if (!delta->chunk)
 		local_trouble(delta, -ENOMEM);
 	else
@@ -298,8 +298,6 @@ static void size_came(struct http_request *request, int err)
 	delta->sent = err ? 0 : parse_size(&request->answer);
 	if (delta->sent > delta->size)
 		delta->sent = 0;
-	free(delta->chunk);	/* the first may be larger now */
-	delta->chunk = NULL;
 	if (delta->sent)
 		log_info("replay: sending a difference goes on: seq=%" PRIu64 " from=%" PRIu64 " of=%" PRIu64,
 			 delta->item->record.seq, delta->sent, delta->size);
@@ -505,6 +503,7 @@ void delta_init(struct delta *delta)
 {
 	memset(delta, 0, sizeof(*delta));
 	delta->file = -1;
+	delta->request.class = FLOW_AHEAD;
 }
 
 void delta_start(struct delta *delta)

@@ -39,6 +39,7 @@ struct delta {
 	uint64_t client;
 	struct cml_item *item;
 	int source;		/* item->fd, or a copy of what it holds, which nobody writes to */
+	const uint64_t *piece;	/* as in stage.h */
 	const char *key;	/* what the content is to be staged under */
 	/*
 	 * One of the above; -ECANCELED: after delta_cancel(); other -errno: with is_local, else as in http_errno(), and

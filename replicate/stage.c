@@ -463,6 +463,7 @@ static void send_difference(struct stage *stage)
 	delta->item = stage->item;
 	delta->source = source(stage);
 	delta->key = stage->key;
+	delta->piece = stage->piece;
 	delta->done = delta_done;
 	stage->is_in_delta = true;
 	delta_start(delta);
