@@ -15,24 +15,14 @@
 #ifndef HTTPD_CONTENT_H
 #define HTTPD_CONTENT_H
 
+#include "httpd/opened.h"
 #include "httpd/request.h"
 
-/* One version of a file's content, open. */
-struct content_version {
-	struct tree *tree;
-	int fd;			/* -1: none */
-	struct object object;
-	struct file_stat was;	/* the file when it was that version */
-};
-
 /*
- * (1) of the object that request->arg[0] names; to be closed when that gave 0.  -EAGAIN: it is being changed; or as
+ * (1) of the object that request->arg[0] names; to be closed, whatever that gave.  -EAGAIN: it is being changed; or as
  * handlers give.
  */
-int content_open(struct request *request, struct content_version *ret_version);
-/* (2).  0: what was read is of the version; else it is not, or nobody can say. */
-int content_still_same(struct content_version *version);
-void content_close(struct content_version *version);
+int content_open(struct request *request, struct opened *ret_opened);
 
 int content_answer(struct request *request);
 

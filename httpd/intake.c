@@ -23,20 +23,25 @@ static int add_work(struct request *request, uint64_t began_us)
 /* Decoding copies the contents once more. */
 #define HELD(len) (2 * (((uint64_t)(len) + (1u << 20)) & ~(uint64_t)((1u << 20) - 1)))
 
-int replay_begin(struct request *request)
+int intake_begin(struct request *request, size_t max)
 {
 	const char *type = request_header(request, MHD_HTTP_HEADER_CONTENT_TYPE);
 
 	/*
-	 * Without this check a page in somebody's browser could post a batch to a server on the loopback address:
+	 * Without this check a page in somebody's browser could post to a server on the loopback address:
 	 * browsers send this type to other sites only after asking, and they are told no.
 	 */
 	if (!type || strncasecmp(type, QUERY_XDR, strlen(QUERY_XDR)) ||
 	    !strchr("; \t", type[strlen(QUERY_XDR)]))
 		return request_refuse(request, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE,
 				      "the Content-Type must be " QUERY_XDR);
-	buf_init(&request->body, REPLAY_MAX);
+	buf_init(&request->body, max);
 	return 0;
+}
+
+int replay_begin(struct request *request)
+{
+	return intake_begin(request, REPLAY_MAX);
 }
 
 int replay_take(struct request *request, const void *data, size_t len)

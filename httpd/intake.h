@@ -9,6 +9,9 @@
 
 #define REPLAY_MAX (64u << 20)	/* bytes of one batch */
 
+/* A body of XDR, into request->body, of at most so many bytes; 415 when it says to be anything else. */
+int intake_begin(struct request *request, size_t max);
+
 int replay_begin(struct request *request);
 int replay_take(struct request *request, const void *data, size_t len);
 int replay_answer(struct request *request);

@@ -171,15 +171,15 @@ static bool is_unwanted(void *arg)
 }
 
 /* From the old version to the file 'to', synced; with the right hash. */
-static int make_content(struct request *request, const struct patch *patch, struct content_version *version, int delta,
+static int make_content(struct request *request, const struct patch *patch, struct opened *opened, int delta,
 			int to)
 {
 	unsigned char hash[PATCH_HASH];
-	int err = patch_file(version->fd, delta, to, patch->size, is_unwanted, request, hash);
+	int err = patch_file(opened->fd, delta, to, patch->size, is_unwanted, request, hash);
 
 	if (!err && memcmp(hash, patch->hash, sizeof(hash)))
 		err = -EBADMSG;
-	if (err == -EBADMSG && content_still_same(version))
+	if (err == -EBADMSG && opened_still_same(opened))
 		return refuse_version(request);
 	if (err == -EBADMSG)
 		return request_refuse(request, MHD_HTTP_BAD_REQUEST, "the delta does not make that content");
@@ -191,7 +191,7 @@ static int make_content(struct request *request, const struct patch *patch, stru
 	return err;
 }
 
-static int apply(struct request *request, const struct patch *patch, struct content_version *version)
+static int apply(struct request *request, const struct patch *patch, struct opened *opened)
 {
 	struct tree *tree = request->tree;
 	char name[KML_KEY_MAX + 32];
@@ -209,7 +209,7 @@ static int apply(struct request *request, const struct patch *patch, struct cont
 	to = openat(tree->stage_fd, patch->temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (to < 0)
 		return -errno;
-	err = make_content(request, patch, version, delta, to);
+	err = make_content(request, patch, opened, delta, to);
 	if (!err)
 		err = FAULT("patch.place");
 	if (!err)
@@ -221,20 +221,20 @@ static int apply(struct request *request, const struct patch *patch, struct cont
 
 static int find_and_apply(struct request *request, struct patch *patch)
 {
-	struct content_version version;
+	struct opened opened;
 	int err;
 
-	err = content_open(request, &version);
+	err = content_open(request, &opened);
 	if (err)
 		return err;
 	/* Two requests for the same content, of which the first is being given up, must not meet in one file. */
 	snprintf(patch->temporary, sizeof(patch->temporary), "patch-%016llx-%s-%llx", (unsigned long long)patch->client,
 		 patch->content, (unsigned long long)(uintptr_t)request);
-	if (!content_has_tag(request_header(request, MHD_HTTP_HEADER_IF_MATCH), version.object.data_version))
+	if (!content_has_tag(request_header(request, MHD_HTTP_HEADER_IF_MATCH), opened.object.data_version))
 		err = refuse_version(request);
 	else
-		err = apply(request, patch, &version);
-	content_close(&version);
+		err = apply(request, patch, &opened);
+	opened_close(&opened);
 	return err;
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include "httpd/content.h"
+#include "httpd/contents.h"
 #include "httpd/intake.h"
 #include "httpd/listing.h"
 #include "httpd/patch.h"
@@ -17,6 +18,7 @@ static const struct route routes[] = {
 	{ "GET",    "/izo/v1/object/*",  0,          NULL,         NULL,        query_object },
 	{ "GET",    "/izo/v1/list/*",    0,          NULL,         NULL,        listing_answer },
 	{ "GET",    "/izo/v1/content/*", 0,          NULL,         NULL,        content_answer },
+	{ "POST",   "/izo/v1/contents",  CONTENTS_MAX, contents_begin, replay_take, contents_answer },
 	{ "POST",   "/izo/v1/replay",    REPLAY_MAX, replay_begin, replay_take, replay_answer },
 	{ "PUT",    "/izo/v1/stage/*/*", INT64_MAX,  stage_begin,  stage_take,  stage_put },
 	{ "GET",    "/izo/v1/stage/*/*", 0,          NULL,         NULL,        stage_get },

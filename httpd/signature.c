@@ -13,7 +13,7 @@
 
 struct signing {
 	struct request_shared *shared;
-	struct content_version version;
+	struct opened opened;
 	struct rdiff_job *job;
 	uint64_t at;		/* of the file: read so far */
 };
@@ -51,12 +51,12 @@ static ssize_t read_file(void *arg, void *data, size_t len)
 	ssize_t n;
 	int err = FAULT("signature.read");
 
-	if (!err && tree_is_stopping(signing->version.tree))
+	if (!err && tree_is_stopping(signing->opened.tree))
 		err = -ESHUTDOWN;
-	n = err ? err : fs_pread_full(signing->version.fd, data, len, signing->at);
+	n = err ? err : fs_pread_full(signing->opened.fd, data, len, signing->at);
 	if (n < 0)
 		return n;
-	err = content_still_same(&signing->version);
+	err = opened_still_same(&signing->opened);
 	if (err)
 		return err == -EAGAIN ? -ESTALE : err;
 	signing->at += (uint64_t)n;
@@ -74,7 +74,7 @@ static ssize_t signing_read(void *arg, uint64_t pos, char *to, size_t max)
 		return (ssize_t)n;
 	if (got != -ESTALE && got != -ESHUTDOWN)
 		log_warn("signature broken off: object=%lld offset=%llu: %s",
-			 (long long)signing->version.object.id, (unsigned long long)signing->at, strerror(-got));
+			 (long long)signing->opened.object.id, (unsigned long long)signing->at, strerror(-got));
 	return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
@@ -83,7 +83,7 @@ static void signing_free(void *arg)
 	struct signing *signing = arg;
 
 	rdiff_free(signing->job);
-	content_close(&signing->version);
+	opened_close(&signing->opened);
 	signature_leave(signing->shared);
 	free(signing);
 }
@@ -91,7 +91,7 @@ static void signing_free(void *arg)
 /* Takes over signing. */
 static int send_signature(struct request *request, struct signing *signing, unsigned block)
 {
-	uint64_t version = signing->version.object.data_version;
+	uint64_t version = signing->opened.object.data_version;
 	int err;
 
 	err = rdiff_sign(block, read_file, signing, &signing->job);
@@ -100,7 +100,7 @@ static int send_signature(struct request *request, struct signing *signing, unsi
 		return err;
 	}
 	err = request_answer_stream(request, MHD_HTTP_OK, "application/octet-stream",
-				    rdiff_signature_len(signing->version.was.attr.size, block), PIECE,
+				    rdiff_signature_len(signing->opened.was.attr.size, block), PIECE,
 				    signing_read, signing, signing_free);
 	if (!err)
 		err = request_add_header(request, MHD_HTTP_HEADER_ETAG, "\"%llu\"", (unsigned long long)version);
@@ -124,8 +124,8 @@ int signature_answer(struct request *request)
 		return -ENOMEM;
 	}
 	signing->shared = request->shared;
-	err = content_open(request, &signing->version);
-	if (!err && !rdiff_is_block(block, signing->version.was.attr.size))
+	err = content_open(request, &signing->opened);
+	if (!err && !rdiff_is_block(block, signing->opened.was.attr.size))
 		err = request_refuse(request, MHD_HTTP_BAD_REQUEST,
 				     "block must be a power of two, 512 to 1048576, and not too small for the file");
 	if (!err)

@@ -74,6 +74,16 @@ int kml_answers_encode(struct buf *buf, const struct kml_answers *answers)
 	return encode(buf, (xdrproc_t)xdr_kml_answers, answers);
 }
 
+int kml_wishes_encode(struct buf *buf, const struct kml_wishes *wishes)
+{
+	return encode(buf, (xdrproc_t)xdr_kml_wishes, wishes);
+}
+
+int kml_given_encode(struct buf *buf, const struct kml_given *given)
+{
+	return encode(buf, (xdrproc_t)xdr_kml_given, given);
+}
+
 int kml_file_head_encode(struct buf *buf, const struct kml_file_head *head)
 {
 	return encode(buf, (xdrproc_t)xdr_kml_file_head, head);
@@ -375,6 +385,23 @@ static int check_answers(const void *value)
 	return 0;
 }
 
+static int check_wishes(const void *value)
+{
+	const struct kml_wishes *wishes = value;
+
+	for (u_int i = 0; i < wishes->wishes.wishes_len; i++)
+		if (kml_oid_is_none(wishes->wishes.wishes_val[i].oid) || !wishes->wishes.wishes_val[i].data_version)
+			return -EBADMSG;
+	return 0;
+}
+
+static int check_given(const void *value)
+{
+	const struct kml_given *given = value;
+
+	return kml_oid_is_none(given->oid) || !given->data_version ? -EBADMSG : 0;
+}
+
 static int check_file_head(const void *value)
 {
 	const struct kml_file_head *head = value;
@@ -530,6 +557,26 @@ int kml_answers_decode(const void *data, size_t len, struct kml_answers *ret_ans
 	return err;
 }
 
+int kml_wishes_decode(const void *data, size_t len, struct kml_wishes *ret_wishes)
+{
+	struct kml_wishes wishes;
+	int err = decode(data, len, (xdrproc_t)xdr_kml_wishes, check_wishes, &wishes, sizeof(wishes));
+
+	if (!err)
+		*ret_wishes = wishes;
+	return err;
+}
+
+int kml_given_decode(const void *data, size_t len, struct kml_given *ret_given)
+{
+	struct kml_given given;
+	int err = decode(data, len, (xdrproc_t)xdr_kml_given, check_given, &given, sizeof(given));
+
+	if (!err)
+		*ret_given = given;
+	return err;
+}
+
 int kml_file_head_decode(const void *data, size_t len, struct kml_file_head *ret_head)
 {
 	struct kml_file_head head;
@@ -592,6 +639,18 @@ void kml_answers_release(struct kml_answers *answers)
 {
 	xdr_free((xdrproc_t)xdr_kml_answers, answers);
 	memset(answers, 0, sizeof(*answers));
+}
+
+void kml_wishes_release(struct kml_wishes *wishes)
+{
+	xdr_free((xdrproc_t)xdr_kml_wishes, wishes);
+	memset(wishes, 0, sizeof(*wishes));
+}
+
+void kml_given_release(struct kml_given *given)
+{
+	xdr_free((xdrproc_t)xdr_kml_given, given);
+	memset(given, 0, sizeof(*given));
 }
 
 void kml_file_head_release(struct kml_file_head *head)

@@ -47,6 +47,8 @@ int kml_object_encode(struct buf *buf, const struct kml_object *object);
 int kml_acls_encode(struct buf *buf, const struct kml_acls *acls);
 int kml_batch_encode(struct buf *buf, const struct kml_batch *batch);
 int kml_answers_encode(struct buf *buf, const struct kml_answers *answers);
+int kml_wishes_encode(struct buf *buf, const struct kml_wishes *wishes);
+int kml_given_encode(struct buf *buf, const struct kml_given *given);
 int kml_file_head_encode(struct buf *buf, const struct kml_file_head *head);
 int kml_saved_encode(struct buf *buf, const struct kml_saved *saved);
 
@@ -58,6 +60,8 @@ int kml_object_decode(const void *data, size_t len, struct kml_object *ret_objec
 int kml_acls_decode(const void *data, size_t len, struct kml_acls *ret_acls);
 int kml_batch_decode(const void *data, size_t len, struct kml_batch *ret_batch);
 int kml_answers_decode(const void *data, size_t len, struct kml_answers *ret_answers);
+int kml_wishes_decode(const void *data, size_t len, struct kml_wishes *ret_wishes);
+int kml_given_decode(const void *data, size_t len, struct kml_given *ret_given);
 int kml_file_head_decode(const void *data, size_t len, struct kml_file_head *ret_head);
 int kml_saved_decode(const void *data, size_t len, struct kml_saved *ret_saved);
 
@@ -68,6 +72,8 @@ void kml_object_release(struct kml_object *object);
 void kml_acls_release(struct kml_acls *acls);
 void kml_batch_release(struct kml_batch *batch);
 void kml_answers_release(struct kml_answers *answers);
+void kml_wishes_release(struct kml_wishes *wishes);
+void kml_given_release(struct kml_given *given);
 void kml_file_head_release(struct kml_file_head *head);
 void kml_saved_release(struct kml_saved *saved);
 

@@ -17,6 +17,8 @@ union value {
 	struct kml_object object;
 	struct kml_batch batch;
 	struct kml_answers answers;
+	struct kml_wishes wishes;
+	struct kml_given given;
 };
 
 typedef int decode_fn(const void *data, size_t len, void *ret_value);
@@ -31,7 +33,7 @@ static const struct type {
 	encode_fn *encode;
 	release_fn *release;
 } types[] = {
-	TYPE(record), TYPE(entry), TYPE(listed), TYPE(object), TYPE(batch), TYPE(answers),
+	TYPE(record), TYPE(entry), TYPE(listed), TYPE(object), TYPE(batch), TYPE(answers), TYPE(wishes), TYPE(given),
 };
 
 enum { RECORD, ENTRY, LISTED, OBJECT };

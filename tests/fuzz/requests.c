@@ -186,7 +186,17 @@ static void upload(struct input *in)
 	buf_append(&out, body.data, body.len);
 }
 
-static void (*const kinds[])(struct input *in) = { raw, batch, query, upload };
+/* Wishes for many contents, in XDR. */
+static void wishes(struct input *in)
+{
+	struct slice body = input_rest(in);
+
+	buf_printf(&out, "POST /izo/v1/contents HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+		   "Content-Type: application/x-izo-kml\r\nContent-Length: %zu\r\n\r\n", body.len);
+	buf_append(&out, body.data, body.len);
+}
+
+static void (*const kinds[])(struct input *in) = { raw, batch, query, upload, wishes };
 
 /* ---- sending them ---- */
 

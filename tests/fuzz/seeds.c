@@ -295,6 +295,24 @@ static struct kml_batch batch(struct kml_record *records, unsigned first, unsign
 	return (struct kml_batch){ KML_VERSION, client, (char *)"host", 0, { n, records } };
 }
 
+/* Of the files that the targets have. */
+static void encode_wishes(unsigned n)
+{
+	struct kml_wish list[8];
+	struct kml_wishes wishes = { { n, list } };
+
+	for (unsigned i = 0; i < n; i++)
+		list[i] = (struct kml_wish){ { 0, 2 + i }, 1 + i };
+	kml_wishes_encode(&b, &wishes);
+}
+
+static void encode_given(unsigned i)
+{
+	struct kml_given given = { { 0, 2 + i }, 1, { 10, (char *)"0123456789" } };
+
+	kml_given_encode(&b, &given);
+}
+
 static void put_kml(void)
 {
 	struct kml_record records[RECORDS];
@@ -330,6 +348,12 @@ static void put_kml(void)
 	u8(5);
 	kml_answers_encode(&b, &a);
 	put("kml", "answers");
+	u8(6);
+	encode_wishes(3);
+	put("kml", "wishes");
+	u8(7);
+	encode_given(3);
+	put("kml", "given");
 }
 
 /* ---- requests ---- */
@@ -385,6 +409,12 @@ static void put_requests(void)
 	u8(8);
 	text("offset=0staged bytes");
 	put("requests", "upload");
+	for (unsigned n = 0; n < 8; n += 3) {
+		u8(4);
+		encode_wishes(n);
+		snprintf(name, sizeof(name), "wishes%u", n);
+		put("requests", name);
+	}
 	u8(0);
 	text("GET /izo/v1/hello HTTP/1.0\r\n\r\n");
 	put("requests", "raw");
@@ -479,6 +509,10 @@ static void put_answers(void)
 			put("answers", name);
 		}
 	}
+	u8(6);
+	u8(0);
+	put_frames(encode_given, 5);
+	put("answers", "contents");
 	u8(5);
 	u8(1);
 	text("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nIzo-Position: 5\r\nETag: \"7\"\r\n"

@@ -7,6 +7,8 @@
  *	kml_tool journal < FRAMES			GET /izo/v1/journal
  *	kml_tool list    < FRAMES			GET /izo/v1/list/OID
  *	kml_tool object  < OBJECT.xdr			GET /izo/v1/object/OID
+ *	kml_tool wishes  < TEXT > WISHES.xdr		a body for POST /izo/v1/contents: lines of "OID VERSION"
+ *	kml_tool contents < FRAMES			what that gave
  *
  * A batch is written as lines; '#' begins a comment, fields may come in any order and most may be left out:
  *
@@ -444,6 +446,27 @@ static int batch_from_text(void)
 	return err ? 1 : 0;
 }
 
+static int wishes_from_text(void)
+{
+	static struct kml_wish list[KML_WISHES_MAX];
+	struct kml_wishes wishes = { { 0, list } };
+	unsigned long long origin, number, version;
+	struct buf buf;
+	int err;
+
+	while (scanf("%16llx-%16llx %llu", &origin, &number, &version) == 3) {
+		if (wishes.wishes.wishes_len == KML_WISHES_MAX)
+			die("too many wishes");
+		list[wishes.wishes.wishes_len++] = (struct kml_wish){ { origin, number }, version };
+	}
+	buf_init(&buf, 0);
+	if (kml_wishes_encode(&buf, &wishes))
+		die("the wishes cannot be encoded");
+	err = fs_write_all(STDOUT_FILENO, buf.data, buf.len);
+	buf_release(&buf);
+	return err ? 1 : 0;
+}
+
 /* ---- to text ---- */
 
 static void print_bytes(struct slice bytes)
@@ -550,6 +573,20 @@ static int print_listed(struct slice body)
 	return 0;
 }
 
+static int print_given(struct slice body)
+{
+	struct kml_given given;
+
+	if (kml_given_decode(body.data, body.len, &given))
+		return -EBADMSG;
+	print_oid(given.oid);
+	printf(" %llu ", (unsigned long long)given.data_version);
+	print_bytes((struct slice){ given.bytes.bytes_val, given.bytes.bytes_len });
+	printf("\n");
+	kml_given_release(&given);
+	return 0;
+}
+
 static int print_frames(struct slice input, int (*print)(struct slice body))
 {
 	const char *at = input.data;
@@ -593,6 +630,11 @@ static int print_list(struct slice input)
 	return print_frames(input, print_listed);
 }
 
+static int print_contents(struct slice input)
+{
+	return print_frames(input, print_given);
+}
+
 static void read_input(struct buf *buf)
 {
 	ssize_t n;
@@ -618,12 +660,15 @@ int main(int argc, char **argv)
 		{ "journal", print_journal },
 		{ "list", print_list },
 		{ "object", print_one_object },
+		{ "contents", print_contents },
 	};
 	struct buf buf;
 
 	atexit(free_kept);
 	if (argc == 2 && !strcmp(argv[1], "batch"))
 		return batch_from_text();
+	if (argc == 2 && !strcmp(argv[1], "wishes"))
+		return wishes_from_text();
 	for (size_t i = 0; argc == 2 && i < ARRAY_SIZE(printers); i++) {
 		if (strcmp(argv[1], printers[i].name))
 			continue;
@@ -631,6 +676,6 @@ int main(int argc, char **argv)
 		read_input(&buf);
 		return printers[i].print((struct slice){ keep(buf.data), buf.len });
 	}
-	fprintf(stderr, "usage: kml_tool batch|answers|journal|list|object\n");
+	fprintf(stderr, "usage: kml_tool batch|answers|journal|list|object|wishes|contents\n");
 	return 2;
 }
