@@ -131,6 +131,16 @@ int apply_upstream(struct cache *cache, const char *upstream_id, uint64_t positi
 	return position_there < position ? -ESTALE : 0;
 }
 
+bool apply_has_upstream(struct cache *cache)
+{
+	bool has;
+
+	pthread_mutex_lock(&cache->lock);
+	has = cache->upstream_id[0] != 0;
+	pthread_mutex_unlock(&cache->lock);
+	return has;
+}
+
 static int has_acls_run(struct change *change)
 {
 	return meta_set_int(change, "has_acls", *(const bool *)change->arg);

@@ -19,11 +19,14 @@ struct cache;
 
 /*
  * Tie the cache to its upstream at first contact, or check that it is the same one.
- * root: the upstream's root object, KML_ROOT.  -EXDEV: this cache belongs to another upstream.
+ * root: the upstream's root object, KML_ROOT; of no account after the first contact.  -EXDEV: this cache belongs to another upstream.
  * -ESTALE: position_there is below the position reached here, so the upstream was put back to an older state.
  */
 int apply_upstream(struct cache *cache, const char *upstream_id, uint64_t position_there,
 		   const struct kml_object *root);
+
+/* Has it been tied to one?  Then apply_upstream() needs no root. */
+bool apply_has_upstream(struct cache *cache);
 
 /* Does the upstream's file system have access control lists (its hello says it)?  Kept for when there is no link. */
 int apply_has_acls(struct cache *cache, bool has_acls);
@@ -65,8 +68,21 @@ void apply_listing_failed(struct cache *cache, uint64_t ino, int err);
  */
 int apply_content(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset,
 		  const void *data, size_t len);
-/* The wish of fetcher->data() is over; err 0: all its bytes were given. */
+/*
+ * The wish of fetcher->data() or ahead() is over; err 0: all its bytes were given, or, of ahead(), it is left to who needs them
+ * to ask for them.
+ */
 void apply_content_end(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset, int err);
+
+/* A whole content of a data version; err: what apply_content() would give for it. */
+struct apply_whole {
+	uint64_t ino, version;
+	const void *data;
+	size_t len;
+	int err;
+};
+/* Take in many of them, with one transaction for all that need one.  Their wishes are not over yet. */
+void apply_contents(struct cache *cache, struct apply_whole *contents, size_t n);
 
 /* An object's state as of now (answer to apply_next_stale()); NULL object: it is gone there. */
 int apply_object(struct cache *cache, const struct kml_oid *oid, const struct kml_object *object);

@@ -11,6 +11,7 @@
  *     been put into its object file would then be taken for bytes of the version before.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/fault.h"
 #include "base/fs.h"
@@ -26,9 +27,11 @@
 
 struct arrival {
 	uint64_t ino, version, offset, end;
-	uint32_t gen;
+	uint32_t gen;		/* that it is for; 0: not known */
+	bool must_settle;
 	const void *data;
 	struct extent_map gaps;
+	int err;
 };
 
 /* Under the lock, or on the writer thread. */
@@ -39,13 +42,17 @@ static bool is_wanted(const struct inode *inode, const struct arrival *arrival)
 	       (!arrival->gen || inode->v.gen == arrival->gen);
 }
 
+struct arrivals {
+	struct arrival *v;
+	size_t n;
+};
+
 /*
  * Keeps (4): when this has committed, so has all that made the file what it is here.  A file that had no bytes gets
  * its first object file.
  */
-static int settle_run(struct change *change)
+static int settle(struct change *change, struct arrival *arrival)
 {
-	struct arrival *arrival = change->arg;
 	struct inode_edit *edit;
 	int err;
 
@@ -59,6 +66,22 @@ static int settle_run(struct change *change)
 		EDIT(edit, gen, 1);
 	arrival->gen = edit->v.gen;
 	return 0;
+}
+
+/* Those that are not settled are out of date: they keep gen 0. */
+static int settle_run(struct change *change)
+{
+	struct arrivals *arrivals = change->arg;
+	int err = 0;
+
+	for (size_t i = 0; i < arrivals->n && !err; i++) {
+		if (!arrivals->v[i].must_settle)
+			continue;
+		err = settle(change, &arrivals->v[i]);
+		if (err == -ESTALE)
+			err = 0;
+	}
+	return err;
 }
 
 static int find_gaps(struct inode *inode, struct arrival *arrival)
@@ -116,28 +139,79 @@ static int take_bytes(struct cache *cache, struct inode *inode, struct arrival *
 	return 0;
 }
 
-static int take(struct cache *cache, struct inode *inode, struct arrival *arrival)
+/* Under the lock.  What has been committed already needs no transaction. */
+static void look(struct cache *cache, struct arrival *arrival)
 {
+	struct inode *inode = inode_get(cache, arrival->ino, &arrival->err);
+
+	if (!inode)
+		return;
+	if (!is_wanted(inode, arrival))
+		arrival->err = -ESTALE;
+	else if (inode->v.gen && !inode->pins)
+		arrival->gen = inode->v.gen;
+	else
+		arrival->must_settle = true;
+	inode_put(cache, inode);
+}
+
+/* Under the lock, which is let go for the bytes. */
+static int take(struct cache *cache, struct arrival *arrival)
+{
+	struct inode *inode;
 	int err;
 
-	if (!is_wanted(inode, arrival))
+	if (!arrival->gen)
 		return -ESTALE;
-	if (inode->v.gen && !inode->pins) {
-		arrival->gen = inode->v.gen;
-	} else {
-		pthread_mutex_unlock(&cache->lock);
-		err = writer_call(cache, settle_run, arrival);
-		pthread_mutex_lock(&cache->lock);
-		if (err)
-			return err;
-	}
-	err = inode_wake(cache, inode);
-	if (err)
+	inode = inode_get(cache, arrival->ino, &err);
+	if (!inode)
 		return err;
-	inode_hold(cache, inode);
-	err = take_bytes(cache, inode, arrival);
-	inode_hold_end(cache, inode);
+	err = inode_wake(cache, inode);
+	if (!err) {
+		inode_hold(cache, inode);
+		err = take_bytes(cache, inode, arrival);
+		inode_hold_end(cache, inode);
+	}
+	inode_put(cache, inode);
 	return err;
+}
+
+static void take_all(struct cache *cache, struct arrivals *arrivals)
+{
+	bool must_settle = false;
+	int err = 0;
+
+	pthread_mutex_lock(&cache->lock);
+	for (size_t i = 0; i < arrivals->n; i++) {
+		look(cache, &arrivals->v[i]);
+		must_settle |= arrivals->v[i].must_settle;
+	}
+	pthread_mutex_unlock(&cache->lock);
+	if (must_settle)
+		err = writer_call(cache, settle_run, arrivals);
+	pthread_mutex_lock(&cache->lock);
+	for (size_t i = 0; i < arrivals->n; i++) {
+		struct arrival *arrival = &arrivals->v[i];
+
+		if (!arrival->err && arrival->must_settle)
+			arrival->err = err;
+		if (!arrival->err)
+			arrival->err = take(cache, arrival);
+	}
+	pthread_mutex_unlock(&cache->lock);
+}
+
+/* What is to be done when the lock has been let go. */
+static void taken(struct cache *cache, struct arrival *arrival)
+{
+	int err = arrival->err;
+
+	extent_release(&arrival->gaps);
+	if (!err)
+		park_wake_content(cache, arrival->ino, 0);
+	else if (err != -ESTALE && err != -ENOSPC && err != -ENOMEM)
+		log_error("cache: fetched content could not be kept: ino=%llu: %s",
+			  (unsigned long long)arrival->ino, strerror(-err));
 }
 
 int apply_content(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset,
@@ -146,27 +220,35 @@ int apply_content(struct cache *cache, uint64_t ino, uint64_t version, uint64_t 
 	struct arrival arrival = {
 		.ino = ino, .version = version, .offset = offset, .end = offset + len, .data = data,
 	};
-	struct inode *inode;
-	int err;
+	struct arrivals arrivals = { &arrival, 1 };
 
 	if (reserve_is_tight(cache))
 		return -ENOSPC;
-	pthread_mutex_lock(&cache->lock);
-	inode = inode_get(cache, ino, &err);
-	if (inode) {
-		err = take(cache, inode, &arrival);
-		inode_put(cache, inode);
-	}
-	pthread_mutex_unlock(&cache->lock);
-	extent_release(&arrival.gaps);
-	if (!err) {
-		park_wake_content(cache, ino, 0);
+	take_all(cache, &arrivals);
+	taken(cache, &arrival);
+	if (!arrival.err)
 		space_poke(cache);
-	} else if (err != -ESTALE && err != -ENOSPC && err != -ENOMEM) {
-		log_error("cache: fetched content could not be kept: ino=%llu: %s",
-			  (unsigned long long)ino, strerror(-err));
+	return arrival.err;
+}
+
+void apply_contents(struct cache *cache, struct apply_whole *contents, size_t n)
+{
+	struct arrivals arrivals = { calloc(n, sizeof(*arrivals.v)), n };
+	int err = !arrivals.v ? -ENOMEM : reserve_is_tight(cache) ? -ENOSPC : 0;
+
+	for (size_t i = 0; i < n && !err; i++)
+		arrivals.v[i] = (struct arrival){ .ino = contents[i].ino, .version = contents[i].version,
+						  .end = contents[i].len, .data = contents[i].data };
+	if (!err)
+		take_all(cache, &arrivals);
+	for (size_t i = 0; i < n; i++) {
+		if (!err)
+			taken(cache, &arrivals.v[i]);
+		contents[i].err = err ? err : arrivals.v[i].err;
 	}
-	return err;
+	free(arrivals.v);
+	if (!err)
+		space_poke(cache);
 }
 
 void apply_content_end(struct cache *cache, uint64_t ino, uint64_t version, uint64_t offset, int err)

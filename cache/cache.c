@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "cache/ahead.h"
 #include "cache/checkpoint.h"
 #include "cache/cml.h"
 #include "cache/content_log.h"
@@ -308,6 +309,8 @@ static int start(struct cache *cache, const struct cache_config *config, const c
 	if (!err)
 		err = recover_cache(cache);
 	if (!err)
+		err = ahead_start(cache, path);
+	if (!err)
 		err = hoard_open(cache, path);
 	if (!err)
 		err = space_start(cache, config, path);
@@ -351,6 +354,7 @@ no_inodes:
 static void cache_stop(struct cache *cache)
 {
 	hoard_stop(cache);
+	ahead_stop(cache);
 	space_stop(cache);
 	park_stop(cache);
 	fetched_stop(cache);

@@ -18,6 +18,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "cache/access.h"
+#include "cache/ahead.h"
 #include "cache/cache.h"
 #include "cache/internal.h"
 #include "cache/object.h"
@@ -71,6 +72,9 @@ static int read_ready(struct cache *cache, struct cache_op *op, struct inode *in
 		return err == -ENOMEM ? err : -EIO;
 	op->count = end - offset;
 	space_note_read(cache, inode);
+	if (inode->is_guessed)
+		ahead_note_read(cache, inode, false);
+	park_read_on(cache, inode, offset, end);
 	return 0;
 }
 

@@ -182,6 +182,13 @@ struct round {
 	uint32_t no_room;		/* of this priority and below nothing more has room */
 };
 
+/* Under the lock. */
+static bool may_ask_more(const struct hoard *hoard)
+{
+	return hoard->under_way < HOARD_AT_ONCE ||
+	       (hoard->under_way < HOARD_SMALL_AT_ONCE && hoard->under_way_bytes < HOARD_SMALL_BYTES);
+}
+
 /* Until it is our turn: behind those who wait themselves, with room among our wishes.  -ECANCELED, -ENOTCONN. */
 static int wait_for_turn(struct hoard *hoard)
 {
@@ -197,7 +204,7 @@ static int wait_for_turn(struct hoard *hoard)
 		if (clock_us() - since_us >= TURN_MOST_US)
 			is_turn = !hoard->under_way;
 		else
-			is_turn = !is_behind && hoard->under_way < HOARD_AT_ONCE;
+			is_turn = !is_behind && may_ask_more(hoard);
 		if (!is_turn && !is_stopping(hoard))
 			cache_cond_wait(&hoard->wake, &hoard->lock, clock_us() + TURN_US);
 		pthread_mutex_unlock(&hoard->lock);

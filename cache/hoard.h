@@ -8,8 +8,8 @@
  * room for anything but what is hoarded with a higher priority.
  *
  * A thread walks through what is hoarded after commands, after what came from upstream, and every ten minutes, highest
- * priority first, and has what is missing fetched, HOARD_AT_ONCE pieces at a time, none while somebody waits for the network
- * himself (but one every other second, so that it gets there).
+ * priority first, and has what is missing fetched, HOARD_AT_ONCE pieces at a time, or more of small files, which go many in one
+ * request, but none while somebody waits for the network himself (but one every other second, so that it gets there).
  *
  * Threads: any.
  */
@@ -26,6 +26,8 @@
 #define HOARD_PRIORITY 100u		/* where none is given */
 #define HOARD_DEPTH 1u			/* likewise */
 #define HOARD_AT_ONCE 4
+#define HOARD_SMALL_AT_ONCE 256		/* while they are fewer than HOARD_SMALL_BYTES */
+#define HOARD_SMALL_BYTES (512ull << 10)
 
 struct cache;
 

@@ -75,7 +75,8 @@ struct inode {
 	bool is_gone;			/* removed; only references are left */
 	bool is_noted;			/* is_dirty is committed: content may be written */
 	bool has_names;			/* v.is_listed is committed: the readers' connection has its names */
-	bool is_recent;			/* used since the sweep came by (inode.c) */
+	bool is_recent : 1;		/* used since the sweep came by (inode.c) */
+	bool is_guessed : 1;		/* asked for before anybody wanted it, and not read since (ahead.h) */
 	uint32_t read_s;		/* its content was read then, since 1970; 0: not since it is in memory (space.h) */
 };
 

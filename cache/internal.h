@@ -50,6 +50,7 @@ struct cache {
 	struct reserve *reserve;	/* room for the database on a full disk */
 	struct space *space;		/* how much content there may be; NULL: any amount */
 	struct hoard *hoard;		/* what must be here */
+	struct ahead *ahead;		/* what is likely to be read next */
 	int64_t content_used;		/* bytes of content files, from when they were counted on (space.h); atomic */
 	bool was_closed;		/* properly, before this start (recover.h) */
 

@@ -6,16 +6,20 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "cache/ahead.h"
 #include "cache/hoard_table.h"
 #include "cache/internal.h"
-#include "cache/writer.h"
 #include "cache/op.h"
+#include "cache/readahead.h"
+#include "cache/reserve.h"
 #include "cache/space.h"
+#include "cache/writer.h"
 
 /* Content is asked for in pieces of this size, at multiples of it. */
 #define CHUNK (1ull << 20)
 #define WHOLE_MAX (4 * CHUNK)		/* a file up to this size is asked for as a whole */
-#define AHEAD_CHUNKS 4			/* so far ahead of somebody who reads on */
+#define BLOCK (64ull << 10)		/* of a large file that is read here and there, at multiples of this */
+#define PIECES 32			/* told to the fetcher at a time */
 
 enum wait_kind { FOR_LISTING, FOR_CONTENT };
 
@@ -24,6 +28,7 @@ struct wish {
 	struct list node;
 	enum wait_kind kind;
 	uint64_t ino, version, offset, len;	/* a listing: only ino */
+	enum fetch_class class;
 	bool is_hoarded;			/* asked for by the hoard's walk */
 };
 
@@ -42,6 +47,7 @@ struct park {
 	pthread_cond_t wake;
 	/* under lock */
 	struct list wishes, waits;
+	struct readahead_readers readers;	/* of large files */
 	bool is_stopping;
 };
 
@@ -150,38 +156,92 @@ int park_commit(struct cache *cache, struct cache_op *op, const struct inode *di
 	return got;
 }
 
-/* Ask for what is missing of [start, end), chunk by chunk, but for what has been asked for.  Gives how many, or -ENOMEM. */
-static int ask_content(struct cache *cache, const struct inode *inode, uint64_t start, uint64_t end, bool is_hoarded)
-{
-	struct park *park = cache->park;
-	struct extent gap;
-	int n = 0;
+/* Pieces that the fetcher is to be told of. */
+struct pieces {
+	struct cache *cache;
+	enum fetch_class class;
+	struct fetch_range v[PIECES];
+	size_t n;
+	int total;
+};
 
-	while (extent_first_gap(&inode->present, start, end, &gap)) {
-		uint64_t chunk = gap.start / CHUNK * CHUNK,
-			 chunk_end = MIN(chunk + CHUNK, inode->v.size);
+static void pieces_tell(struct pieces *pieces)
+{
+	const struct fetcher *fetcher = pieces->cache->fetcher;
+	void *arg = pieces->cache->fetcher_arg;
+
+	if (pieces->class != FETCH_ASKED && fetcher->ahead && pieces->n)
+		fetcher->ahead(arg, pieces->v, pieces->n, pieces->class);
+	for (size_t i = 0; (pieces->class == FETCH_ASKED || !fetcher->ahead) && i < pieces->n; i++)
+		fetcher->data(arg, pieces->v[i].ino, &pieces->v[i].oid, pieces->v[i].version, pieces->v[i].offset,
+			      pieces->v[i].len);
+	pieces->n = 0;
+}
+
+static int piece_add(struct pieces *pieces, const struct inode *inode, uint64_t start, uint64_t end)
+{
+	int err = wish_add(pieces->cache->park, &(struct wish){
+		.kind = FOR_CONTENT, .ino = inode->ino, .version = inode->v.data_version, .offset = start, .len = end - start,
+		.class = pieces->class, .is_hoarded = pieces->class == FETCH_HOARD });
+
+	if (err)
+		return err;
+	if (pieces->n == PIECES)
+		pieces_tell(pieces);
+	pieces->v[pieces->n++] = (struct fetch_range){
+		.ino = inode->ino, .version = inode->v.data_version, .offset = start, .len = end - start, .oid = inode->v.oid,
+		.is_whole = !start && end == inode->v.size };
+	pieces->total++;
+	return 0;
+}
+
+/* Somebody waits for what nobody was waiting for. */
+static void wish_hurry(struct park *park, struct wish *wish)
+{
+	struct cache *cache = park->cache;
+
+	if (wish->class == FETCH_ASKED)
+		return;
+	wish->class = FETCH_ASKED;
+	if (cache->fetcher->hurry)
+		cache->fetcher->hurry(cache->fetcher_arg, wish->ino, wish->version, wish->offset);
+}
+
+/* Add what is missing of [start, end), piece by piece, but for what has been asked for.  -ENOMEM. */
+static int add_missing(struct pieces *pieces, const struct inode *inode, uint64_t start, uint64_t end)
+{
+	struct park *park = pieces->cache->park;
+	struct extent gap;
+	int err = 0;
+
+	while (!err && extent_first_gap(&inode->present, start, end, &gap)) {
+		uint64_t chunk_end = MIN(gap.start / CHUNK * CHUNK + CHUNK, end);
 		struct wish *wish =
 			wish_find(park, FOR_CONTENT, inode->ino, inode->v.data_version, gap.start);
-		int err;
 
 		if (wish) {
+			if (pieces->class == FETCH_ASKED)
+				wish_hurry(park, wish);
 			start = wish->offset + wish->len;
 			continue;
 		}
 		if (inode->v.size <= WHOLE_MAX)
 			chunk_end = inode->v.size;
 		/* The front of a chunk may be here: then its rest is enough. */
-		err = wish_add(park, &(struct wish){ .kind = FOR_CONTENT, .ino = inode->ino, .version = inode->v.data_version,
-						     .offset = gap.start, .len = chunk_end - gap.start,
-						     .is_hoarded = is_hoarded });
-		if (err)
-			return err;
-		n++;
-		cache->fetcher->data(cache->fetcher_arg, inode->ino, &inode->v.oid,
-				     inode->v.data_version, gap.start, chunk_end - gap.start);
+		err = piece_add(pieces, inode, gap.start, chunk_end);
 		start = chunk_end;
 	}
-	return n;
+	return err;
+}
+
+/* The same, and tell the fetcher.  Gives how many, or -ENOMEM. */
+static int ask_content(struct cache *cache, const struct inode *inode, uint64_t start, uint64_t end, enum fetch_class class)
+{
+	struct pieces pieces = { .cache = cache, .class = class };
+	int err = add_missing(&pieces, inode, start, end);
+
+	pieces_tell(&pieces);
+	return err ? err : pieces.total;
 }
 
 int park_hoard(struct cache *cache, const struct inode *inode, uint64_t offset, uint64_t end)
@@ -190,7 +250,7 @@ int park_hoard(struct cache *cache, const struct inode *inode, uint64_t offset, 
 	int got;
 
 	pthread_mutex_lock(&park->lock);
-	got = park->is_stopping ? -EIO : ask_content(cache, inode, offset, end, true);
+	got = park->is_stopping ? -EIO : ask_content(cache, inode, offset, end, FETCH_HOARD);
 	pthread_mutex_unlock(&park->lock);
 	return got;
 }
@@ -220,12 +280,83 @@ bool park_is_waited_for(struct cache *cache)
 	return is;
 }
 
-int park_content(struct cache *cache, struct cache_op *op, const struct inode *inode,
+/* ---- ahead of who reads ---- */
+
+bool park_may_guess(struct cache *cache, uint64_t bytes)
+{
+	return has_link(cache) && cache->fetcher->may_guess && cache->fetcher->may_guess(cache->fetcher_arg) &&
+	       !reserve_is_tight(cache) && space_has_room_ahead(cache, bytes);
+}
+
+/* Under park's lock too: [from, to) of a large file is expected to be read next. */
+static void ask_ahead(struct cache *cache, const struct inode *inode, uint64_t from, uint64_t to)
+{
+	to = MIN(to, inode->v.size);
+	if (from < to && park_may_guess(cache, to - from))
+		(void)ask_content(cache, inode, from, to, FETCH_GUESS);	/* what was not asked for is when it is read */
+}
+
+void park_read_on(struct cache *cache, const struct inode *inode, uint64_t offset, uint64_t end)
+{
+	struct park *park = cache->park;
+	const struct extent_map *here = &inode->present;
+
+	if (inode->v.size <= WHOLE_MAX || !inode->v.data_version)
+		return;
+	if (here->n == 1 && !here->v[0].start && here->v[0].end >= inode->v.size)
+		return;
+	pthread_mutex_lock(&park->lock);
+	if (!park->is_stopping)
+		ask_ahead(cache, inode, end, readahead_read(&park->readers, inode->ino, offset, end));
+	pthread_mutex_unlock(&park->lock);
+}
+
+static bool may_be_guessed(const struct inode *inode)
+{
+	return inode->v.type == TYPE_REG && inode->v.data_version && inode->v.size && inode->v.size <= AHEAD_SMALL &&
+	       !inode->present.n && !inode->is_gone;
+}
+
+void park_guess(struct cache *cache, struct inode *const *inodes, size_t n)
+{
+	struct park *park = cache->park;
+	struct pieces pieces = { .cache = cache, .class = FETCH_GUESS };
+
+	pthread_mutex_lock(&park->lock);
+	for (size_t i = 0; i < n && !park->is_stopping; i++) {
+		int before = pieces.total;
+
+		if (!may_be_guessed(inodes[i]) || add_missing(&pieces, inodes[i], 0, inodes[i]->v.size))
+			continue;
+		inodes[i]->is_guessed |= pieces.total > before;
+	}
+	pieces_tell(&pieces);
+	pthread_mutex_unlock(&park->lock);
+}
+
+/* Under park's lock too: the fetcher is asked for all that is read, and for what is read next. */
+static int ask_for_reader(struct cache *cache, struct inode *inode, uint64_t offset, uint64_t end)
+{
+	struct park *park = cache->park;
+	uint64_t ahead, size = inode->v.size;
+	int got;
+
+	if (size <= WHOLE_MAX)
+		return ask_content(cache, inode, 0, size, FETCH_ASKED);
+	ahead = readahead_read(&park->readers, inode->ino, offset, end);
+	offset = offset / BLOCK * BLOCK;
+	end = MIN((end + BLOCK - 1) / BLOCK * BLOCK, size);
+	got = ask_content(cache, inode, offset, end, FETCH_ASKED);
+	if (got >= 0)
+		ask_ahead(cache, inode, end, ahead);
+	return got;
+}
+
+int park_content(struct cache *cache, struct cache_op *op, struct inode *inode,
 		 uint64_t offset, uint64_t end)
 {
 	struct park *park = cache->park;
-	uint64_t ahead = end;
-	struct extent gap;
+	bool was_guessed = inode->is_guessed;
 	int got;
 
 	if (!has_link(cache) || !inode->v.data_version)
@@ -233,18 +364,12 @@ int park_content(struct cache *cache, struct cache_op *op, const struct inode *i
 	got = space_admit_fetch(cache, op, inode->v.size <= WHOLE_MAX ? inode->v.size : end - offset);
 	if (got)
 		return got;
-	if (inode->v.size <= WHOLE_MAX) {
-		offset = 0;
-		ahead = end = inode->v.size;
-	} else if (!space_is_tight(cache) &&
-		   (!offset || !extent_first_gap(&inode->present, offset - 1, offset, &gap))) {
-		/* What stands before is here: this looks like reading on. */
-		ahead = MIN((end / CHUNK + AHEAD_CHUNKS) * CHUNK, inode->v.size);
-	}
 	pthread_mutex_lock(&park->lock);
-	got = ask_content(cache, inode, offset, MAX(end, ahead), false);
-	if (got >= 0)
+	got = ask_for_reader(cache, inode, offset, end);
+	if (got >= 0) {
+		ahead_note_read(cache, inode, !was_guessed);
 		got = wait_add(park, FOR_CONTENT, inode->ino, op, &op->waited.fetch_us);
+	}
 	pthread_mutex_unlock(&park->lock);
 	return got;
 }

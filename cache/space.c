@@ -191,11 +191,15 @@ bool space_fetch_again(struct cache *cache, uint64_t bytes)
 	return is;
 }
 
-bool space_is_tight(struct cache *cache)
+bool space_has_room_ahead(struct cache *cache, uint64_t bytes)
 {
 	struct space *space = cache->space;
 
-	return space && lacks(space, 0);
+	if (!space)
+		return true;
+	if (space->limit && (!space->is_counted || used(space) + bytes > space->limit - space->limit / 16))
+		return false;
+	return !below_floor(space, bytes);
 }
 
 bool space_is_full(struct cache *cache)

@@ -60,8 +60,8 @@ int space_admit_write(struct cache *cache, struct cache_op *op, uint64_t bytes);
 int space_admit_fetch(struct cache *cache, struct cache_op *op, uint64_t bytes);
 /* There was no room on the disk for so many that were fetched.  Can some be made, so that they are to be asked for again? */
 bool space_fetch_again(struct cache *cache, uint64_t bytes);
-/* Is nothing to be asked for ahead of who needs it?  Under cache->lock. */
-bool space_is_tight(struct cache *cache);
+/* Would so many bytes that nobody has asked for fit without anything having to be evicted?  Under cache->lock. */
+bool space_has_room_ahead(struct cache *cache, uint64_t bytes);
 /* Are new objects refused?  Takes the lock. */
 bool space_is_full(struct cache *cache);
 /*

@@ -2,30 +2,38 @@
 /*
  * fetch: what the cache wishes from upstream (cache/fetcher.h), several wishes at once.
  *
- * Wishes come from any thread into a queue; the replicate thread serves them in the order they
- * came, FETCH_SLOTS at a time.  Each is answered once: by what comes, or with -EIO when the link
- * goes or the program ends.
+ * Wishes come from any thread into queues, one for each class; the replicate thread serves them, FETCH_SLOTS requests at a
+ * time: of a class in the order in which they came, and of a class that can wait only while so many slots are free that
+ * one that cannot never has to (slots_for[] in fetch.c).  Small files that nobody waits for yet go many in one request.
+ * Each wish is answered once: by what comes, or with -EIO when the link goes or the program ends.
  */
 #ifndef REPLICATE_FETCH_H
 #define REPLICATE_FETCH_H
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include "cache/fetcher.h"
 #include "replicate/content.h"
+#include "replicate/contents.h"
 #include "replicate/listing.h"
 
-#define FETCH_SLOTS 8
+#define FETCH_SLOTS 12
 
 struct replicate;
 struct wish;
 
+enum fetch_kind { FETCH_NOTHING, FETCH_LISTING, FETCH_CONTENT, FETCH_CONTENTS };
+
 struct fetch_slot {
 	struct fetch *fetch;
-	struct wish *wish;		/* owned; NULL: the slot is free */
+	enum fetch_kind kind;		/* what goes on; FETCH_NOTHING: the slot is free */
+	struct wish *wishes[CONTENTS_MOST];	/* owned */
+	size_t n;			/* 1, but of FETCH_CONTENTS */
 	unsigned tries;			/* of a listing that was overtaken */
 	struct loop_timer again;
 	struct listing listing;
 	struct content content;
+	struct contents contents;
 };
 
 struct fetch {
@@ -33,7 +41,8 @@ struct fetch {
 	atomic_bool takes_wishes;	/* there is a link, or the first try to get one has not ended */
 	/* replicate thread */
 	bool has_link;
-	struct list waiting;		/* struct wish */
+	bool has_contents;		/* this upstream knows requests for many files */
+	struct list waiting[FETCH_CLASSES];	/* struct wish */
 	struct fetch_slot slots[FETCH_SLOTS];
 
 	pthread_mutex_t

@@ -127,8 +127,9 @@ static void hello_came(struct http_request *request, int err)
 		return;
 	}
 	err = hello_parse(request->answer.data, request->answer.len, &probe->hello, &why);
-	if (err) {
+	if (err)
 		snprintf(probe->trouble, sizeof(probe->trouble), "%s", why);
+	if (err || !probe->wants_root) {
 		end(probe, err);
 		return;
 	}

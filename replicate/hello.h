@@ -2,7 +2,7 @@
 /*
  * hello: who is there, and may we talk to it?  (docs/PROTOCOL.md 3)
  *
- * A probe asks for the upstream's identity and its root object.
+ * A probe asks for the upstream's identity, and at the first contact for its root object: coming back costs one request.
  */
 #ifndef REPLICATE_HELLO_H
 #define REPLICATE_HELLO_H
@@ -25,8 +25,9 @@ struct probe {
 	/* the caller's, before probe_start() */
 	struct http *http;
 	uint64_t client;
+	bool wants_root;
 	/*
-	 * err 0: hello and root are filled in.  -EPROTO: whoever answers is not an izo-httpd of
+	 * err 0: hello (and root) are filled in.  -EPROTO: whoever answers is not an izo-httpd of
 	 * ours.
 	 */
 	void (*done)(struct probe *probe, int err);

@@ -162,6 +162,7 @@ static void abort_all(struct replicate *r)
 void replicate_probe(struct replicate *r)
 {
 	set_probe_timer(r, CLOCK_NEVER);
+	r->probe.wants_root = !apply_has_upstream(r->cache);
 	probe_start(&r->probe);
 }
 

@@ -178,6 +178,43 @@ static void listing(struct input *in)
 	(void)apply_listing_end(listing, err || breaks_off ? -EIO : 0);	/* may refuse */
 }
 
+/* ---- contents of many files: u8 how the wishes end; frames of contents, of inodes by their oids' numbers ---- */
+
+#define GIVEN_MOST 16
+
+struct given {
+	struct kml_given v[GIVEN_MOST];
+	size_t n;
+};
+
+static int content_came(void *arg, struct slice body)
+{
+	struct given *given = arg;
+
+	if (given->n == GIVEN_MOST || kml_given_decode(body.data, body.len, &given->v[given->n]))
+		return -EBADMSG;
+	given->n++;
+	return 0;
+}
+
+static void contents(struct input *in)
+{
+	int end = -(int)(input_u8(in) % 4) * EIO;
+	struct apply_whole wholes[GIVEN_MOST];
+	struct given given = { .n = 0 };
+
+	(void)feed(in, content_came, &given);	/* what came before is good */
+	for (size_t i = 0; i < given.n; i++)
+		wholes[i] = (struct apply_whole){ .ino = cache_root(cache) + given.v[i].oid.number % 16,
+						  .version = given.v[i].data_version, .data = given.v[i].bytes.bytes_val,
+						  .len = given.v[i].bytes.bytes_len };
+	apply_contents(cache, wholes, given.n);
+	for (size_t i = 0; i < given.n; i++) {
+		apply_content_end(cache, wholes[i].ino, wholes[i].version, 0, wholes[i].err ? wholes[i].err : end);
+		kml_given_release(&given.v[i]);
+	}
+}
+
 /* ---- object: u8 which; nothing: it is gone; else its XDR ---- */
 
 static void one_object(struct input *in)
@@ -357,7 +394,7 @@ static void over_http(struct input *in)
 /* ---- */
 
 static void (*const kinds[])(struct input *in) = {
-	hello, journal, listing, one_object, replay, over_http,
+	hello, journal, listing, one_object, replay, over_http, contents,
 };
 
 static void ask_for_stale(void)

@@ -16,6 +16,8 @@
 
 struct wish {
 	uint64_t ino, version, offset, len;
+	enum fetch_class class;
+	bool is_hurried;	/* somebody came to wait for it */
 };
 
 struct test {
@@ -23,9 +25,9 @@ struct test {
 	struct model *m;
 	/* the fetcher's, that other threads may call */
 	pthread_mutex_t lock;
-	bool has_link;
+	bool has_link, may_guess;
 	bool is_dear;			/* nothing is to be hoarded now */
-	struct wish wishes[64];		/* not answered */
+	struct wish wishes[2100];	/* not answered */
 	unsigned n_wishes, n_asked;
 };
 
@@ -49,7 +51,7 @@ static UNUSED void t_data(void *arg, uint64_t ino, const struct kml_oid *oid, ui
 	(void)oid;
 	pthread_mutex_lock(&t->lock);
 	assert_true(t->n_wishes < ARRAY_SIZE(t->wishes));
-	t->wishes[t->n_wishes++] = (struct wish){ ino, version, offset, len };
+	t->wishes[t->n_wishes++] = (struct wish){ ino, version, offset, len, FETCH_ASKED, false };
 	t->n_asked++;
 	pthread_mutex_unlock(&t->lock);
 }
@@ -61,7 +63,37 @@ static UNUSED bool t_may_hoard(void *arg)
 	return !__atomic_load_n(&t->is_dear, __ATOMIC_RELAXED);
 }
 
-static const struct fetcher fetcher = { t_has_link, t_list, t_data, t_may_hoard };
+static UNUSED bool t_may_guess(void *arg)
+{
+	return __atomic_load_n(&((struct test *)arg)->may_guess, __ATOMIC_RELAXED);
+}
+
+static UNUSED void t_ahead(void *arg, const struct fetch_range *ranges, size_t n, enum fetch_class class)
+{
+	struct test *t = arg;
+
+	pthread_mutex_lock(&t->lock);
+	for (size_t i = 0; i < n; i++) {
+		assert_true(t->n_wishes < ARRAY_SIZE(t->wishes));
+		t->wishes[t->n_wishes++] = (struct wish){ ranges[i].ino, ranges[i].version, ranges[i].offset, ranges[i].len,
+							  class, false };
+		t->n_asked++;
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
+static UNUSED void t_hurry(void *arg, uint64_t ino, uint64_t version, uint64_t offset)
+{
+	struct test *t = arg;
+
+	pthread_mutex_lock(&t->lock);
+	for (unsigned i = 0; i < t->n_wishes; i++)
+		if (t->wishes[i].ino == ino && t->wishes[i].version == version && t->wishes[i].offset == offset)
+			t->wishes[i].is_hurried = true;
+	pthread_mutex_unlock(&t->lock);
+}
+
+static const struct fetcher fetcher = { t_has_link, t_list, t_data, t_may_hoard, t_may_guess, t_ahead, t_hurry };
 
 static pid_t main_pid;
 

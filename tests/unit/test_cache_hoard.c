@@ -247,7 +247,7 @@ static void behind_others(void **state)
 
 	for (unsigned i = 0; i < 10; i++) {
 		snprintf(name, sizeof(name), "f%u", i);
-		store_in(t, dir, name, 1000);
+		store_in(t, dir, name, 300 * KIB);
 	}
 	assert_int_equal(read_begin(t, reader, 0, 5000), CACHE_WAITS);
 	assert_int_equal(wishes(t), 1);
@@ -274,6 +274,28 @@ static void behind_others(void **state)
 	}
 	usleep(100000);
 	assert_true(wishes(t) <= HOARD_AT_ONCE);
+	serve_until_complete(t);
+}
+
+/* Small ones are asked for together, and behind all others. */
+static void small_ones_together(void **state)
+{
+	struct test *t = *state;
+	struct kml_oid dir = m_dir(t->m, KML_ROOT, "dir");
+	uint64_t until_us = clock_us() + UNTIL_US;
+	char name[20];
+
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		store_in(t, dir, name, 1000);
+	}
+	assert_int_equal(hoard_add(t->f.cache, "/dir", 1, 5), 0);
+	while (wishes(t) < 40) {
+		assert_true(clock_us() < until_us);
+		usleep(1000);
+	}
+	for (unsigned i = 0; i < 40; i++)
+		assert_int_equal(t->wishes[i].class, FETCH_HOARD);
 	serve_until_complete(t);
 }
 
@@ -415,6 +437,7 @@ int main(void)
 		T(entries_last),
 		T(is_fetched_unasked),
 		T(behind_others),
+		T(small_ones_together),
 		T(stays_under_pressure),
 		T(does_not_fit),
 		T(waits_for_the_link),

@@ -1,99 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The whole of replicate/ between a double of the cache and an upstream that misbehaves. */
-#include "tests/unit/replicate_cache.h"
-#include "tests/unit/replicate_upstream.h"
-#include "replicate/replicate.h"
-
-struct world {
-	struct cache *cache;
-	struct upstream *upstream;
-	struct replicate *replicate;
-};
-
-static size_t waiting(struct world *w)
-{
-	size_t n;
-
-	LOCKED(w->cache, n = double_waiting(w->cache));
-	return n;
-}
-
-static struct replicate_status status(struct world *w)
-{
-	struct replicate_status s;
-
-	replicate_get_status(w->replicate, &s);
-	return s;
-}
-
-/* What another thread counts. */
-#define COUNTED(owner, field) ({ \
-		__typeof__((owner)->field) value_; \
-		pthread_mutex_lock(&(owner)->lock); \
-		value_ = (owner)->field; \
-		pthread_mutex_unlock(&(owner)->lock); \
-		value_; \
-	})
-#define CACHED(field) COUNTED(w->cache, field)
-#define SERVED(field) COUNTED(w->upstream, field)
-
-/* For what no event of the cache tells: look again every few milliseconds, with a bound. */
-#define UNTIL(seconds, condition) do { \
-		uint64_t end_ = clock_us() + (seconds) * US_PER_S; \
-		while (!(condition) && clock_us() < end_) \
-			usleep(2000); \
-		if (!(condition)) \
-			fail_msg("not within %d s: %s", seconds, #condition); \
-	} while (0)
-
-static int setup(void **state)
-{
-	struct world *w = calloc(1, sizeof(*w));
-
-	w->cache = double_new();
-	w->upstream = upstream_new();
-	upstream_start(w->upstream);
-	*state = w;
-	return 0;
-}
-
-static void start(struct world *w)
-{
-	struct replicate_config config = { .cache = w->cache,
-					   .url = w->upstream->url,
-					   .host = "testhost" };
-
-	assert_int_equal(replicate_start(&config, &w->replicate, NULL), 0);
-}
-
-static void stop(struct world *w)
-{
-	uint64_t began = clock_us();
-
-	replicate_stop(w->replicate);
-	w->replicate = NULL;
-	assert_true(clock_us() - began < 3 * US_PER_S);
-}
-
-static int teardown(void **state)
-{
-	struct world *w = *state;
-
-	if (w->replicate)
-		stop(w);
-	upstream_free(w->upstream);
-	assert_null(w->cache->fetcher);
-	assert_false(w->cache->is_out);
-	double_free(w->cache);
-	free(w);
-	return 0;
-}
-
-static void connect_now(struct world *w)
-{
-	start(w);
-	UNTIL(5, status(w).state == LINK_CONNECTED);
-}
+#include "tests/unit/replicate_world.h"
 
 /* Everything in the log arrived, once, and is what it was. */
 static void assert_replayed(struct world *w, size_t n)
@@ -496,6 +403,26 @@ static void staging_is_refused(void **state)
 	assert_replayed(w, 1);
 }
 
+/* With nothing changed: who is there, and the wait for what comes next. */
+static void coming_back_costs_one_request(void **state)
+{
+	struct world *w = *state;
+	unsigned journals;
+
+	connect_now(w);
+	WAIT_FOR(w->cache, 5, w->cache->deep_listings == 1);
+	UNTIL(5, SERVED(journals) > 0);
+	journals = SERVED(journals);
+	assert_int_equal(replicate_set_offline(w->replicate, true), 0);
+	UNTIL(5, status(w).state == LINK_OFFLINE);
+	LOCKED(w->upstream, w->upstream->requests = 0);
+	assert_int_equal(replicate_set_offline(w->replicate, false), 0);
+	UNTIL(5, SERVED(journals) > journals);
+	assert_int_equal(SERVED(requests), 2);
+	assert_string_equal(w->upstream->paths[0], "GET hello");
+	assert_string_equal(w->upstream->paths[1], "GET journal");
+}
+
 /* ---- fetch ---- */
 
 static void wish(struct world *w, uint64_t version, uint64_t offset, uint64_t len)
@@ -713,6 +640,7 @@ int main(void)
 		TEST(restored_cache_replays_nothing),
 		TEST(staging_resumes),
 		TEST(staging_is_refused),
+		TEST(coming_back_costs_one_request),
 		TEST(fetches),
 		TEST(fetch_breaks_off),
 		TEST(lists),

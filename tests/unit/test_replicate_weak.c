@@ -229,6 +229,7 @@ static void read_goes_ahead(void **state)
 static void hoards(struct world *w, bool may)
 {
 	UNTIL(30, w->cache->fetcher->may_hoard(w->cache->fetcher_arg) == may);
+	UNTIL(30, w->cache->fetcher->may_guess(w->cache->fetcher_arg) == may);
 }
 
 static void paid_is_asked_for(void **state)

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* replicate_world: the whole of replicate/ between a double of the cache and an upstream that misbehaves. */
+#ifndef TESTS_REPLICATE_WORLD_H
+#define TESTS_REPLICATE_WORLD_H
+
+#include "tests/unit/replicate_cache.h"
+#include "tests/unit/replicate_upstream.h"
+#include "replicate/fetch.h"
+#include "replicate/replicate.h"
+
+struct world {
+	struct cache *cache;
+	struct upstream *upstream;
+	struct replicate *replicate;
+};
+
+static UNUSED size_t waiting(struct world *w)
+{
+	size_t n;
+
+	LOCKED(w->cache, n = double_waiting(w->cache));
+	return n;
+}
+
+static UNUSED struct replicate_status status(struct world *w)
+{
+	struct replicate_status s;
+
+	replicate_get_status(w->replicate, &s);
+	return s;
+}
+
+/* What another thread counts. */
+#define COUNTED(owner, field) ({ \
+		__typeof__((owner)->field) value_; \
+		pthread_mutex_lock(&(owner)->lock); \
+		value_ = (owner)->field; \
+		pthread_mutex_unlock(&(owner)->lock); \
+		value_; \
+	})
+#define CACHED(field) COUNTED(w->cache, field)
+#define SERVED(field) COUNTED(w->upstream, field)
+
+/* For what no event of the cache tells: look again every few milliseconds, with a bound. */
+#define UNTIL(seconds, condition) do { \
+		uint64_t end_ = clock_us() + (seconds) * US_PER_S; \
+		while (!(condition) && clock_us() < end_) \
+			usleep(2000); \
+		if (!(condition)) \
+			fail_msg("not within %d s: %s", seconds, #condition); \
+	} while (0)
+
+static UNUSED int setup(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	w->cache = double_new();
+	w->upstream = upstream_new();
+	upstream_start(w->upstream);
+	*state = w;
+	return 0;
+}
+
+static UNUSED void start(struct world *w)
+{
+	struct replicate_config config = { .cache = w->cache,
+					   .url = w->upstream->url,
+					   .host = "testhost" };
+
+	assert_int_equal(replicate_start(&config, &w->replicate, NULL), 0);
+}
+
+static UNUSED void stop(struct world *w)
+{
+	uint64_t began = clock_us();
+
+	replicate_stop(w->replicate);
+	w->replicate = NULL;
+	assert_true(clock_us() - began < 3 * US_PER_S);
+}
+
+static UNUSED int teardown(void **state)
+{
+	struct world *w = *state;
+
+	if (w->replicate)
+		stop(w);
+	upstream_free(w->upstream);
+	assert_null(w->cache->fetcher);
+	assert_false(w->cache->is_out);
+	double_free(w->cache);
+	free(w);
+	return 0;
+}
+
+static UNUSED void connect_now(struct world *w)
+{
+	start(w);
+	UNTIL(5, status(w).state == LINK_CONNECTED);
+}
+
+#endif
