@@ -30,7 +30,7 @@ PREFIX	?= /usr/local
 
 # What only calls other scripts must work before the packages are there.
 PKG_CONFIG := $(if $(filter-out check check-% demo clean,$(or $(MAKECMDGOALS),all)),pkg-config,true)
-PKGS	:= libtirpc libcurl sqlite3 libmicrohttpd inih jansson libb2 libxxhash
+PKGS	:= libtirpc libcurl sqlite3 libmicrohttpd inih jansson libb2 libxxhash libzstd
 WARN	:= -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wwrite-strings -Wno-missing-field-initializers -Werror
 CFLAGS	?= -O2 -g
 SYSTEMD	:= $(shell $(PKG_CONFIG) --exists libsystemd && echo libsystemd)

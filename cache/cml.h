@@ -48,6 +48,9 @@ struct cml_batch {
  */
 int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes, struct cml_batch **ret_batch);
 
+/* Cut a batch in two: the items from 'at' on (0 < at < batch->n) become one of their own, that is out as well.  0 or -ENOMEM. */
+int cml_split(struct cml_batch *batch, size_t at, struct cml_batch **ret_rest);
+
 /*
  * The same, but only records that are at least so old, while later changes of their objects can still fold into them:
  * the take ends before the first younger one, for records go in their order.  *ret_young_us: with no batch, how long until that

@@ -515,6 +515,24 @@ int cml_take_aged(struct cache *cache, size_t max_records, uint64_t max_bytes, u
 	return err;
 }
 
+int cml_split(struct cml_batch *batch, size_t at, struct cml_batch **ret_rest)
+{
+	struct cml_batch *rest = calloc(1, sizeof(*rest));
+	size_t n = batch->n - at;
+
+	if (rest)
+		rest->items = malloc(n * sizeof(*rest->items));
+	if (!rest || !rest->items) {
+		free(rest);
+		return -ENOMEM;
+	}
+	memcpy(rest->items, batch->items + at, n * sizeof(*rest->items));
+	rest->n = rest->next = n;
+	batch->n = at;
+	*ret_rest = rest;
+	return 0;
+}
+
 void cml_give_back(struct cache *cache, struct cml_batch *batch)
 {
 	struct cml *cml = cache->cml;

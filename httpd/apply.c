@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "httpd/journal.h"
 #include "httpd/segment.h"
+#include "httpd/turn.h"
 #include "httpd/upload.h"
 
 /*
@@ -78,18 +79,6 @@ static int kept_answer(struct tree *tree, uint64_t client, uint64_t seq,
 	*ret_answer = one.answers.answers_val[0];
 	free(one.answers.answers_val);
 	return 1;
-}
-
-static int last_seq(struct tree *tree, uint64_t client, uint64_t *ret_seq)
-{
-	sqlite3_stmt *stmt;
-	int got = sql_query(tree->sql, &stmt, "SELECT last_seq FROM client WHERE client = ?1", "i",
-			    (int64_t)client);
-
-	*ret_seq = got > 0 ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
-	if (got > 0)
-		sql_done(stmt);
-	return got < 0 ? got : 0;
 }
 
 static int count_client(const struct segment *segment, uint64_t seq)
@@ -378,7 +367,7 @@ static int repeat_answers(struct tree *tree, const struct kml_batch *batch,
 	uint32_t i;
 	int got;
 
-	got = last_seq(tree, batch->client, &last);
+	got = turn_last_seq(tree->sql, batch->client, &last);
 	if (got)
 		return got;
 	for (i = 0; i < batch->records.records_len && batch->records.records_val[i].seq <= last;

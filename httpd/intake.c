@@ -2,11 +2,13 @@
 #include "httpd/intake.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "httpd/apply.h"
 #include "httpd/query.h"
+#include "httpd/turn.h"
 
 /*
  * How long it took here, apart from the way (W3C "Server Timing"; docs/PROTOCOL.md 7): a client that measures its link must
@@ -36,7 +38,16 @@ int intake_begin(struct request *request, size_t max)
 		return request_refuse(request, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE,
 				      "the Content-Type must be " QUERY_XDR);
 	buf_init(&request->body, max);
-	return 0;
+	return request_begin_body(request);
+}
+
+/* However small it came: what is counted, and limited, is what it is in memory. */
+static int replay_keep(void *arg, const void *data, size_t len)
+{
+	struct request *request = arg;
+	int err = request_reserve(request, HELD(request->body.len + len));
+
+	return err ? err : buf_append(&request->body, data, len);
 }
 
 int replay_begin(struct request *request)
@@ -46,9 +57,29 @@ int replay_begin(struct request *request)
 
 int replay_take(struct request *request, const void *data, size_t len)
 {
-	int err = request_reserve(request, HELD(request->body.len + len));
+	return request_take_body(request, data, len, replay_keep);
+}
 
-	return err ? err : buf_append(&request->body, data, len);
+/* The seq in the path, behind which it comes; without one: 0. */
+static int parse_after(struct request *request, uint64_t *ret_after)
+{
+	const char *text = request->arg[0];
+	size_t len = strlen(text);
+
+	if (len > 18 || strspn(text, "0123456789") != len)
+		return request_refuse(request, MHD_HTTP_BAD_REQUEST, "the seq in the path is not a number, or is out of range");
+	*ret_after = len ? strtoull(text, NULL, 10) : 0;
+	return 0;
+}
+
+static int apply_in_turn(struct request *request, const struct kml_batch *batch, struct buf *answers)
+{
+	uint64_t after = 0;
+	int err = parse_after(request, &after);
+
+	if (!err && after)
+		err = turn_wait(request, batch->client, after);
+	return err ? err : apply_batch(request->tree, batch, answers);
 }
 
 int replay_answer(struct request *request)
@@ -58,12 +89,15 @@ int replay_answer(struct request *request)
 	struct buf answers;
 	int err;
 
+	err = request_end_body(request);
+	if (err)
+		return err;
 	err = kml_batch_decode(request->body.data, request->body.len, &batch);
 	buf_release(&request->body);
 	if (err)
 		return err;
 	buf_init(&answers, 0);
-	err = apply_batch(request->tree, &batch, &answers);
+	err = apply_in_turn(request, &batch, &answers);
 	log_debug(LOG_HTTP, "replay: client=%016llx records=%u err=%d",
 		  (unsigned long long)batch.client, batch.records.records_len, err);
 	kml_batch_release(&batch);
@@ -106,20 +140,31 @@ int stage_begin(struct request *request)
 	/* A PUT that cannot end well need not begin: it would cut off what is there. */
 	if (!err && length)
 		err = tree_has_room(request->tree, strtoull(length, NULL, 10));
+	if (!err)
+		err = request_begin_body(request);
 	return err ? err :
 		     upload_open(request->tree, client, request->arg[1], offset, &request->upload);
 }
 
+static int stage_keep(void *arg, const void *data, size_t len)
+{
+	const struct request *request = arg;
+
+	return upload_write(request->upload, data, len);
+}
+
 int stage_take(struct request *request, const void *data, size_t len)
 {
-	return upload_write(request->upload, data, len);
+	return request_take_body(request, data, len, stage_keep);
 }
 
 int stage_put(struct request *request)
 {
 	uint64_t began_us = clock_us();
-	int err = upload_sync(request->upload);
+	int err = request_end_body(request);
 
+	if (!err)
+		err = upload_sync(request->upload);
 	upload_close(request->upload);
 	request->upload = NULL;
 	if (!err)

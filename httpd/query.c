@@ -7,6 +7,7 @@
 #include "httpd/journal.h"
 #include "httpd/json.h"
 #include "httpd/stream.h"
+#include "httpd/turn.h"
 
 #define WAIT_MAX_S 300
 #define POLLS_MAX 300			/* connections that wait at a time; the rest are for work */
@@ -25,20 +26,6 @@ static int snapshot_position(struct sql *sql, uint64_t *ret_position)
 
 /* ---- hello ---- */
 
-static int last_seq(struct sql *sql, uint64_t client, uint64_t *ret_seq)
-{
-	sqlite3_stmt *stmt;
-	int got = sql_query(sql, &stmt, "SELECT last_seq FROM client WHERE client = ?1", "i",
-			    (int64_t)client);
-
-	if (got < 0)
-		return got;
-	*ret_seq = got ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
-	if (got)
-		sql_done(stmt);
-	return 0;
-}
-
 int query_hello(struct request *request)
 {
 	const char *text = request_param(request, "client");
@@ -56,14 +43,14 @@ int query_hello(struct request *request)
 		return err;
 	err = snapshot_position(sql, &position);
 	if (!err && client)
-		err = last_seq(sql, client, &seq);
+		err = turn_last_seq(sql, client, &seq);
 	tree_reader_put(request->tree, sql);
 	if (err)
 		return err;
 	oldest = tree_oldest(request->tree);
-	json = json_pack("{s:i, s:s, s:I, s:I, s:s, s:b, s:b}", "izo", 1, "id", request->tree->id, "position",
+	json = json_pack("{s:i, s:s, s:I, s:I, s:s, s:b, s:b, s:b, s:b}", "izo", 1, "id", request->tree->id, "position",
 			 (json_int_t)position, "oldest", (json_int_t)oldest, "host",
-			 request->tree->host, "acls", (int)request->tree->has_acls, "deltas", 1);
+			 request->tree->host, "acls", (int)request->tree->has_acls, "deltas", 1, "behind", 1, "zstd", 1);
 	if (client && json &&
 	    json_object_set_new(json, "last_seq", json_integer((json_int_t)seq))) {
 		json_decref(json);

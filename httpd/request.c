@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define RESERVED_MAX (512ull << 20)	/* of all requests together */
 
@@ -30,6 +31,7 @@ void request_free(struct request *request)
 		return;
 	(void)request_reserve(request, 0);	/* giving back cannot fail */
 	upload_close(request->upload);
+	unpack_free(request->unpack);
 	buf_release(&request->body);
 	if (request->response)
 		MHD_destroy_response(request->response);
@@ -121,6 +123,28 @@ int request_reserve(struct request *request, uint64_t bytes)
 	request->retry_after_s = 1;
 	return request_refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE,
 			      "too much at once; try again in a moment");
+}
+
+int request_begin_body(struct request *request)
+{
+	const char *encoding = request_header(request, MHD_HTTP_HEADER_CONTENT_ENCODING);
+
+	if (!encoding || !strcasecmp(encoding, "identity"))
+		return 0;
+	if (!strcasecmp(encoding, "zstd"))
+		return unpack_new(&request->unpack);
+	return request_refuse(request, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "the Content-Encoding must be zstd, or none");
+}
+
+int request_take_body(struct request *request, const void *data, size_t len,
+		      int (*sink)(void *request, const void *data, size_t len))
+{
+	return request->unpack ? unpack_feed(request->unpack, data, len, sink, request) : sink(request, data, len);
+}
+
+int request_end_body(const struct request *request)
+{
+	return request->unpack ? unpack_end(request->unpack) : 0;
 }
 
 /* ---- what it gets ---- */

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/buf.h"
+#include "base/compress.h"
 #include "httpd/tree.h"
 #include "httpd/upload.h"
 
@@ -30,6 +31,7 @@ struct request_shared {
 	uint64_t reserved;	/* bytes of bodies held in memory */
 	unsigned polls;		/* connections that wait for the journal */
 	unsigned signatures;	/* files being signed or patched */
+	unsigned turns;		/* that wait for their turn (turn.h) */
 	unsigned active;	/* requests that are not answered to the end */
 	pthread_cond_t idle;	/* active has become 0 */
 };
@@ -48,6 +50,7 @@ struct request {
 	unsigned status;
 	uint64_t dropped;	/* bytes of a body that nobody wants */
 	uint64_t reserved;	/* its part of shared->reserved */
+	struct unpack *unpack;	/* its body is packed */
 	/* replay */
 	struct buf body;
 	/* stage */
@@ -75,6 +78,14 @@ bool request_is_left(struct request *request);
  * the server hold is bounded.
  */
 int request_reserve(struct request *request, uint64_t bytes);
+
+/* Its body may be packed: look at its head before any of it is taken.  0, 415, -ENOMEM. */
+int request_begin_body(struct request *request);
+/* The next bytes of the body as they came: sink gets them as they are meant.  -EBADMSG, -ENOMEM, and what sink gives. */
+int request_take_body(struct request *request, const void *data, size_t len,
+		      int (*sink)(void *request, const void *data, size_t len));
+/* All of it has come.  -EBADMSG: it is cut short. */
+int request_end_body(const struct request *request);
 
 /* ---- what it gets ---- */
 

@@ -20,6 +20,7 @@ static const struct route routes[] = {
 	{ "GET",    "/izo/v1/content/*", 0,          NULL,         NULL,        content_answer },
 	{ "POST",   "/izo/v1/contents",  CONTENTS_MAX, contents_begin, replay_take, contents_answer },
 	{ "POST",   "/izo/v1/replay",    REPLAY_MAX, replay_begin, replay_take, replay_answer },
+	{ "POST",   "/izo/v1/replay/*",  REPLAY_MAX, replay_begin, replay_take, replay_answer },
 	{ "PUT",    "/izo/v1/stage/*/*", INT64_MAX,  stage_begin,  stage_take,  stage_put },
 	{ "GET",    "/izo/v1/stage/*/*", 0,          NULL,         NULL,        stage_get },
 	{ "DELETE", "/izo/v1/stage/*/*", 0,          NULL,         NULL,        stage_delete },

@@ -320,10 +320,9 @@ int tree_commit(struct tree *tree)
 		return err;
 	}
 	pthread_mutex_lock(&tree->publish_lock);
-	if (tree->published != tree->position) {
-		tree->published = tree->position;
-		pthread_cond_broadcast(&tree->publish_cond);
-	}
+	tree->published = tree->position;
+	tree->commits++;
+	pthread_cond_broadcast(&tree->publish_cond);
 	pthread_mutex_unlock(&tree->publish_lock);
 	return 0;
 }
@@ -538,29 +537,54 @@ void tree_reader_put(struct tree *tree, struct sql *sql)
 
 /* ---- waiting ---- */
 
-uint64_t tree_wait(struct tree *tree, uint64_t from, uint64_t deadline_us)
+/* Under publish_lock: until something is published, or for less.  False: the time is over, or the server stops. */
+static bool wait_published(struct tree *tree, uint64_t deadline_us)
 {
-	uint64_t now, position;
+	uint64_t now = clock_us();
 	struct timespec until;
 
-	pthread_mutex_lock(&tree->publish_lock);
-	while (tree->published <= from && !tree->is_stopping) {
-		now = clock_us();
-		if (now >= deadline_us)
-			break;
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += (time_t)((deadline_us - now) / US_PER_S);
-		until.tv_nsec += (long)((deadline_us - now) % US_PER_S * 1000);
-		if (until.tv_nsec >= 1000000000) {
-			until.tv_sec++;
-			until.tv_nsec -= 1000000000;
-		}
-		/* the loop looks why */
-		(void)pthread_cond_timedwait(&tree->publish_cond, &tree->publish_lock, &until);
+	if (tree->is_stopping || now >= deadline_us)
+		return false;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (time_t)((deadline_us - now) / US_PER_S);
+	until.tv_nsec += (long)((deadline_us - now) % US_PER_S * 1000);
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
 	}
+	/* who called looks why it is over */
+	(void)pthread_cond_timedwait(&tree->publish_cond, &tree->publish_lock, &until);
+	return true;
+}
+
+uint64_t tree_wait(struct tree *tree, uint64_t from, uint64_t deadline_us)
+{
+	uint64_t position;
+
+	pthread_mutex_lock(&tree->publish_lock);
+	while (tree->published <= from && wait_published(tree, deadline_us))
+		;
 	position = tree->published;
 	pthread_mutex_unlock(&tree->publish_lock);
 	return position;
+}
+
+uint64_t tree_commits(struct tree *tree)
+{
+	uint64_t commits;
+
+	pthread_mutex_lock(&tree->publish_lock);
+	commits = tree->commits;
+	pthread_mutex_unlock(&tree->publish_lock);
+	return commits;
+}
+
+void tree_wait_commit(struct tree *tree, uint64_t seen, uint64_t deadline_us)
+{
+	pthread_mutex_lock(&tree->publish_lock);
+	while (tree->commits == seen && wait_published(tree, deadline_us))
+		;
+	pthread_mutex_unlock(&tree->publish_lock);
 }
 
 void tree_stop_waiting(struct tree *tree)

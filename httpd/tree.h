@@ -44,6 +44,7 @@ struct tree {
 	pthread_cond_t publish_cond;
 	/* under publish_lock */
 	uint64_t published;	/* the last position that is committed */
+	uint64_t commits;	/* so many have been; an entry need not come of one */
 	uint64_t oldest;
 	bool is_stopping;
 
@@ -90,6 +91,9 @@ void tree_reader_put(struct tree *tree, struct sql *sql);
 
 /* The position that is published, once it is above from or the time is over or the server stops. */
 uint64_t tree_wait(struct tree *tree, uint64_t from, uint64_t deadline_us);
+/* So many transactions have been committed; and wait until it is another number than 'seen', or likewise. */
+uint64_t tree_commits(struct tree *tree);
+void tree_wait_commit(struct tree *tree, uint64_t seen, uint64_t deadline_us);
 void tree_stop_waiting(struct tree *tree);
 bool tree_is_stopping(struct tree *tree);
 uint64_t tree_oldest(struct tree *tree);

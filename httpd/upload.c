@@ -13,12 +13,15 @@
 #include "base/fs.h"
 #include "base/list.h"
 
+#define WRITE_STEP (8u << 20)
+
 struct upload {
 	struct list node;	/* under lock */
 	struct tree *tree;
 	char name[KML_KEY_MAX + 32];
 	int fd;
 	uint64_t offset;
+	uint64_t written;	/* below that, the disk has been told to write */
 	bool is_over;		/* under lock: another has taken over */
 };
 
@@ -93,7 +96,7 @@ int upload_open(struct tree *tree, uint64_t client, const char *key, uint64_t of
 	if (!upload)
 		return -ENOMEM;
 	upload->tree = tree;
-	upload->offset = offset;
+	upload->offset = upload->written = offset;
 	file_name(client, key, upload->name);
 	pthread_mutex_lock(&lock);
 	take_over(tree, upload->name);
@@ -110,6 +113,20 @@ int upload_open(struct tree *tree, uint64_t client, const char *key, uint64_t of
 	return 0;
 }
 
+/*
+ * What has come is on its way to the disk while the rest comes: else the link would be idle at the end, for as long as the disk takes
+ * for all of it.
+ */
+static void start_writing(struct upload *upload)
+{
+	if (upload->offset - upload->written < WRITE_STEP)
+		return;
+	/* Only begins it; what goes wrong shows when it is synced. */
+	(void)sync_file_range(upload->fd, (off_t)upload->written, (off_t)(upload->offset - upload->written),
+			      SYNC_FILE_RANGE_WRITE);
+	upload->written = upload->offset;
+}
+
 int upload_write(struct upload *upload, const void *data, size_t len)
 {
 	int err = FAULT("upload.write");
@@ -121,6 +138,8 @@ int upload_write(struct upload *upload, const void *data, size_t len)
 	if (!err)
 		upload->offset += len;
 	pthread_mutex_unlock(&lock);
+	if (!err)
+		start_writing(upload);
 	return err;
 }
 

@@ -2,8 +2,11 @@
 #include "replicate/batch.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/compress.h"
 #include "base/fault.h"
 #include "base/fs.h"
 
@@ -54,11 +57,15 @@ static bool is_store(const struct cml_item *item)
 	return item->record.body.op == KML_STORE;
 }
 
+bool batch_is_large(const struct cml_item *item)
+{
+	return is_store(item) && item->bytes > BATCH_INLINE;
+}
+
 size_t batch_next_large(const struct batch *batch, size_t from)
 {
 	for (size_t i = from; i < batch->n; i++)
-		if (is_store(&batch->taken->items[i]) &&
-		    batch->taken->items[i].bytes > BATCH_INLINE)
+		if (batch_is_large(&batch->taken->items[i]))
 			return i;
 	return batch->n;
 }
@@ -213,7 +220,24 @@ int batch_encode(struct batch *batch, uint64_t client, const char *host, uint64_
 	return err;
 }
 
-void batch_request(const struct batch *batch, struct http_request *request)
+void batch_pack(struct batch *batch)
+{
+	struct buf packed;
+
+	if (!compress_pays(batch->body.data, batch->body.len))
+		return;
+	buf_init(&packed, 0);
+	/* Without memory for it, it goes as it is. */
+	if (compress_append(&packed, batch->body.data, batch->body.len) || packed.len >= batch->body.len) {
+		buf_release(&packed);
+		return;
+	}
+	buf_release(&batch->body);
+	batch->body = packed;
+	batch->is_packed = true;
+}
+
+void batch_request(const struct batch *batch, uint64_t after, struct http_request *request)
 {
 	uint64_t bytes = 0;
 
@@ -222,11 +246,15 @@ void batch_request(const struct batch *batch, struct http_request *request)
 			bytes += batch->taken->items[i].record.body.kml_body_u.store.size;
 	request->method = "POST";
 	request->content_type = "application/x-izo-kml";
+	request->encoding = batch->is_packed ? "zstd" : NULL;
 	request->body = batch->body.data;
 	request->body_len = batch->body.len;
 	request->answer_limit = BATCH_BODY_MAX;
 	request->stall_s = STALL_S + (unsigned)MIN(bytes / STALL_BYTES_PER_S, (uint64_t)86400);
-	(void)strcpy(request->path, "/izo/v1/replay");
+	if (after)
+		snprintf(request->path, sizeof(request->path), "/izo/v1/replay/%" PRIu64, after);
+	else
+		(void)strcpy(request->path, "/izo/v1/replay");
 }
 
 int batch_decode_answers(const struct batch *batch, const struct http_request *request, struct kml_answers *ret_answers)

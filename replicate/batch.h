@@ -19,7 +19,6 @@
 #include "replicate/http.h"
 
 #define BATCH_RECORDS KML_BATCH_MAX
-#define BATCH_BYTES (8u << 20)	/* of content, inline or not, in one batch; but for the last */
 #define BATCH_INLINE (1u << 20)		/* a content up to this goes inline */
 #define BATCH_BODY_MAX (64u << 20)
 
@@ -36,6 +35,7 @@ struct batch {
 	size_t n_taken;
 	size_t n;			/* of them so many are sent */
 	struct buf body;
+	bool is_packed;			/* the body is, by zstd */
 };
 
 /* taken stays the caller's to retire or give back.  -ENOMEM. */
@@ -43,6 +43,8 @@ int batch_new(struct cml_batch *taken, struct batch **ret_batch);
 /* taken may be gone by then. */
 void batch_free(struct batch *batch);
 
+/* A store whose content does not go inline. */
+bool batch_is_large(const struct cml_item *item);
 /* The next item, from 'from' on, that must be staged: its index, or batch->n. */
 size_t batch_next_large(const struct batch *batch, size_t from);
 /*
@@ -57,8 +59,11 @@ int batch_read_small(struct batch *batch, struct cache *cache);
  */
 int batch_encode(struct batch *batch, uint64_t client, const char *host, uint64_t acked);
 
-/* The request that sends it, but for done(). */
-void batch_request(const struct batch *batch, struct http_request *request);
+/* Pack the body for an upstream that takes it so, if that pays. */
+void batch_pack(struct batch *batch);
+
+/* The request that sends it, but for done().  after: the seq behind which it is to be applied; 0: it is the only one on its way. */
+void batch_request(const struct batch *batch, uint64_t after, struct http_request *request);
 /* What came is an answer to it: one for each of its records, in order.  -EBADMSG, -ENOMEM. */
 int batch_decode_answers(const struct batch *batch, const struct http_request *request, struct kml_answers *ret_answers);
 

@@ -47,6 +47,8 @@ static int parse(const json_t *json, struct hello *hello, const char **ret_why)
 	/* Absent: an upstream that knows nothing of them. */
 	hello->has_acls = json_is_true(json_object_get(json, "acls"));
 	hello->has_deltas = json_is_true(json_object_get(json, "deltas"));
+	hello->has_zstd = json_is_true(json_object_get(json, "zstd"));
+	hello->may_wait = json_is_true(json_object_get(json, "behind"));
 	return 0;
 }
 

@@ -16,6 +16,8 @@ struct hello {
 	uint64_t last_seq;		/* 0: none */
 	bool has_acls;			/* its file system has access control lists */
 	bool has_deltas;		/* it puts differences together */
+	bool has_zstd;			/* it takes bodies that are packed */
+	bool may_wait;			/* batches may be sent behind others that are not answered */
 };
 
 /* -EPROTO: that is not what an izo-httpd says; *ret_why, a constant, says in what way. */

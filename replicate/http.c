@@ -13,6 +13,8 @@
 
 #define ANSWER_LIMIT (64u << 10)
 #define ERROR_TEXT 200			/* so much of an error's body is read */
+/* Older connections are not used again: servers close them after a minute, and what a source gave cannot be sent once more. */
+#define IDLE_MAX_S 50L
 #define URL_MAX_LEN 700
 
 /* ---- curl's callbacks ---- */
@@ -278,7 +280,11 @@ static int make_headers(struct http_request *request)
 		snprintf(line, sizeof(line), "If-Match: \"%s\"", request->if_match);
 		err = add_header(request, line);
 	}
-	if (!err && request->body) {
+	if (!err && request->encoding) {
+		snprintf(line, sizeof(line), "Content-Encoding: %s", request->encoding);
+		err = add_header(request, line);
+	}
+	if (!err && (request->body || request->source)) {
 		snprintf(line, sizeof(line), "Content-Type: %s",
 			 request->content_type ? request->content_type
 					       : "application/octet-stream");
@@ -310,6 +316,7 @@ static void set_options(struct http *http, struct http_request *request)
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME,
 			 (long)(request->stall_s ? request->stall_s : HTTP_STALL_S));
+	curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_MAX_S);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 10L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 5L);
@@ -320,9 +327,15 @@ static void set_options(struct http *http, struct http_request *request)
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
 	if (request->range[0])
 		curl_easy_setopt(easy, CURLOPT_RANGE, request->range);
-	if (request->body) {
+	if (request->source) {
+		curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+		curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE,
+				 request->source_len == HTTP_LEN_UNKNOWN ? (curl_off_t)-1 : (curl_off_t)request->source_len);
+	} else if (request->body) {
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_len);
 		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+	}
+	if (request->source || request->body) {
 		curl_easy_setopt(easy, CURLOPT_READFUNCTION, http_body_goes);
 		curl_easy_setopt(easy, CURLOPT_READDATA, request);
 		curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, http_body_seek);
@@ -341,6 +354,7 @@ int http_start(struct http *http, struct http_request *request)
 	request->has_position = request->has_etag = request->has_range = false;
 	request->is_head_seen = request->has_begun = request->was_paused = request->has_work = false;
 	request->sink_err = 0;
+	request->is_source_waiting = false;
 	request->body_at = 0;
 	request->paused = 0;
 	request->waits_since_us = 0;

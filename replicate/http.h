@@ -12,8 +12,10 @@
 #define REPLICATE_HTTP_H
 
 #include <curl/curl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/loop.h"
@@ -42,6 +44,9 @@ struct http {
 	uint64_t moved[FLOW_WAYS];	/* bytes of bodies, ever */
 };
 
+#define HTTP_WAIT SSIZE_MAX
+#define HTTP_LEN_UNKNOWN UINT64_MAX
+
 struct http_request {
 	/* the caller's, before http_start() */
 	const char *method;		/* "GET", "POST", "PUT", "DELETE" */
@@ -49,8 +54,15 @@ struct http_request {
 	char range[48];			/* "A-B", or "" */
 	char if_match[24];		/* the version, or "" */
 	const char *content_type;	/* of the body, or NULL */
+	const char *encoding;		/* of the body: Content-Encoding, or NULL */
 	const void *body;		/* borrowed until the end */
 	size_t body_len;
+	/*
+	 * In the place of body, of a PUT: gives the next bytes, as many as there are, at most max; 0: that was all;
+	 * HTTP_WAIT: there are none yet, and http_more() will be called; -errno ends the request.  What was given cannot be had again.
+	 */
+	ssize_t (*source)(struct http_request *request, void *to, size_t max);
+	uint64_t source_len;		/* HTTP_LEN_UNKNOWN: not said */
 	unsigned stall_s;		/* 0: HTTP_STALL_S */
 	enum flow_class class;		/* whether somebody waits for it */
 	bool is_quick;			/* what it asks for is answered at once: it tells the round trip */
@@ -76,8 +88,9 @@ struct http_request {
 	struct curl_slist *headers;
 	struct list node;
 	char error[CURL_ERROR_SIZE];
-	int sink_err;
+	int sink_err;			/* or what source gave */
 	bool is_head_seen;
+	bool is_source_waiting;
 	size_t body_at;			/* so much of the body has gone */
 	bool is_held, has_begun;	/* curl does not have it yet; flow.h knows of it */
 	bool was_paused;
@@ -96,6 +109,8 @@ void http_release(struct http *http);
 
 /* -ENOMEM: done() is not called. */
 int http_start(struct http *http, struct http_request *request);
+/* Its source has bytes again, or is at its end. */
+void http_more(struct http_request *request);
 /* Take back; done() is not called.  One that is not under way is left alone. */
 void http_cancel(struct http_request *request);
 bool http_is_active(const struct http_request *request);

@@ -77,20 +77,38 @@ static void moved(struct http_request *request, enum flow_way way, size_t n)
 	flow_moved(&http->flow, way, n, clock_us());
 }
 
+static ssize_t body_take(struct http_request *request, void *to, size_t n)
+{
+	if (request->source)
+		return request->source(request, to, n);
+	memcpy(to, (const char *)request->body + request->body_at, n);
+	return (ssize_t)n;
+}
+
 size_t http_body_goes(char *to, size_t size, size_t n, void *arg)
 {
 	struct http_request *request = arg;
-	size_t left = request->body_len - request->body_at;
+	size_t left = request->source ? size * n : request->body_len - request->body_at;
+	ssize_t got;
 
 	if (!left)
 		return 0;
 	if (holds(request, FLOW_UP))
 		return CURL_READFUNC_PAUSE;
-	n = flow_piece(&request->http->flow, FLOW_UP, MIN(size * n, left));
-	memcpy(to, (const char *)request->body + request->body_at, n);
-	request->body_at += n;
-	moved(request, FLOW_UP, n);
-	return n;
+	got = body_take(request, to, flow_piece(&request->http->flow, FLOW_UP, MIN(size * n, left)));
+	if (got == HTTP_WAIT) {
+		/* We wait for our own disk: what that takes says nothing of the link. */
+		request->is_source_waiting = request->was_paused = true;
+		return CURL_READFUNC_PAUSE;
+	}
+	if (got < 0) {
+		request->sink_err = (int)got;
+		return CURL_READFUNC_ABORT;
+	}
+	request->body_at += (size_t)got;
+	if (got)
+		moved(request, FLOW_UP, (size_t)got);
+	return (size_t)got;
 }
 
 /* curl found that a connection of before was closed, and begins anew on another one. */
@@ -98,7 +116,9 @@ int http_body_seek(void *arg, curl_off_t offset, int origin)
 {
 	struct http_request *request = arg;
 
-	if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > request->body_len)
+	if (origin != SEEK_SET || offset < 0)
+		return CURL_SEEKFUNC_FAIL;
+	if (request->source ? (size_t)offset != request->body_at : (uint64_t)offset > request->body_len)
 		return CURL_SEEKFUNC_FAIL;
 	request->body_at = (size_t)offset;
 	return CURL_SEEKFUNC_OK;
@@ -136,6 +156,16 @@ static void unpause(struct http_request *request, uint64_t now)
 	/* It may call back, and be paused anew, in this call. */
 	if (request->paused != was)
 		(void)curl_easy_pause(request->easy, paused);
+}
+
+void http_more(struct http_request *request)
+{
+	if (!request->easy || !request->is_source_waiting)
+		return;
+	request->is_source_waiting = false;
+	/* Where it has to wait besides, it goes on when that is over; what goes wrong here ends it, which is told like any other end. */
+	if (!(request->paused & 1u << FLOW_UP))
+		(void)curl_easy_pause(request->easy, request->paused & 1u << FLOW_DOWN ? CURLPAUSE_RECV : CURLPAUSE_CONT);
 }
 
 static void go_on(struct loop_timer *timer)
@@ -200,7 +230,7 @@ void http_measure(struct http_request *request)
 	uint64_t answered_us = less(time_of(request, CURLINFO_STARTTRANSFER_TIME_T), began_us);
 
 	/* Not TCP's handshake, nor what the kernel knows of the connection: it may end at a tunnel's door on this machine. */
-	if (request->is_quick || (request->has_work && request->body_len <= SMALL))
+	if (request->is_quick || (request->has_work && request->body_at <= SMALL))
 		meter_round_trip(meter, less(answered_us, request->work_us));
 	/* What was held back by us says nothing of the link. */
 	if (!request->was_paused && request->has_work)

@@ -11,16 +11,29 @@
 
 #define SHRINK 8			/* a refused batch is tried again in parts of it */
 
-static void take(struct replay *replay);
-static void give_back(struct replay *replay, uint64_t hold_us);
-
-static void hand_over(struct replay *replay, enum replay_step step, void (*run)(struct work *),
-		      void (*then)(struct work *))
+static void advance_soon(struct replay *replay)
 {
-	replay->step = step;
-	replay->work.run = run;
-	replay->work.done = then;
-	worker_post(replay->replicate->worker, &replay->work);
+	if (replay->is_deferred)
+		return;
+	replay->is_deferred = true;
+	loop_defer(replay->replicate->loop, &replay->job);
+}
+
+static struct sending *first(const struct replay *replay)
+{
+	return list_is_empty(&replay->sendings) ? NULL : list_first(&replay->sendings, struct sending, node);
+}
+
+static struct sending *last(const struct replay *replay)
+{
+	return list_is_empty(&replay->sendings) ? NULL : list_entry(replay->sendings.prev, struct sending, node);
+}
+
+static void remove_sending(struct replay *replay, struct sending *sending)
+{
+	list_del(&sending->node);
+	replay->n_sendings--;
+	sending_free(sending);
 }
 
 /* ---- waiting ---- */
@@ -30,7 +43,7 @@ static void idle(struct replay *replay)
 	struct replicate *r = replay->replicate;
 
 	replay->step = REPLAY_IDLE;
-	replay->must_stop = false;
+	loop_timer_cancel(r->loop, &replay->timer);
 	replicate_note_replay(r, false, 0, 0);
 	if (replay->was_woken) {
 		replay->was_woken = false;
@@ -40,14 +53,20 @@ static void idle(struct replay *replay)
 		replicate_replay_is_idle(r);
 }
 
+static void run(struct replay *replay)
+{
+	replay->step = REPLAY_RUN;
+	replay->is_dry = false;
+	advance_soon(replay);
+}
+
 static void timer_fired(struct loop_timer *timer)
 {
-	take(container_of(timer, struct replay, timer));
+	run(container_of(timer, struct replay, timer));
 }
 
 static void gather(struct replay *replay)
 {
-	replay->step = REPLAY_GATHER;
 	loop_timer_set(replay->replicate->loop, &replay->timer, clock_us() + REPLAY_GATHER_US);
 }
 
@@ -57,17 +76,16 @@ static void gather(struct replay *replay)
  */
 static void ripen(struct replay *replay)
 {
-	uint64_t now_us = clock_us();
 	char why[160];
 
 	if (!replay->young_since_us)
-		replay->young_since_us = now_us;
+		replay->young_since_us = replay->looked_us;
 	snprintf(why, sizeof(why), "on a weak link changes go when they are %llu s old; izo-nfsd --sync sends them now",
 		 (unsigned long long)replay->pace.min_age_s);
 	replicate_note_waits(replay->replicate, why);
 	replicate_note_replay(replay->replicate, false, 0, 0);
 	replay->step = REPLAY_GATHER;
-	loop_timer_set(replay->replicate->loop, &replay->timer, now_us + replay->young_us);
+	loop_timer_set(replay->replicate->loop, &replay->timer, replay->looked_us + replay->young_us);
 }
 
 static bool has_ripened(const struct replay *replay)
@@ -103,114 +121,216 @@ static void hold_text(struct replay *replay, const char *what, const char *why)
 
 /* ---- giving back ---- */
 
-static void run_give_back(struct work *work)
+static void end_when_quiet(struct replay *replay)
 {
-	struct replay *replay = container_of(work, struct replay, work);
+	struct sending *sending, *next;
 
-	cml_give_back(replay->replicate->cache, replay->batch->taken);
-}
-
-static void given_back(struct work *work)
-{
-	struct replay *replay = container_of(work, struct replay, work);
-
-	batch_free(replay->batch);
-	replay->batch = NULL;
-	if (replay->must_stop || !replay->is_started || !replay->hold_us)
+	list_each_safe(sending, next, &replay->sendings, node) {
+		if (sending->step == SENDING_OVER || sending->step == SENDING_RETIRED)
+			remove_sending(replay, sending);
+	}
+	if (replay->n_sendings || replay->is_taking)
+		return;
+	if (!replay->is_started || !replay->hold_us)
 		idle(replay);
 	else
 		hold(replay, replay->hold_us);
 }
 
-static void give_back(struct replay *replay, uint64_t hold_us)
+/* Give up all that is out; then hold so long, if not 0. */
+static void end(struct replay *replay, uint64_t hold_us)
 {
+	struct sending *sending;
+
+	replay->step = REPLAY_END;
 	replay->hold_us = hold_us;
-	hand_over(replay, REPLAY_GIVE_BACK, run_give_back, given_back);
+	loop_timer_cancel(replay->replicate->loop, &replay->timer);
+	list_each(sending, &replay->sendings, node)
+		sending_drop(sending);
+	advance_soon(replay);
 }
 
-/* ---- taking in the answers ---- */
+/* ---- taking ---- */
 
-/* Answers are in order; from the first RETRY on they say nothing. */
-static size_t count_settled(const struct kml_answers *answers)
+static void moved(struct sending *sending)
 {
-	size_t n = 0;
-
-	while (n < answers->answers.answers_len &&
-	       answers->answers.answers_val[n].status != KML_RETRY)
-		n++;
-	return n;
+	advance_soon(&sending->replicate->replay);
 }
 
-static void run_retire(struct work *work)
+/*
+ * Where the batch is to end, so that what is small need not wait for a large content to be sent ahead: the large one is a batch of
+ * its own.
+ */
+static size_t end_of_part(const struct cml_batch *taken)
 {
-	struct replay *replay = container_of(work, struct replay, work);
-	const struct kml_answers *answers = &replay->answers;
-
-	replay->work_err = cml_retire(replay->replicate->cache, replay->batch->taken,
-				      answers->answers.answers_val, count_settled(answers));
+	for (size_t i = 0; i < taken->n; i++)
+		if (batch_is_large(&taken->items[i]))
+			return i ? i : 1;
+	return taken->n;
 }
 
-static void retired(struct work *work)
+/* Takes records, and cuts them into as many sendings as it needs. */
+static void run_take(struct work *work)
 {
-	struct replay *replay = container_of(work, struct replay, work);
+	struct replay *replay = container_of(work, struct replay, take_work);
+	struct cache *cache = replay->replicate->cache;
+	struct cml_batch *taken = NULL, *rest;
+	struct sending *sending;
+	int err;
+
+	err = FAULT("replay.take");
+	if (!err)
+		err = cml_take_aged(cache, replay->take_max, MIN(replay->pace.bytes, (uint64_t)REPLAY_BYTES),
+				    replay->pace.min_age_s, &taken, &replay->young_us);
+	while (!err && taken) {
+		size_t n = end_of_part(taken);
+
+		rest = NULL;
+		if (n < taken->n)
+			err = cml_split(taken, n, &rest);
+		if (!err)
+			err = sending_new(replay->replicate, taken, moved, &sending);
+		if (!err)
+			list_append(&replay->taken, &sending->node);
+		else
+			cml_give_back(cache, taken);
+		if (err && rest)
+			cml_give_back(cache, rest);
+		taken = rest;
+	}
+	replay->take_err = err;
+}
+
+static void taken(struct work *work)
+{
+	struct replay *replay = container_of(work, struct replay, take_work);
+	struct sending *sending, *next;
+
+	replay->is_taking = false;
+	replay->is_dry = list_is_empty(&replay->taken);
+	list_each_safe(sending, next, &replay->taken, node) {
+		list_del(&sending->node);
+		list_append(&replay->sendings, &sending->node);
+		replay->n_sendings++;
+		if (replay->step == REPLAY_END)
+			sending_drop(sending);
+		else
+			sending_start(sending);
+	}
+	if (replay->take_err) {
+		hold_text(replay, "the log cannot be read", strerror(-replay->take_err));
+		end(replay, replay->is_started ? backoff(replay, true) : 0);
+	} else if (!replay->is_dry) {
+		replay->young_since_us = 0;
+		replicate_note_replay(replay->replicate, true, 0, 0);
+	}
+	advance_soon(replay);
+}
+
+static bool may_take(const struct replay *replay)
+{
+	const struct sending *sending;
+
+	unsigned most = replay->pace.batches ? MIN(replay->pace.batches, REPLAY_BATCHES) : REPLAY_BATCHES;
+
+	if (replay->is_taking || replay->is_dry || replay->n_sendings >= most)
+		return false;
+	list_each(sending, &replay->sendings, node) {
+		if (sending->is_cut || sending->is_dropped || sending->step == SENDING_FAILED)
+			return false;
+	}
+	return true;
+}
+
+static void take(struct replay *replay)
+{
+	replay->was_woken = false;
+	replicate_note_waits(replay->replicate, replay->pace.may_replay ? NULL :
+			     "the link is paid for: changes go when they are asked for, by izo-nfsd --sync");
+	if (!replay->pace.may_replay) {
+		replay->young_us = 0;
+		replay->is_dry = true;
+		advance_soon(replay);
+		return;
+	}
+	if (has_ripened(replay))
+		replay->pace.min_age_s = 0;
+	replay->looked_us = clock_us();
+	replay->is_taking = true;
+	replay->take_max = replay->max_records;
+	/* Before the log is looked at: what comes after that look is never missed. */
+	atomic_store(&replay->wants_wake, true);
+	replay->take_work.run = run_take;
+	replay->take_work.done = taken;
+	worker_post(replay->replicate->worker, &replay->take_work);
+}
+
+/* ---- what comes back ---- */
+
+/* Its answers are taken in.  False: that was the end for now. */
+static bool settled(struct replay *replay, struct sending *sending)
+{
 	struct replicate *r = replay->replicate;
-	size_t asked = replay->answers.answers.answers_len, n = count_settled(&replay->answers);
-	const struct kml_answer *retry = n < asked ? &replay->answers.answers.answers_val[n] : NULL;
+	int err = sending->err, retry = sending->retry_error;
 
-	batch_free(replay->batch);
-	replay->batch = NULL;
-	if (replay->work_err)
-		hold_text(replay, "the cache cannot take in the upstream's answers",
-			  strerror(-replay->work_err));
+	if (err)
+		hold_text(replay, "the cache cannot take in the upstream's answers", strerror(-err));
 	else if (retry)
-		hold_text(replay, "the upstream cannot take changes now",
-			  retry->error ? strerror((int)retry->error) : NULL);
+		hold_text(replay, "the upstream cannot take changes now", retry > 0 ? strerror(retry) : NULL);
 	else
 		replicate_hold(r, NULL);
-	if (!replay->work_err && n) {
+	if (!err && sending->n_settled) {
 		replay->tries = 0;
 		r->was_useful = true;
-		replay->max_records = MIN(replay->max_records * SHRINK, (size_t)BATCH_RECORDS);
+		replay->max_records = MIN(replay->max_records * SHRINK, (size_t)REPLAY_RECORDS);
 		background_kick(&r->background);
 	}
-	replicate_note_position(r, replay->answers.position);
-	kml_answers_release(&replay->answers);
-	if (replay->must_stop || !replay->is_started)
-		idle(replay);
-	else if (replay->work_err || retry)
-		hold(replay, backoff(replay, replay->work_err != 0));
-	else
-		take(replay);
+	replicate_note_position(r, sending->position);
+	remove_sending(replay, sending);
+	/* What waited for these answers can be taken now: another store of a file, say. */
+	replay->is_dry = false;
+	if (!err && !retry)
+		return true;
+	end(replay, backoff(replay, err != 0));
+	return false;
 }
 
-static void retire(struct replay *replay)
+static void retire(struct replay *replay, struct sending *sending)
 {
-	size_t n = count_settled(&replay->answers);
-	uint64_t bytes = 0;
-
-	for (size_t i = 0; i < n; i++)
-		bytes += replay->batch->taken->items[i].bytes;
-	replicate_note_replay(replay->replicate, true, n, bytes);
-	hand_over(replay, REPLAY_RETIRE, run_retire, retired);
+	sending_retire(sending);
+	replicate_note_replay(replay->replicate, true, sending->n_settled, sending->bytes_settled);
 }
 
-/* ---- the request ---- */
-
-static void refused(struct replay *replay, int err)
+static void lost(struct replay *replay, struct sending *sending)
 {
-	const char *trouble = replay->request.trouble;
+	end(replay, backoff(replay, false));
+	/*
+	 * Before anything else: whether they were done is for the upstream to say, next
+	 * time.
+	 */
+	(void)replicate_lost_by(replay->replicate, sending->err, sending->trouble);
+}
+
+/* In parts, so that only what is really refused stays. */
+static bool shrink(struct replay *replay, const struct sending *sending)
+{
+	if (replay->max_records <= 1)
+		return false;
+	replay->max_records = MAX(MIN(replay->max_records, sending->batch->n) / SHRINK, (size_t)1);
+	return true;
+}
+
+/* It was posted and answered, but not with what was asked for. */
+static void refused(struct replay *replay, struct sending *sending)
+{
+	const char *trouble = sending->trouble;
 	bool is_lasting = true;
 
-	switch (err) {
+	switch (sending->err) {
 	case -EINVAL:
 	case -EMSGSIZE:
 		hold_text(replay, "the upstream does not accept the records", trouble);
-		if (replay->max_records > 1) {
-			/* In parts, so that only what is really refused stays. */
-			replay->max_records =
-				MAX(MIN(replay->max_records, replay->batch->n) / SHRINK, (size_t)1);
-			is_lasting = false;
-		}
+		is_lasting = !shrink(replay, sending);
 		break;
 	case -EBADE:
 		hold_text(
@@ -231,214 +351,128 @@ static void refused(struct replay *replay, int err)
 		break;
 	}
 	log_warn("replay: batch refused, trying again later: %s first=%llu records=%zu",
-		 trouble[0] ? trouble : "malformed answer",
-		 (unsigned long long)replay->batch->taken->items[0].record.seq, replay->batch->n);
-	give_back(replay, backoff(replay, is_lasting));
+		 trouble ? trouble : "malformed answer",
+		 (unsigned long long)sending->batch->taken->items[0].record.seq, sending->batch->n);
+	end(replay, backoff(replay, is_lasting));
 }
 
-static void answered(struct http_request *request, int err)
+/* All before it are retired. */
+static void failed(struct replay *replay, struct sending *sending)
 {
-	struct replay *replay = container_of(request, struct replay, request);
-
-	if (!err)
-		err = FAULT("replay.answer");
-	if (!err)
-		err = batch_decode_answers(replay->batch, request, &replay->answers);
-	if (err)
-		log_debug(LOG_REPLAY, "replay: batch not answered: records=%zu http=%ld err=%d", replay->batch->n,
-			  request->status, err);
-	http_request_release(request);
-	if (!err) {
-		log_debug(LOG_REPLAY, "replay: answered: records=%zu", replay->batch->n);
-		retire(replay);
-	} else if (!http_is_lost(err)) {
-		refused(replay, err);
+	if (sending->err == -ESTALE && sending->after) {
+		/* It was not its turn, because of what was before it: now it is. */
+		sending_drop(sending);
+	} else if (sending->is_posted && !sending->is_local) {
+		refused(replay, sending);
 	} else {
-		give_back(replay, backoff(replay, false));
-		/*
-		 * Before anything else: whether they were done is for the upstream to say, next
-		 * time.
-		 */
-		(void)replicate_lost_by(replay->replicate, err, request->trouble);
+		bool is_lasting = sending->is_local && sending->err != -EBUSY;
+
+		hold_text(replay, sending->what, sending->trouble);
+		end(replay, backoff(replay, is_lasting));
 	}
 }
 
-static void post(struct replay *replay)
+/* ---- all of it ---- */
+
+/* (3); true: something that ends all. */
+static bool look_for_failed(struct replay *replay)
 {
-	struct http_request *request = &replay->request;
-	int err;
+	struct sending *sending;
+	bool is_stopped = false;
 
-	replay->step = REPLAY_POST;
-	batch_request(replay->batch, request);
-	request->done = answered;
-	log_debug(LOG_REPLAY, "replay: batch sent: seq=%llu to=%llu records=%zu body=%zu",
-		  (unsigned long long)replay->batch->taken->items[0].record.seq,
-		  (unsigned long long)replay->batch->taken->items[replay->batch->n - 1].record.seq,
-		  replay->batch->n, replay->batch->body.len);
-	err = http_start(&replay->replicate->http, request);
-	if (err)
-		give_back(replay, backoff(replay, false));
-}
+	list_each(sending, &replay->sendings, node) {
+		bool is_failed = sending->step == SENDING_FAILED;
 
-/* ---- the contents ---- */
-
-static void read_batch(struct work *work)
-{
-	struct replay *replay = container_of(work, struct replay, work);
-	struct replicate *r = replay->replicate;
-
-	replay->work_err = batch_read_small(replay->batch, r->cache);
-	if (!replay->work_err && replay->batch->n)
-		replay->work_err = batch_encode(replay->batch, r->client, r->host,
-						cml_acked(r->cache));
-}
-
-/*
- * The next record's file is written all the time: what stands before it goes now, it and the rest
- * later.
- */
-static void hold_for_writer(struct replay *replay)
-{
-	hold_text(replay,
-		  "a file is being written all the time and cannot be copied; it goes when it is "
-		  "quiet",
-		  NULL);
-	give_back(replay, backoff(replay, false));
-}
-
-static void batch_read(struct work *work)
-{
-	struct replay *replay = container_of(work, struct replay, work);
-
-	if (replay->must_stop) {
-		give_back(replay, 0);
-	} else if (replay->work_err) {
-		hold_text(replay, "the cache cannot be read", strerror(-replay->work_err));
-		give_back(replay, backoff(replay, true));
-	} else if (!replay->batch->n) {
-		hold_for_writer(replay);
-	} else {
-		post(replay);
-	}
-}
-
-static void stage_next(struct replay *replay, size_t from);
-
-static void staged(struct stage *stage, int err)
-{
-	struct replay *replay = container_of(stage, struct replay, stage);
-	struct batch *batch = replay->batch;
-	struct batch_item *item = &batch->items[replay->at];
-
-	if (replay->must_stop) {
-		give_back(replay, 0);
-	} else if (!err) {
-		item->is_staged = stage->key[0] != '\0';
-		memcpy(item->key, stage->key, sizeof(item->key));
-		stage_next(replay, replay->at + 1);
-	} else if (err == -EBUSY && stage->is_local && replay->at) {
-		batch->n = replay->at;
-		stage_next(replay, batch->n);
-	} else if (err == -EBUSY && stage->is_local) {
-		hold_for_writer(replay);
-	} else if (stage->is_local) {
-		hold_text(replay, "the cache cannot be read", strerror(-err));
-		give_back(replay, backoff(replay, true));
-	} else if (http_is_lost(err)) {
-		give_back(replay, backoff(replay, false));
-		(void)replicate_lost_by(replay->replicate, err, stage->request.trouble);
-	} else {
-		hold_text(replay, "the upstream does not take a large file",
-			  stage->request.trouble);
-		give_back(replay, backoff(replay, false));
-	}
-}
-
-static void stage_next(struct replay *replay, size_t from)
-{
-	struct replicate *r = replay->replicate;
-	struct stage *stage = &replay->stage;
-
-	replay->at = batch_next_large(replay->batch, from);
-	if (replay->at == replay->batch->n) {
-		hand_over(replay, REPLAY_READ, read_batch, batch_read);
-		return;
-	}
-	replay->step = REPLAY_STAGE;
-	stage->cache = r->cache;
-	stage->http = &r->http;
-	stage->worker = r->worker;
-	stage->client = r->client;
-	stage->item = &replay->batch->taken->items[replay->at];
-	stage->piece = &r->quality.piece;
-	stage->may_delta = r->probe.hello.has_deltas;
-	stage->done = staged;
-	stage_start(stage);
-}
-
-/* ---- taking ---- */
-
-static void run_take(struct work *work)
-{
-	struct replay *replay = container_of(work, struct replay, work);
-	struct cml_batch *taken = NULL;
-
-	replay->work_err = FAULT("replay.take");
-	if (!replay->work_err)
-		replay->work_err = cml_take_aged(replay->replicate->cache, replay->max_records,
-						 MIN(replay->pace.bytes, (uint64_t)BATCH_BYTES),
-						 replay->pace.min_age_s, &taken, &replay->young_us);
-	if (replay->work_err || !taken)
-		return;
-	replay->work_err = batch_new(taken, &replay->batch);
-	if (replay->work_err)
-		cml_give_back(replay->replicate->cache, taken);
-}
-
-static void taken(struct work *work)
-{
-	struct replay *replay = container_of(work, struct replay, work);
-
-	replay->hold_us = 0;
-	if (replay->work_err) {
-		hold_text(replay, "the log cannot be read", strerror(-replay->work_err));
-		if (replay->must_stop || !replay->is_started)
-			idle(replay);
-		else
-			hold(replay, backoff(replay, true));
-	} else if (!replay->batch) {
-		replicate_hold(replay->replicate, replay->forbidden);
-		if (replay->young_us && !replay->must_stop && replay->is_started) {
-			ripen(replay);
-			return;
+		if (is_failed && !sending->is_local && http_is_lost(sending->err)) {
+			lost(replay, sending);
+			return true;
 		}
-		replay->young_since_us = 0;
-		quality_asked_is_done(&replay->replicate->quality);
-		idle(replay);
-	} else if (replay->must_stop) {
-		give_back(replay, 0);
-	} else {
-		replay->young_since_us = 0;
-		replicate_note_replay(replay->replicate, true, 0, 0);
-		stage_next(replay, 0);
+		if (is_stopped)
+			sending_drop(sending);
+		is_stopped |= is_failed || sending->is_cut || sending->is_dropped;
+	}
+	return false;
+}
+
+/* (1), (2) */
+static void post_ready(struct replay *replay)
+{
+	bool may_wait = replay->replicate->probe.hello.may_wait;
+	struct sending *sending, *before = NULL;
+
+	list_each(sending, &replay->sendings, node) {
+		if (sending->step == SENDING_READY && (!before || may_wait))
+			sending_post(sending, before ? before->last_seq : 0);
+		if (!sending_is_under_way(sending))
+			return;
+		before = sending;
 	}
 }
 
-static void take(struct replay *replay)
+/* What is at its end, from either end of the list.  As settled(). */
+static bool clear(struct replay *replay)
 {
-	replay->was_woken = false;
-	replay->pace = quality_pace(&replay->replicate->quality);
-	replicate_note_waits(replay->replicate, replay->pace.may_replay ? NULL :
-			     "the link is paid for: changes go when they are asked for, by izo-nfsd --sync");
-	if (!replay->pace.may_replay) {
-		idle(replay);
+	struct sending *sending;
+
+	while ((sending = last(replay)) && sending->step == SENDING_OVER) {
+		remove_sending(replay, sending);
+		/* Its records are in the log again, since whenever it was last found to be empty. */
+		replay->is_dry = false;
+	}
+	while ((sending = first(replay)) && sending->step == SENDING_RETIRED) {
+		if (!settled(replay, sending))
+			return false;
+	}
+	return true;
+}
+
+/* Nothing is out, and nothing was to be taken. */
+static void nothing_left(struct replay *replay)
+{
+	replicate_hold(replay->replicate, replay->forbidden);
+	if (replay->young_us) {
+		ripen(replay);
 		return;
 	}
-	if (has_ripened(replay))
-		replay->pace.min_age_s = 0;
-	/* Before the log is looked at: what comes after that look is never missed. */
-	atomic_store(&replay->wants_wake, true);
-	hand_over(replay, REPLAY_TAKE, run_take, taken);
+	replay->young_since_us = 0;
+	if (replay->pace.may_replay)
+		quality_asked_is_done(&replay->replicate->quality);
+	idle(replay);
+}
+
+static void advance(struct replay *replay)
+{
+	struct sending *head;
+
+	if (!clear(replay))
+		return;
+	if (look_for_failed(replay))
+		return;
+	head = first(replay);
+	if (head && head->step == SENDING_FAILED)
+		failed(replay, head);
+	else if (head && head->step == SENDING_ANSWERED)
+		retire(replay, head);
+	if (replay->step != REPLAY_RUN)
+		return;
+	post_ready(replay);
+	if (!replay->is_taking)
+		replay->pace = quality_pace(&replay->replicate->quality);
+	if (may_take(replay))
+		take(replay);
+	else if (!replay->n_sendings && !replay->is_taking)
+		nothing_left(replay);
+}
+
+static void run_job(struct loop_job *job)
+{
+	struct replay *replay = container_of(job, struct replay, job);
+
+	replay->is_deferred = false;
+	if (replay->step == REPLAY_RUN)
+		advance(replay);
+	else if (replay->step == REPLAY_END)
+		end_when_quiet(replay);
 }
 
 /* ---- from outside ---- */
@@ -447,24 +481,28 @@ void replay_wake(struct replay *replay)
 {
 	if (!replay->is_started || replay->forbidden)
 		return;
-	if (replay->step == REPLAY_IDLE)
+	if (replay->step == REPLAY_IDLE) {
+		replay->step = REPLAY_GATHER;
 		gather(replay);
-	else if (replay->step != REPLAY_GATHER && replay->step != REPLAY_HELD)
+	} else if (replay->step == REPLAY_RUN && replay->is_dry && !replay->was_woken) {
 		replay->was_woken = true;
+		gather(replay);
+	} else if (replay->step != REPLAY_GATHER && replay->step != REPLAY_HELD) {
+		replay->was_woken = true;
+	}
 }
 
 void replay_now(struct replay *replay)
 {
 	if (!replay->is_started || replay->forbidden)
 		return;
-	if (replay->step == REPLAY_GATHER || replay->step == REPLAY_HELD) {
-		loop_timer_cancel(replay->replicate->loop, &replay->timer);
-		take(replay);
-	} else if (replay->step == REPLAY_IDLE) {
-		take(replay);
-	} else {
+	if (replay->step == REPLAY_END) {
 		replay->was_woken = true;
+		replay->hold_us = 0;
+		return;
 	}
+	loop_timer_cancel(replay->replicate->loop, &replay->timer);
+	run(replay);
 }
 
 void replay_go_on(struct replay *replay)
@@ -494,23 +532,13 @@ void replay_stop(struct replay *replay)
 		return;
 	case REPLAY_GATHER:
 	case REPLAY_HELD:
-		loop_timer_cancel(replay->replicate->loop, &replay->timer);
 		idle(replay);
 		return;
-	case REPLAY_POST:
-		http_cancel(&replay->request);
-		give_back(replay, 0);
+	case REPLAY_RUN:
+		end(replay, 0);
 		return;
-	case REPLAY_STAGE:
-		replay->must_stop = true;
-		if (stage_cancel(&replay->stage))
-			give_back(replay, 0);
-		return;
-	case REPLAY_TAKE:
-	case REPLAY_READ:
-	case REPLAY_RETIRE:
-	case REPLAY_GIVE_BACK:
-		replay->must_stop = true;
+	case REPLAY_END:
+		replay->hold_us = 0;
 		return;
 	}
 }
@@ -520,13 +548,13 @@ void replay_init(struct replay *replay, struct replicate *replicate)
 	memset(replay, 0, sizeof(*replay));
 	replay->replicate = replicate;
 	replay->timer.fire = timer_fired;
-	replay->max_records = BATCH_RECORDS;
-	replay->request.class = FLOW_AHEAD;
-	stage_init(&replay->stage);
+	replay->job.run = run_job;
+	replay->max_records = REPLAY_RECORDS;
+	list_init(&replay->sendings);
+	list_init(&replay->taken);
 }
 
 void replay_release(struct replay *replay)
 {
-	http_request_release(&replay->request);
-	stage_release(&replay->stage);
+	(void)replay;	/* what is idle has nothing */
 }

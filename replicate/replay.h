@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * replay: the client's log goes upstream, batch by batch (docs/PROTOCOL.md 7, cache/cml.h).
+ * replay: the client's log goes upstream, in batches of which several are on their way (docs/PROTOCOL.md 7, cache/cml.h).
  *
- *	IDLE --a record--> GATHER --50 ms--> TAKE --> STAGE --> READ --> POST --> RETIRE --> TAKE ... IDLE
- *	                      ^               |         |        |        |
- *	                   HELD <-------- GIVE_BACK <---+--------+--------+   (IDLE when the link is gone)
+ *	IDLE --a record--> GATHER --50 ms--> RUN --nothing left--> IDLE
+ *	                                     | ^
+ *	                 a trouble, the link |  \--back-off-- HELD
+ *	                     is lost, a stop v                  ^
+ *	                                    END ----------------+   (IDLE when the link is gone)
  *
  *	GATHER, HELD	a timer runs: gather(), hold(); on a weak link until the oldest record is of age: ripen()
- *	TAKE		the worker takes records: take(), taken()
- *	STAGE		large contents go ahead, one after the other: stage_next()
- *	READ		the worker reads small contents, makes the body: read_batch(), batch_read()
- *	POST		the request: post(), answered()
- *	RETIRE		the worker has the cache take in the answers: retire(), retired()
- *	GIVE_BACK	the worker gives the records back: give_back(), given_back()
+ *	RUN		batches are taken, each goes its way (sending.h), their answers are retired: advance()
+ *	END		all that is out is given up, and given back: end(), end_when_quiet()
  *
- * The same records with the same seqs are sent until they are answered; the upstream does them
- * once.
+ * What holds while batches are out, oldest first in 'sendings':
+ * (1) They are taken, posted and retired in their order.
+ * (2) One is posted behind others that are not retired only to an upstream that lets it wait for these; then it names the last
+ *     record of the one before.
+ * (3) One that failed, or whose end does not go, has nothing behind it: that is given back at once, and nothing is
+ *     taken before all of it is.
+ * (4) What is to be done about one that failed is decided when all before it are retired.
+ * So the same records with the same seqs are sent, in order, until they are answered; the upstream does them once.
  *
  * Threads: the replicate thread.  What blocks on the disk (records are taken and retired in
  * transactions, with their fsync; contents are read) runs on the worker, one piece at a time.
@@ -24,9 +28,8 @@
 #define REPLICATE_REPLAY_H
 
 #include <stdatomic.h>
-#include "replicate/batch.h"
 #include "replicate/pace.h"
-#include "replicate/stage.h"
+#include "replicate/sending.h"
 
 #define REPLAY_GATHER_US (50 * US_PER_MS)
 /*
@@ -34,35 +37,40 @@
  * After so many windows in which nothing was old enough what there is goes.
  */
 #define REPLAY_WINDOWS 6
+#define REPLAY_BATCHES 6	/* out at a time */
+#define REPLAY_BYTES (1u << 20)	/* of content, in one batch; but for its last record */
+#define REPLAY_RECORDS 1024	/* in one batch: so that work on it overlaps with that on others */
 
-struct replicate;
-
-enum replay_step { REPLAY_IDLE, REPLAY_GATHER, REPLAY_HELD, REPLAY_TAKE, REPLAY_STAGE, REPLAY_READ,
-		   REPLAY_POST, REPLAY_RETIRE, REPLAY_GIVE_BACK };
+enum replay_step { REPLAY_IDLE, REPLAY_GATHER, REPLAY_HELD, REPLAY_RUN, REPLAY_END };
 
 struct replay {
 	struct replicate *replicate;
-	/* replicate thread; what a piece of work uses is the worker's while it runs */
+	/* replicate thread */
 	bool is_started;
 	const char *forbidden;		/* why nothing may be replayed at all, or NULL */
 	enum replay_step step;
-	bool must_stop;			/* the worker is busy with what is not wanted any more */
-	bool was_woken;			/* meanwhile */
+	bool was_woken;			/* since records were last taken */
+	bool is_dry;			/* there were none to be taken, the last time */
 	atomic_bool wants_wake;		/* any thread: the first record from now on is news */
 	unsigned tries;			/* holds in a row */
-	struct pace pace;		/* of the present take */
-	uint64_t young_us;		/* nothing was taken, for it is young: until it is not */
+	struct pace pace;		/* of the last take */
+	uint64_t young_us;		/* the worker's: nothing was taken, for it is young: until it is not */
+	uint64_t looked_us;		/* when that take began */
 	uint64_t young_since_us;	/* so it has been for so long; 0: it is not so */
 	size_t max_records;		/* less after the upstream refused a batch as a whole */
-	uint64_t hold_us;		/* after giving back: hold so long; 0: do not */
+	struct stage_losses losses;
+	uint64_t hold_us;		/* after END: hold so long; 0: do not */
 	struct loop_timer timer;
-	struct batch *batch;
-	size_t at;			/* of the batch: being staged */
-	struct stage stage;
-	struct http_request request;
-	struct kml_answers answers;
-	int work_err;
-	struct work work;
+	struct list sendings;
+	size_t n_sendings;
+	bool is_deferred;		/* advance() is about to be run */
+	struct loop_job job;
+	/* taking; the worker's while is_taking */
+	bool is_taking;
+	size_t take_max;		/* records */
+	int take_err;
+	struct list taken;		/* sendings */
+	struct work take_work;
 };
 
 void replay_init(struct replay *replay, struct replicate *replicate);

@@ -15,6 +15,7 @@
 
 #define KEY_OF_DONE "done"	/* stands for content that the upstream has; nothing is ever staged under it */
 #define REPROBES_MAX 3		/* the client itself is at work */
+#define BYTES_MAX (8u << 20)	/* of content in one batch; but for the last */
 #define RANGES_MAX (1u << 18)	/* of all records in memory; but for the last */
 #define SHRINK 8		/* a refused batch is tried again in parts of it */
 
@@ -119,7 +120,7 @@ static int take(struct run *run)
 	err = make_room(run);
 	if (err)
 		return err;
-	while (run->taken->n < BATCH_RECORDS && bytes <= BATCH_BYTES && ranges <= RANGES_MAX) {
+	while (run->taken->n < BATCH_RECORDS && bytes <= BYTES_MAX && ranges <= RANGES_MAX) {
 		struct cml_item *item = &run->taken->items[run->taken->n];
 		struct entry *entry = &run->entries[run->taken->n];
 
@@ -149,7 +150,7 @@ static void post(struct run *run)
 {
 	int err;
 
-	batch_request(run->batch, &run->request);
+	batch_request(run->batch, 0, &run->request);
 	run->request.done = answered;
 	err = http_start(&run->http, &run->request);
 	if (err)
@@ -164,6 +165,8 @@ static void read_batch(struct work *work)
 	if (!run->work_err)
 		run->work_err = batch_encode(run->batch, run->client, run->head->host,
 					     run->is_copy ? 0 : run->head->acked);
+	if (!run->work_err && run->probe.hello.has_zstd)
+		batch_pack(run->batch);
 }
 
 static void batch_was_read(struct work *work)
@@ -210,6 +213,7 @@ static void stage_next(struct run *run, size_t from)
 	stage->http = &run->http;
 	stage->worker = run->worker;
 	stage->client = run->client;
+	stage->may_pack = run->probe.hello.has_zstd;
 	stage->item = &run->view.items[run->at];
 	stage->done = staged;
 	stage_start(stage);

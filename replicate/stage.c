@@ -13,6 +13,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include "base/clock.h"
+#include "base/compress.h"
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/hash.h"
@@ -21,6 +22,7 @@
 
 #define SNAPSHOT_TRIES 5
 #define COPY_STEP (64u << 20)
+#define STALL_BYTES_PER_S (20u << 20)
 #define TICK_US (50 * US_PER_MS)	/* ctime's grain, with room */
 #define COARSE_TICK_US (2 * US_PER_S)	/* where it counts whole seconds */
 #define LOSSES_MAX 5			/* of differences of one record, before it is sent whole */
@@ -31,9 +33,10 @@ static const struct kml_store *store_of(const struct stage *stage)
 	return &stage->item->record.body.kml_body_u.store;
 }
 
-static uint64_t piece_of(const struct stage *stage)
+/* How much of it goes with one PUT: on a slow link no more than what others may have to wait for. */
+static uint64_t portion_of(const struct stage *stage)
 {
-	return stage->piece ? MIN(*stage->piece, (uint64_t)STAGE_CHUNK) : STAGE_CHUNK;
+	return stage->portion && *stage->portion < STAGE_ALL ? *stage->portion : UINT64_MAX;
 }
 
 static int source(const struct stage *stage)
@@ -41,14 +44,22 @@ static int source(const struct stage *stage)
 	return stage->snapshot >= 0 ? stage->snapshot : stage->item->fd;
 }
 
-static void end(struct stage *stage, int err)
+static void let_go(struct stage *stage)
 {
+	stage->is_streaming = false;
 	if (stage->snapshot >= 0)
 		(void)close(stage->snapshot);
 	stage->snapshot = -1;
-	free(stage->chunk);
-	stage->chunk = NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(stage->pieces); i++)
+		buf_release(&stage->pieces[i].body);
+	free(stage->plain);
+	stage->plain = NULL;
 	http_request_release(&stage->request);
+}
+
+static void end(struct stage *stage, int err)
+{
+	let_go(stage);
 	stage->done(stage, err);
 }
 
@@ -75,6 +86,31 @@ static bool is_back(struct stage *stage)
 		return true;
 	end(stage, -ECANCELED);
 	return false;
+}
+
+/* ---- which bytes are sent: 'total' of them, from any offset ---- */
+
+static int read_source(const struct stage *stage, uint64_t offset, void *to, size_t len)
+{
+	int err = FAULT("stage.read");
+
+	return err ? err : batch_read_ranges(stage->item, source(stage), offset, to, len);
+}
+
+#define SAMPLES 4u
+#define SAMPLE (16u << 10)
+
+/* Looks at some of it, all over: the start of a file is often not like the rest. */
+static int does_pay(struct stage *stage, bool *ret_pays)
+{
+	AUTO_FREE unsigned char *samples = malloc(SAMPLES * SAMPLE);
+	int err = samples ? 0 : -ENOMEM;
+
+	for (unsigned i = 0; i < SAMPLES && !err; i++)
+		err = read_source(stage, (stage->total - SAMPLE) / (SAMPLES - 1) * i, samples + i * SAMPLE, SAMPLE);
+	if (!err)
+		*ret_pays = compress_pays(samples, SAMPLES * SAMPLE);
+	return err;
 }
 
 /* ---- a round: one state of the file ---- */
@@ -128,11 +164,14 @@ static void prepare(struct work *work)
 	struct stage *stage = container_of(work, struct stage, work);
 
 	stage->total = stage->item->bytes;
+	stage->is_packed = false;
 	stage->work_err = make_key(stage);
+	if (!stage->work_err && stage->may_pack && stage->total > BATCH_INLINE)
+		stage->work_err = does_pay(stage, &stage->is_packed);
 }
 
 static void ask_size(struct stage *stage);
-static void read_chunk(struct stage *stage);
+static void stream(struct stage *stage, uint64_t from);
 static void send_difference(struct stage *stage);
 static void begin_round(struct stage *stage);
 
@@ -151,11 +190,10 @@ static void prepared(struct work *work)
 		end(stage, 0);
 		return;
 	}
-	stage->sent = 0;
 	stage->asked = 0;
 	stage->tried_delta = false;
-	/* What goes in one piece is sent again sooner than asked for. */
-	if (stage->is_resumable && stage->total > piece_of(stage))
+	/* What is not so large, or goes in one portion, is sent again sooner than asked for. */
+	if (stage->is_resumable && stage->total > MIN(portion_of(stage), (uint64_t)STAGE_ALL))
 		ask_size(stage);
 	else
 		send_difference(stage);
@@ -198,13 +236,14 @@ static void size_came(struct http_request *request, int err)
 		end(stage, err);
 		return;
 	}
-	stage->sent = size <= stage->total ? size : 0;
-	if (stage->sent)
+	if (size > stage->total)
+		size = 0;
+	if (size)
 		log_info("replay: sending a large file goes on: seq=%" PRIu64 " from=%" PRIu64
-			 " of=%" PRIu64, stage->item->record.seq, stage->sent, stage->total);
+			 " of=%" PRIu64, stage->item->record.seq, size, stage->total);
 	/* Of what was begun whole the rest goes so, too. */
-	if (stage->sent)
-		read_chunk(stage);
+	if (size)
+		stream(stage, size);
 	else
 		send_difference(stage);
 }
@@ -217,14 +256,8 @@ static void start_request(struct stage *stage, const char *method, const char *q
 
 	request->method = method;
 	request->done = done;
-	request->body = NULL;
-	request->body_len = 0;
-	/* At the end of a piece the upstream makes it durable; its disk may be slow. */
-	request->stall_s = 4 * HTTP_STALL_S;
-	if (*query) {
-		request->body = stage->chunk;
-		request->body_len = stage->chunk_len;
-	}
+	/* At its end the upstream makes it durable; its disk may be slow. */
+	request->stall_s = 4 * HTTP_STALL_S + (unsigned)MIN(stage->total / STALL_BYTES_PER_S, (uint64_t)86400);
 	snprintf(request->path, sizeof(request->path), "/izo/v1/stage/%016" PRIx64 "/%s%s",
 		 stage->client, stage->key, query);
 	err = http_start(stage->http, request);
@@ -234,6 +267,8 @@ static void start_request(struct stage *stage, const char *method, const char *q
 
 static void ask_size(struct stage *stage)
 {
+	stage->request.source = NULL;
+	stage->request.encoding = NULL;
 	if (stage->asked++ == ASKED_MAX) {
 		end(stage, -EBADE);
 		return;
@@ -241,68 +276,140 @@ static void ask_size(struct stage *stage)
 	start_request(stage, "GET", "", size_came);
 }
 
-/* ---- piece by piece ---- */
+/* ---- the stream ---- */
+
+static struct stage_piece *piece_at(struct stage *stage, unsigned i)
+{
+	return &stage->pieces[(stage->first + i) % ARRAY_SIZE(stage->pieces)];
+}
+
+static size_t next_len(const struct stage *stage)
+{
+	return MIN((uint64_t)STAGE_PIECE, stage->portion_to - stage->read_to);
+}
+
+static int fill_packed(struct stage *stage, struct buf *body, size_t len)
+{
+	int err;
+
+	if (!stage->plain)
+		stage->plain = malloc(STAGE_PIECE);
+	if (!stage->plain)
+		return -ENOMEM;
+	err = read_source(stage, stage->read_to, stage->plain, len);
+	return err ? err : compress_append(body, stage->plain, len);
+}
 
 static void read_piece(struct work *work)
 {
 	struct stage *stage = container_of(work, struct stage, work);
+	struct stage_piece *piece = stage->filling;
+	size_t len = next_len(stage);
+	void *room;
 
-	stage->work_err = FAULT("stage.read");
-	if (!stage->work_err)
-		stage->work_err = batch_read_ranges(stage->item, source(stage), stage->sent, stage->chunk,
-						    stage->chunk_len);
+	piece->taken = 0;
+	buf_reset(&piece->body);
+	if (stage->is_packed) {
+		stage->work_err = fill_packed(stage, &piece->body, len);
+		return;
+	}
+	room = buf_extend(&piece->body, len);
+	stage->work_err = room ? read_source(stage, stage->read_to, room, len) : -ENOMEM;
 }
 
 static void check_still(struct stage *stage);
+static void read_ahead(struct stage *stage);
 
-static void piece_sent(struct http_request *request, int err)
+/* Both the request and the worker have ended. */
+static void stream_ended(struct stage *stage)
 {
-	struct stage *stage = container_of(request, struct stage, request);
-
-	if (err == -EBADE) {
+	if (stage->work_err)
+		local_trouble(stage, stage->work_err);
+	else if (stage->stream_err == -EBADE)
 		ask_size(stage); /* it has less than we thought: it was put back, or cleaned up */
-		return;
-	}
-	if (err) {
-		end(stage, err);
-		return;
-	}
-	stage->sent += stage->chunk_len;
-	if (stage->sent < stage->total)
-		read_chunk(stage);
+	else if (stage->stream_err)
+		end(stage, stage->stream_err);
 	else
-		check_still(stage);
+		stream(stage, stage->portion_to);
 }
 
 static void piece_read(struct work *work)
 {
 	struct stage *stage = container_of(work, struct stage, work);
-	char query[40];
 
 	if (!is_back(stage))
 		return;
-	if (stage->work_err) {
-		local_trouble(stage, stage->work_err);
+	if (!stage->is_streaming) {
+		stream_ended(stage);
 		return;
 	}
-	snprintf(query, sizeof(query), "?offset=%" PRIu64, stage->sent);
-	start_request(stage, "PUT", query, piece_sent);
+	if (!stage->work_err) {
+		stage->read_to += next_len(stage);
+		stage->n_full++;
+		read_ahead(stage);
+	}
+	http_more(&stage->request);	/* also to hear of the error */
 }
 
-static void read_chunk(struct stage *stage)
+static void read_ahead(struct stage *stage)
 {
-	if (stage->sent == stage->total) {
+	if (stage->is_working || stage->n_full == ARRAY_SIZE(stage->pieces) || stage->read_to == stage->portion_to)
+		return;
+	stage->filling = piece_at(stage, stage->n_full);
+	hand_over(stage, read_piece, piece_read);
+}
+
+static ssize_t give(struct http_request *request, void *to, size_t max)
+{
+	struct stage *stage = container_of(request, struct stage, request);
+	struct stage_piece *piece = piece_at(stage, 0);
+	size_t n;
+
+	if (!stage->is_working && stage->work_err)
+		return stage->work_err;
+	if (!stage->n_full)
+		return stage->read_to < stage->portion_to ? HTTP_WAIT : 0;
+	n = MIN(max, piece->body.len - piece->taken);
+	memcpy(to, piece->body.data + piece->taken, n);
+	piece->taken += n;
+	if (piece->taken == piece->body.len) {
+		stage->first = (stage->first + 1) % ARRAY_SIZE(stage->pieces);
+		stage->n_full--;
+		read_ahead(stage);
+	}
+	return (ssize_t)n;
+}
+
+static void streamed(struct http_request *request, int err)
+{
+	struct stage *stage = container_of(request, struct stage, request);
+
+	stage->is_streaming = false;
+	stage->stream_err = err;
+	if (!stage->is_working)
+		stream_ended(stage);
+}
+
+static void stream(struct stage *stage, uint64_t from)
+{
+	char query[40];
+
+	stage->read_to = from;
+	if (from == stage->total) {
 		check_still(stage);
 		return;
 	}
-	if (!stage->chunk)
-		stage->chunk = malloc(STAGE_CHUNK);
-	if (!stage->chunk) {
-		local_trouble(stage, -ENOMEM);
-		return;
-	}
-	stage->chunk_len = MIN(piece_of(stage), stage->total - stage->sent);
-	hand_over(stage, read_piece, piece_read);
+	stage->first = stage->n_full = 0;
+	stage->work_err = 0;
+	stage->request.source = give;
+	stage->portion_to = from + MIN(portion_of(stage), stage->total - from);
+	stage->request.source_len = stage->is_packed ? HTTP_LEN_UNKNOWN : stage->portion_to - from;
+	stage->request.encoding = stage->is_packed ? "zstd" : NULL;
+	snprintf(query, sizeof(query), "?offset=%" PRIu64, from);
+	stage->is_streaming = true;
+	start_request(stage, "PUT", query, streamed);
+	if (stage->is_streaming)
+		read_ahead(stage);
 }
 
 /* ---- did it keep still? ---- */
@@ -395,6 +502,8 @@ static void looked(struct work *work)
 
 	if (!is_back(stage))
 		return;
+	stage->request.source = NULL;
+	stage->request.encoding = NULL;
 	if (stage->has_changed)
 		start_request(stage, "DELETE", "", old_deleted);
 	else
@@ -412,20 +521,37 @@ static void check_still(struct stage *stage)
 
 /* ---- a difference in place of it ---- */
 
-static void note_loss(struct stage *stage)
+static struct stage_loss *losses_of(const struct stage *stage)
 {
 	uint64_t seq = stage->item->record.seq;
 
-	if (stage->lost_seq != seq || stage->delta.sent > stage->lost_sent)
-		stage->losses = 0;
-	stage->lost_seq = seq;
-	stage->lost_sent = stage->delta.sent;
-	stage->losses++;
+	for (size_t i = 0; i < ARRAY_SIZE(stage->losses->v); i++)
+		if (stage->losses->v[i].seq == seq)
+			return &stage->losses->v[i];
+	return NULL;
+}
+
+static void note_loss(struct stage *stage)
+{
+	struct stage_losses *losses = stage->losses;
+	struct stage_loss *loss = losses_of(stage);
+
+	if (!loss) {
+		loss = &losses->v[losses->next];
+		losses->next = (losses->next + 1) % ARRAY_SIZE(losses->v);
+		*loss = (struct stage_loss){ .seq = stage->item->record.seq };
+	} else if (stage->delta.sent > loss->sent) {
+		loss->n = 0;
+	}
+	loss->sent = stage->delta.sent;
+	loss->n++;
 }
 
 static bool is_often_lost(const struct stage *stage)
 {
-	return stage->lost_seq == stage->item->record.seq && stage->losses >= LOSSES_MAX;
+	const struct stage_loss *loss = losses_of(stage);
+
+	return loss && loss->n >= LOSSES_MAX;
 }
 
 static void delta_done(struct delta *delta, int result)
@@ -452,7 +578,7 @@ static void send_difference(struct stage *stage)
 	struct delta *delta = &stage->delta;
 
 	if (!stage->may_delta || stage->tried_delta || is_often_lost(stage) || !delta_is_worth(stage->item)) {
-		read_chunk(stage);
+		stream(stage, 0);
 		return;
 	}
 	stage->tried_delta = true;
@@ -463,7 +589,7 @@ static void send_difference(struct stage *stage)
 	delta->item = stage->item;
 	delta->source = source(stage);
 	delta->key = stage->key;
-	delta->piece = stage->piece;
+	delta->piece = stage->portion;
 	delta->done = delta_done;
 	stage->is_in_delta = true;
 	delta_start(delta);
@@ -476,6 +602,8 @@ void stage_init(struct stage *stage)
 	memset(stage, 0, sizeof(*stage));
 	delta_init(&stage->delta);
 	stage->snapshot = -1;
+	for (size_t i = 0; i < ARRAY_SIZE(stage->pieces); i++)
+		buf_init(&stage->pieces[i].body, 0);
 	stage->request.class = FLOW_AHEAD;
 }
 
@@ -495,14 +623,12 @@ void stage_start(struct stage *stage)
 bool stage_cancel(struct stage *stage)
 {
 	atomic_store(&stage->is_cancelled, true);
-	if (stage->is_working || (stage->is_in_delta && !delta_cancel(&stage->delta)))
+	if (stage->is_in_delta && !delta_cancel(&stage->delta))
 		return false;
 	stage->is_in_delta = false;
 	http_cancel(&stage->request);
-	if (stage->snapshot >= 0)
-		(void)close(stage->snapshot);
-	stage->snapshot = -1;
-	free(stage->chunk);
-	stage->chunk = NULL;
+	if (stage->is_working)
+		return false;
+	let_go(stage);
 	return true;
 }

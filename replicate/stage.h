@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * stage: one large content, sent ahead in pieces that resume after a break (docs/PROTOCOL.md 8).
+ * stage: one large content, sent ahead as one stream that is gone on with after a break (docs/PROTOCOL.md 8).
+ *
+ * The worker reads it, and packs it where that pays, a piece at a time and one ahead of what is being sent, so that
+ * neither the disk nor a round trip leaves the link idle.
  *
  * Where the upstream has another version of it, the difference from that is sent, if that is much less (delta.h).
  *
@@ -24,8 +27,24 @@
 #include "replicate/delta.h"
 #include "replicate/http.h"
 
-#define STAGE_CHUNK (8u << 20)		/* most bytes of a piece */
+#define STAGE_PIECE (1u << 20)		/* bytes of the content that are read, and packed, at a time */
+#define STAGE_ALL (8u << 20)
 #define STAGE_LIVE 2
+
+/* Bytes as they go over the wire. */
+struct stage_piece {
+	struct buf body;
+	size_t taken;			/* of them, so many have been given to be sent */
+};
+
+/*
+ * A link that never holds for long enough must not keep a file from going in pieces: how often differences of a record broke
+ * off, since more of one had arrived than before.
+ */
+struct stage_losses {
+	struct stage_loss { uint64_t seq, sent; unsigned n; } v[8];
+	unsigned next;
+};
 
 struct stage {
 	/* the caller's, before stage_start() */
@@ -33,9 +52,11 @@ struct stage {
 	struct http *http;
 	struct worker *worker;
 	uint64_t client;
+	bool may_pack;			/* the upstream takes zstd */
 	struct cml_item *item;
-	const uint64_t *piece;		/* bytes of the next piece, as they are then; NULL: STAGE_CHUNK, which is the most */
+	const uint64_t *portion;	/* bytes of the next PUT, as they are then; from STAGE_ALL on, and where it is NULL: all of it */
 	bool may_delta;			/* the upstream puts differences together */
+	struct stage_losses *losses;	/* the caller's, for all of them */
 	/*
 	 * err 0: all of it is there, under stage->key, and item says what it is; an empty key: it
 	 * is small by now, and was not sent.  -EBUSY: the file does not keep still;
@@ -49,12 +70,19 @@ struct stage {
 	/* the module's */
 	atomic_bool is_cancelled;
 	bool is_resumable;
-	uint64_t total, sent;
+	uint64_t total;
+	uint64_t portion_to;		/* the PUT that is under way ends there */
+	uint64_t read_to;		/* bytes of the content that are read, or there already */
 	unsigned rounds;		/* states of the file that were tried */
 	unsigned asked;			/* GETs in this round */
 	int snapshot;			/* descriptor, or -1 */
-	unsigned char *chunk;		/* owned */
-	size_t chunk_len;
+	bool is_packed;			/* this round's bytes go by zstd */
+	bool is_streaming;		/* the PUT is under way */
+	int stream_err;			/* what it ended with */
+	struct stage_piece pieces[2];	/* in turn; the worker's while it fills one */
+	unsigned first, n_full;		/* of them: being sent, or next; and so many are read */
+	struct stage_piece *filling;	/* the worker's */
+	unsigned char *plain;		/* owned, the worker's: a piece before it is packed */
 	int work_err;
 	bool has_changed;
 	bool is_working;
@@ -63,10 +91,6 @@ struct stage {
 	bool tried_delta;		/* in this round */
 	bool is_in_delta;		/* delta has it */
 	struct delta delta;
-	/* A link that never holds for long enough must not keep a file from going in pieces. */
-	uint64_t lost_seq;		/* of this record differences broke off */
-	unsigned losses;		/* so often, since more of one had arrived than before */
-	uint64_t lost_sent;
 };
 
 void stage_init(struct stage *stage);

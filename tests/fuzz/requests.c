@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include "base/buf.h"
+#include "base/compress.h"
 #include "httpd/apply.h"
 #include "httpd/files.h"
 #include "httpd/reconcile.h"
@@ -196,7 +197,35 @@ static void wishes(struct input *in)
 	buf_append(&out, body.data, body.len);
 }
 
-static void (*const kinds[])(struct input *in) = { raw, batch, query, upload, wishes };
+/*
+ * u8 what: a batch or a PUT, and whether the rest is packed here or is taken for something packed; a batch with the seq it is
+ * sent behind.
+ */
+static void packed(struct input *in)
+{
+	uint8_t what = input_u8(in), after = what & 4 ? input_u8(in) : 0;
+	struct buf whole, plain;
+
+	add_spliced(input_rest(in));
+	whole = out;
+	if (what & 2) {
+		plain = whole;
+		buf_init(&whole, 0);
+		MUST(!compress_append(&whole, plain.data, plain.len));
+		buf_release(&plain);
+	}
+	buf_init(&out, 0);
+	if (what & 1)
+		buf_printf(&out, "PUT /izo/v1/stage/%016" PRIx64 "/key?offset=0", client);
+	else
+		buf_printf(&out, what & 4 ? "POST /izo/v1/replay/%u" : "POST /izo/v1/replay", after);
+	buf_printf(&out, " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-izo-kml\r\n"
+		   "Content-Encoding: zstd\r\nContent-Length: %zu\r\n\r\n", whole.len);
+	buf_append(&out, whole.data, whole.len);
+	buf_release(&whole);
+}
+
+static void (*const kinds[])(struct input *in) = { raw, batch, query, upload, packed, wishes };
 
 /* ---- sending them ---- */
 

@@ -370,10 +370,31 @@ static void put_query(const char *name, unsigned flags, const char *path, const 
 	put("requests", name);
 }
 
+/* what: as in requests.c, packed(). */
+static void put_packed(const char *name, unsigned what, struct kml_batch *some)
+{
+	u8(4);
+	u8(what);
+	if (what & 4)
+		u8(0);
+	if (some)
+		kml_batch_encode(&b, some);
+	else
+		text("(\265/\375$ stands at the start of a frame, and some text, some text, some text behind it");
+	put("requests", name);
+}
+
 static void put_requests(void)
 {
 	struct kml_record records[RECORDS];
 	char name[24];
+	struct kml_batch all = batch(records, 0, RECORDS);
+
+	put_packed("packed_batch", 2, &all);
+	put_packed("packed_batch_behind", 6, &all);
+	put_packed("packed_put", 3, &all);
+	put_packed("packed_not", 0, NULL);
+	put_packed("packed_put_not", 1, NULL);
 
 	for (unsigned n = 1; n <= RECORDS; n++) {
 		struct kml_batch some = batch(records, 0, n);

@@ -9,6 +9,7 @@
  *	kml_tool object  < OBJECT.xdr			GET /izo/v1/object/OID
  *	kml_tool wishes  < TEXT > WISHES.xdr		a body for POST /izo/v1/contents: lines of "OID VERSION"
  *	kml_tool contents < FRAMES			what that gave
+ *	kml_tool pack    < BODY > PACKED		for Content-Encoding: zstd
  *
  * A batch is written as lines; '#' begins a comment, fields may come in any order and most may be left out:
  *
@@ -38,6 +39,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/compress.h"
 #include "base/fs.h"
 #include "rpcgen/kml_codec.h"
 
@@ -635,6 +637,17 @@ static int print_contents(struct slice input)
 	return print_frames(input, print_given);
 }
 
+static int print_packed(struct slice input)
+{
+	struct buf packed;
+
+	buf_init(&packed, 0);
+	if (compress_append(&packed, input.data, input.len) || fwrite(packed.data, 1, packed.len, stdout) != packed.len)
+		die("it cannot be packed");
+	buf_release(&packed);
+	return 0;
+}
+
 static void read_input(struct buf *buf)
 {
 	ssize_t n;
@@ -661,6 +674,7 @@ int main(int argc, char **argv)
 		{ "list", print_list },
 		{ "object", print_one_object },
 		{ "contents", print_contents },
+		{ "pack", print_packed },
 	};
 	struct buf buf;
 
@@ -676,6 +690,6 @@ int main(int argc, char **argv)
 		read_input(&buf);
 		return printers[i].print((struct slice){ keep(buf.data), buf.len });
 	}
-	fprintf(stderr, "usage: kml_tool batch|answers|journal|list|object|wishes|contents\n");
+	fprintf(stderr, "usage: kml_tool batch|answers|journal|list|object|wishes|contents|pack\n");
 	return 2;
 }

@@ -218,25 +218,56 @@ static UNUSED void random_operation(struct fixture *f)
 	}
 }
 
-/* A batch is sent in part or not, and some answers come or none. */
+#define BATCHES_OUT 4
+#define BATCH_MAX 30
+
+/* One after the other, now and then one in two parts.  Gives how many. */
+static UNUSED unsigned random_take(struct fixture *f, struct cml_batch *batches[BATCHES_OUT])
+{
+	unsigned n = 0, most = 1 + rnd(BATCHES_OUT - 1);
+
+	while (n < most && (batches[n] = take(f, 1 + rnd(BATCH_MAX), rnd(3000)))) {
+		struct cml_batch *whole = batches[n++];
+
+		if (whole->n > 1 && n < BATCHES_OUT && !rnd(3)) {
+			assert_int_equal(cml_split(whole, 1 + rnd((unsigned)whole->n - 1), &batches[n]), 0);
+			n++;
+		}
+	}
+	return n;
+}
+
+/* Several batches are on their way.  They are sent up to some record, and the answers come up to one of these, or none. */
 static UNUSED void random_replay(struct upstream *up, struct fixture *f)
 {
-	struct cml_batch *batch = take(f, 1 + rnd(30), rnd(3000));
-	struct kml_answer answers[30];
-	size_t n;
+	struct kml_answer answers[BATCHES_OUT][BATCH_MAX];
+	struct cml_batch *batches[BATCHES_OUT];
+	unsigned n = random_take(f, batches);
+	size_t sent[BATCHES_OUT] = { 0 };
+	bool is_over = false;
 
-	if (!batch)
-		return;
-	n = rnd(batch->n + 1);
-	for (size_t i = 0; i < n; i++) {
-		answers[i] = up_send(up, f->cache, &batch->items[i]);
+	for (unsigned b = 0; b < n && !is_over; b++) {
+		sent[b] = rnd(3) ? batches[b]->n : rnd((unsigned)batches[b]->n + 1);
+		is_over = sent[b] < batches[b]->n;
+		for (size_t i = 0; i < sent[b]; i++) {
+			answers[b][i] = up_send(up, f->cache, &batches[b]->items[i]);
+			if (!rnd(4))
+				random_operation(f);
+		}
+	}
+	is_over = !rnd(3);
+	for (unsigned b = 0; b < n; b++) {
+		size_t came = rnd(3) ? sent[b] : rnd((unsigned)sent[b] + 1);
+
+		if (is_over) {
+			cml_give_back(f->cache, batches[b]);
+			continue;
+		}
+		is_over = came < batches[b]->n;
+		assert_int_equal(cml_retire(f->cache, batches[b], answers[b], came), 0);
 		if (!rnd(4))
 			random_operation(f);
 	}
-	if (rnd(3))
-		assert_int_equal(cml_retire(f->cache, batch, answers, rnd(3) ? n : rnd(n + 1)), 0);
-	else
-		cml_give_back(f->cache, batch);
 }
 
 #endif

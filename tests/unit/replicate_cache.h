@@ -53,10 +53,12 @@ struct cache {
 		uint64_t size;		/* all of it is one range */
 		int changes;		/* so often it changes while it is read; -1: always */
 		uint32_t status;	/* retired with */
+		bool is_out;
 		uint64_t born_us;
 	} log[RECORDS_MAX];
 	size_t n;
-	bool is_out;			/* a batch is taken */
+	uint64_t out_seq;		/* the last that is out; as the cache's own */
+	size_t n_out;			/* records */
 	unsigned given_back, taken;
 	uint64_t most_bytes;		/* that were ever allowed in a batch */
 
@@ -224,21 +226,25 @@ int cml_take_aged(struct cache *cache, size_t max_records, uint64_t max_bytes, u
 	batch->items = calloc(RECORDS_MAX, sizeof(*batch->items));
 	*ret_young_us = 0;
 	pthread_mutex_lock(&cache->lock);
-	assert_false(cache->is_out);
 	cache->most_bytes = MAX(cache->most_bytes, max_bytes);
 	for (size_t i = 0; i < cache->n && batch->n < max_records && bytes <= max_bytes; i++) {
 		uint64_t of_age_us = cache->log[i].born_us + min_age_s * US_PER_S, now_us = clock_us();
 
-		if (!cache->log[i].seq)
+		if (cache->log[i].seq <= cache->out_seq)
 			continue;
 		if (min_age_s && of_age_us > now_us) {
 			*ret_young_us = batch->n ? 0 : of_age_us - now_us;
 			break;
 		}
 		item_fill(&batch->items[batch->n], &cache->log[i]);
+		assert_false(cache->log[i].is_out);
+		cache->log[i].is_out = true;
 		bytes += batch->items[batch->n++].bytes;
 	}
-	cache->is_out = batch->n > 0;
+	if (batch->n) {
+		cache->out_seq = batch->items[batch->n - 1].record.seq;
+		cache->n_out += batch->n;
+	}
 	cache->taken++;
 	pthread_mutex_unlock(&cache->lock);
 	if (!batch->n) {
@@ -247,6 +253,19 @@ int cml_take_aged(struct cache *cache, size_t max_records, uint64_t max_bytes, u
 		batch = NULL;
 	}
 	*ret_batch = batch;
+	return 0;
+}
+
+int cml_split(struct cml_batch *batch, size_t at, struct cml_batch **ret_rest)
+{
+	struct cml_batch *rest = calloc(1, sizeof(*rest));
+
+	assert_true(at > 0 && at < batch->n);
+	rest->n = batch->n - at;
+	rest->items = calloc(rest->n, sizeof(*rest->items));
+	memcpy(rest->items, batch->items + at, rest->n * sizeof(*rest->items));
+	batch->n = at;
+	*ret_rest = rest;
 	return 0;
 }
 
@@ -302,11 +321,19 @@ int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_an
 
 		assert_int_equal(answers[i].seq, logged->seq);
 		assert_int_not_equal(answers[i].status, KML_RETRY);
+		/* in order, whatever is out */
+		assert_true(logged->seq > cache->acked);
+		for (size_t k = 0; k < cache->n; k++)
+			assert_true(!cache->log[k].seq || cache->log[k].seq >= logged->seq);
 		logged->status = answers[i].status;
 		cache->acked = logged->seq;
 		logged->seq = 0;
 	}
-	cache->is_out = false;
+	for (size_t i = n_answers; i < batch->n; i++)
+		logged_find(cache, batch->items[i].record.seq)->is_out = false;
+	if (n_answers < batch->n)
+		cache->out_seq = MIN(cache->out_seq, batch->items[n_answers].record.seq - 1);
+	cache->n_out -= batch->n;
 	pthread_cond_broadcast(&cache->changed);
 	pthread_mutex_unlock(&cache->lock);
 	batch_drop(batch);
@@ -315,7 +342,11 @@ int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_an
 
 void cml_give_back(struct cache *cache, struct cml_batch *batch)
 {
-	LOCKED(cache, cache->is_out = false, cache->given_back++);
+	pthread_mutex_lock(&cache->lock);
+	for (size_t i = 0; i < batch->n; i++)
+		logged_find(cache, batch->items[i].record.seq)->is_out = false;
+	pthread_mutex_unlock(&cache->lock);
+	LOCKED(cache, cache->out_seq = MIN(cache->out_seq, batch->items[0].record.seq - 1), cache->n_out -= batch->n, cache->given_back++);
 	batch_drop(batch);
 }
 

@@ -25,11 +25,13 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/buf.h"
+#include "base/compress.h"
 #include "rpcgen/kml_codec.h"
 
 enum misdeed {
 	GOOD,
 	STATUS,	  /* answer with that status */
+	LATE,	  /* likewise, after 300 ms */
 	GARBAGE,  /* 200 and nonsense */
 	CUT,	  /* do it, and close the connection instead of answering */
 	CUT_BODY, /* take half of the request's body, or send half of the answer's, then close */
@@ -67,6 +69,13 @@ struct upstream {
 	unsigned contents, most_wishes;	/* such requests; and wishes in one */
 	char paths[64][64];		/* of the first requests */
 	unsigned retry_error;		/* answer RETRY with it */
+	uint64_t retry_from;		/* from that seq on */
+	bool cannot_wait;		/* it is of before batches could be sent behind others */
+	bool cannot_unpack;		/* it is of before bodies could be packed */
+	uint64_t body_bytes;		/* of bodies, as they came */
+	unsigned packed;		/* bodies that were */
+	unsigned replaying, most_replaying;	/* requests at once */
+	unsigned company;		/* one that is not sent behind others waits until there are so many */
 
 	/* requests that begin with that path go wrong, so many times (-1: always) */
 	struct {
@@ -86,7 +95,8 @@ static UNUSED unsigned char content_at(uint64_t offset)
 /* ---- answers ---- */
 
 struct call {
-	struct buf body;
+	struct buf body;		/* unpacked */
+	struct unpack *unpack;
 	bool is_cut;
 };
 
@@ -131,8 +141,10 @@ static enum MHD_Result answer_hello(struct upstream *u, struct MHD_Connection *c
 
 	snprintf(text, sizeof(text),
 		 "{\"izo\":1,\"id\":\"%s\",\"position\":%" PRIu64 ",\"oldest\":%" PRIu64
-		 ",\"last_seq\":%" PRIu64 ",\"host\":\"h\"}",
-		 u->id, u->position, u->oldest, MAX(u->last_seq, u->extra_last_seq));
+		 ",\"last_seq\":%" PRIu64 ",\"host\":\"h\"%s}",
+		 u->id, u->position, u->oldest, MAX(u->last_seq, u->extra_last_seq), u->cannot_wait ? "" : ",\"behind\":true");
+	if (!u->cannot_unpack)
+		snprintf(text + strlen(text) - 1, sizeof(text) - strlen(text), ",\"zstd\":true}");
 	return answer_text(c, 200, text);
 }
 
@@ -392,10 +404,36 @@ static void do_record(struct upstream *u, const struct kml_record *record)
 	}
 	u->last_seq = record->seq;
 	u->n_done++;
+	pthread_cond_broadcast(&u->changed);
 }
 
+/* Until what was sent before has been applied.  False: it does not come to that. */
+static bool wait_turn(struct upstream *u, uint64_t after)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 5;
+	while (u->last_seq < after && !u->is_stopping)
+		if (pthread_cond_timedwait(&u->changed, &u->lock, &end))
+			break;
+	return u->last_seq >= after;
+}
+
+static void wait_company(struct upstream *u, unsigned company)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 5;
+	while (u->most_replaying < company && !u->is_stopping)
+		if (pthread_cond_timedwait(&u->changed, &u->lock, &end))
+			break;
+}
+
+/* company: wait until there are so many of them. */
 static enum MHD_Result answer_replay(struct upstream *u, struct MHD_Connection *c,
-				     struct call *call)
+				     struct call *call, unsigned company)
 {
 	struct kml_answer list[KML_BATCH_MAX];
 	struct kml_answers answers = { .answers = { .answers_val = list } };
@@ -403,6 +441,7 @@ static enum MHD_Result answer_replay(struct upstream *u, struct MHD_Connection *
 	enum MHD_Result got;
 	struct buf buf;
 
+	wait_company(u, company);
 	u->replays++;
 	if (kml_batch_decode(call->body.data, call->body.len, &batch))
 		return answer_text(c, 400, "malformed");
@@ -410,7 +449,7 @@ static enum MHD_Result answer_replay(struct upstream *u, struct MHD_Connection *
 	memset(list, 0, sizeof(list));
 	for (u_int i = 0; i < batch.records.records_len; i++) {
 		list[i].seq = batch.records.records_val[i].seq;
-		if (u->retry_error) {
+		if (u->retry_error && list[i].seq >= u->retry_from) {
 			list[i].status = KML_RETRY;
 			list[i].error = u->retry_error;
 			continue;
@@ -443,6 +482,13 @@ static enum misdeed pick_misdeed(struct upstream *u, const char *path, const cha
 	return u->wrong.misdeed;
 }
 
+static void wait_late(struct upstream *u)
+{
+	pthread_mutex_unlock(&u->lock);
+	usleep(300000);
+	pthread_mutex_lock(&u->lock);
+}
+
 static enum MHD_Result answer(struct upstream *u, struct MHD_Connection *c, const char *path,
 			      const char *method, struct call *call)
 {
@@ -453,13 +499,18 @@ static enum MHD_Result answer(struct upstream *u, struct MHD_Connection *c, cons
 	if (u->requests < ARRAY_SIZE(u->paths))
 		snprintf(u->paths[u->requests], sizeof(u->paths[0]), "%s %s", method, path + 8);
 	u->requests++;
+	if (!strncmp(path, "/izo/v1/replay", 14) && ++u->replaying > u->most_replaying)
+		u->most_replaying = u->replaying;
+	pthread_cond_broadcast(&u->changed);
 	while (misdeed == HANG && !u->is_stopping && u->wrong.times && !u->let_pass)
 		pthread_cond_wait(&u->changed, &u->lock);
 	if (misdeed == HANG && u->let_pass)
 		u->let_pass--;
 	if (misdeed == HANG && u->is_stopping)
 		return MHD_NO;
-	if (misdeed == STATUS)
+	if (misdeed == LATE)
+		wait_late(u);
+	if (misdeed == STATUS || misdeed == LATE)
 		return answer_text(c, u->wrong.status, "as told\nand more");
 	if (misdeed == GARBAGE)
 		return answer_text(c, 200, "<html>nonsense</html>");
@@ -475,8 +526,10 @@ static enum MHD_Result answer(struct upstream *u, struct MHD_Connection *c, cons
 		got = answer_content(u, c, misdeed == CUT_BODY);
 	else if (!strcmp(path, "/izo/v1/contents") && u->small_len)
 		got = answer_contents(u, c, call, misdeed == CUT_BODY);
-	else if (!strncmp(path, "/izo/v1/replay", 14))
-		got = answer_replay(u, c, call);
+	else if (!strcmp(path, "/izo/v1/replay"))
+		got = answer_replay(u, c, call, u->company);
+	else if (!strncmp(path, "/izo/v1/replay/", 15) && !u->cannot_wait)
+		got = wait_turn(u, strtoull(path + 15, NULL, 10)) ? answer_replay(u, c, call, 0) : answer_text(c, 412, "not applied");
 	else if (!strncmp(path, "/izo/v1/stage/", 14) && (key = strchr(path + 14, '/')))
 		got = answer_stage(u, c, method, key + 1, call);
 	else
@@ -484,6 +537,19 @@ static enum MHD_Result answer(struct upstream *u, struct MHD_Connection *c, cons
 	if (misdeed == CUT)
 		cut(c);
 	return got;
+}
+
+static int keep(void *arg, const void *data, size_t len)
+{
+	return buf_append(arg, data, len);
+}
+
+static void keep_body(struct call *call, const void *data, size_t len)
+{
+	if (call->unpack)
+		assert_int_equal(unpack_feed(call->unpack, data, len, keep, &call->body), 0);
+	else
+		buf_append(&call->body, data, len);
 }
 
 static enum MHD_Result handle(void *arg, struct MHD_Connection *c, const char *path,
@@ -496,11 +562,18 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *c, const char *p
 
 	(void)version;
 	if (!call) {
-		*state = calloc(1, sizeof(*call));
+		call = *state = calloc(1, sizeof(*call));
+		if (MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Encoding")) {
+			assert_false(u->cannot_unpack);
+			assert_int_equal(unpack_new(&call->unpack), 0);
+		}
 		return MHD_YES;
 	}
 	if (*len) {
-		buf_append(&call->body, data, *len);
+		pthread_mutex_lock(&u->lock);
+		u->body_bytes += *len;
+		pthread_mutex_unlock(&u->lock);
+		keep_body(call, data, *len);
 		*len = 0;
 		pthread_mutex_lock(&u->lock);
 		/* Half of a staged piece: what has come is kept, as docs/PROTOCOL.md 8 says. */
@@ -514,7 +587,12 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *c, const char *p
 		return call->is_cut ? MHD_NO : MHD_YES;
 	}
 	pthread_mutex_lock(&u->lock);
+	if (call->unpack) {
+		assert_int_equal(unpack_end(call->unpack), 0);
+		u->packed++;
+	}
 	got = answer(u, c, path, method, call);
+	u->replaying -= !strncmp(path, "/izo/v1/replay", 14);
 	pthread_mutex_unlock(&u->lock);
 	return got;
 }
@@ -530,6 +608,7 @@ static void completed(void *arg, struct MHD_Connection *c, void **state,
 	if (!call)
 		return;
 	buf_release(&call->body);
+	unpack_free(call->unpack);
 	free(call);
 	*state = NULL;
 }

@@ -87,7 +87,7 @@ static UNUSED int teardown(void **state)
 		stop(w);
 	upstream_free(w->upstream);
 	assert_null(w->cache->fetcher);
-	assert_false(w->cache->is_out);
+	assert_int_equal(w->cache->n_out, 0);
 	double_free(w->cache);
 	free(w);
 	return 0;
@@ -98,5 +98,28 @@ static UNUSED void connect_now(struct world *w)
 	start(w);
 	UNTIL(5, status(w).state == LINK_CONNECTED);
 }
+
+/* Everything in the log arrived, once, and is what it was. */
+static UNUSED void assert_replayed(struct world *w, size_t n)
+{
+	struct upstream *u = w->upstream;
+
+	WAIT_FOR(w->cache, 20, double_waiting(w->cache) == 0);
+	/* Nothing is under way any more: it needs no lock, which a failure would leave locked. */
+	assert_int_equal(u->done_twice, 0);
+	assert_int_equal(u->n_done, n);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(u->done[i].seq, i + 1);
+		if (u->done[i].op != KML_STORE)
+			continue;
+		assert_int_equal(u->done[i].len, w->cache->log[i].size);
+		for (uint64_t k = 0; k < u->done[i].len; k++)
+			if (u->done[i].data[k] != byte_at(i + 1, k))
+				fail_msg("seq %zu differs at %llu", i + 1, (unsigned long long)k);
+	}
+	assert_int_equal(u->n_staged, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 #endif

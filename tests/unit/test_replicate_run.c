@@ -1,27 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The whole of replicate/ between a double of the cache and an upstream that misbehaves. */
+/* Link, replay, fetch, pull: what each does with an upstream that misbehaves. */
 #include "tests/unit/replicate_world.h"
-
-/* Everything in the log arrived, once, and is what it was. */
-static void assert_replayed(struct world *w, size_t n)
-{
-	struct upstream *u = w->upstream;
-
-	WAIT_FOR(w->cache, 20, double_waiting(w->cache) == 0);
-	/* Nothing is under way any more: it needs no lock, which a failure would leave locked. */
-	assert_int_equal(u->done_twice, 0);
-	assert_int_equal(u->n_done, n);
-	for (size_t i = 0; i < n; i++) {
-		assert_int_equal(u->done[i].seq, i + 1);
-		if (u->done[i].op != KML_STORE)
-			continue;
-		assert_int_equal(u->done[i].len, w->cache->log[i].size);
-		for (uint64_t k = 0; k < u->done[i].len; k++)
-			if (u->done[i].data[k] != byte_at(i + 1, k))
-				fail_msg("seq %zu differs at %llu", i + 1, (unsigned long long)k);
-	}
-	assert_int_equal(u->n_staged, 0);
-}
 
 /* ---- link ---- */
 
@@ -390,6 +369,47 @@ static void staging_resumes(void **state)
 	assert_int_equal(SERVED(staged_bytes), 30u << 20);
 }
 
+/* Likewise packed, and from an upstream that has lost the end of what it said that it has. */
+static void staging_goes_on_earlier(void **state)
+{
+	struct world *w = *state;
+
+	double_append(w->cache, true, 30u << 20, 0);
+	usleep(150000);
+	misbehave(w->upstream, "PUT", "/izo/v1/stage", STATUS, 409, 1);
+	connect_now(w);
+	assert_replayed(w, 1);
+	assert_int_equal(SERVED(gone_wrong), 1);
+	assert_int_equal(CACHED(given_back), 0);
+}
+
+/* What zeros and text are made of goes packed, what is random as it is, and all of it to who cannot unpack. */
+static void packed_where_it_pays(void **state)
+{
+	teardown(state);
+	for (int cannot = 0; cannot < 2; cannot++) {
+		struct world *w;
+
+		setup(state);
+		w = *state;
+		w->upstream->cannot_unpack = cannot;
+		double_append(w->cache, true, 3u << 20, 0);
+		for (int i = 0; i < 10; i++)
+			double_append(w->cache, true, 20000, 0);
+		connect_now(w);
+		assert_replayed(w, 11);
+		if (cannot) {
+			assert_int_equal(w->upstream->packed, 0);
+			assert_true(w->upstream->body_bytes > (3u << 20) + 200000);
+		} else {
+			assert_true(w->upstream->packed >= 2);
+			assert_true(w->upstream->body_bytes < 1u << 20);
+		}
+		teardown(state);
+	}
+	setup(state);
+}
+
 static void staging_is_refused(void **state)
 {
 	struct world *w = *state;
@@ -617,8 +637,6 @@ static void bad_urls(void **state)
 	}
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -639,6 +657,8 @@ int main(void)
 		TEST(replay_is_refused),
 		TEST(restored_cache_replays_nothing),
 		TEST(staging_resumes),
+		TEST(staging_goes_on_earlier),
+		TEST(packed_where_it_pays),
 		TEST(staging_is_refused),
 		TEST(coming_back_costs_one_request),
 		TEST(fetches),
