@@ -68,25 +68,6 @@ int query_hello(struct request *request)
 
 /* ---- journal ---- */
 
-/* Be one of those that wait; false: there are enough. */
-static bool poll_enter(struct request_shared *shared)
-{
-	bool may;
-
-	pthread_mutex_lock(&shared->lock);
-	may = shared->polls < POLLS_MAX;
-	shared->polls += may;
-	pthread_mutex_unlock(&shared->lock);
-	return may;
-}
-
-static void poll_leave(struct request_shared *shared)
-{
-	pthread_mutex_lock(&shared->lock);
-	shared->polls--;
-	pthread_mutex_unlock(&shared->lock);
-}
-
 /*
  * Until there is something above from.  The connection's thread waits here: a poll costs a thread that sleeps.
  * A peer that went away is noticed soon, for a client with a bad link leaves many behind.
@@ -97,7 +78,7 @@ static int wait_above(struct request *request, uint64_t from, uint64_t wait_s)
 
 	if (!wait_s || tree_wait(request->tree, from, 0) > from)
 		return 0;
-	if (!poll_enter(request->shared)) {
+	if (!request_enter(request->shared, &request->shared->polls, POLLS_MAX)) {
 		request->retry_after_s = 10;
 		return request_refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE,
 				      "too many wait already; try again later");
@@ -107,7 +88,7 @@ static int wait_above(struct request *request, uint64_t from, uint64_t wait_s)
 			break;
 		now = clock_us();
 	}
-	poll_leave(request->shared);
+	request_leave(request->shared, &request->shared->polls);
 	return 0;
 }
 

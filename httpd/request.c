@@ -125,6 +125,24 @@ int request_reserve(struct request *request, uint64_t bytes)
 			      "too much at once; try again in a moment");
 }
 
+bool request_enter(struct request_shared *shared, unsigned *counter, unsigned most)
+{
+	bool may;
+
+	pthread_mutex_lock(&shared->lock);
+	may = *counter < most;
+	*counter += may;
+	pthread_mutex_unlock(&shared->lock);
+	return may;
+}
+
+void request_leave(struct request_shared *shared, unsigned *counter)
+{
+	pthread_mutex_lock(&shared->lock);
+	--*counter;
+	pthread_mutex_unlock(&shared->lock);
+}
+
 int request_begin_body(struct request *request)
 {
 	const char *encoding = request_header(request, MHD_HTTP_HEADER_CONTENT_ENCODING);

@@ -79,6 +79,10 @@ bool request_is_left(struct request *request);
  */
 int request_reserve(struct request *request, uint64_t bytes);
 
+/* Be one of 'most' at shared->COUNTER; false: there are enough.  Then request_leave(), once. */
+bool request_enter(struct request_shared *shared, unsigned *counter, unsigned most);
+void request_leave(struct request_shared *shared, unsigned *counter);
+
 /* Its body may be packed: look at its head before any of it is taken.  0, 415, -ENOMEM. */
 int request_begin_body(struct request *request);
 /* The next bytes of the body as they came: sink gets them as they are meant.  -EBADMSG, -ENOMEM, and what sink gives. */

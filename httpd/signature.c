@@ -22,14 +22,7 @@ struct signing {
 
 int signature_enter(struct request *request)
 {
-	struct request_shared *shared = request->shared;
-	bool may;
-
-	pthread_mutex_lock(&shared->lock);
-	may = shared->signatures < SIGNATURES_MAX;
-	shared->signatures += may;
-	pthread_mutex_unlock(&shared->lock);
-	if (may)
+	if (request_enter(request->shared, &request->shared->signatures, SIGNATURES_MAX))
 		return 0;
 	request->retry_after_s = 2;
 	return request_refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE,
@@ -38,9 +31,7 @@ int signature_enter(struct request *request)
 
 void signature_leave(struct request_shared *shared)
 {
-	pthread_mutex_lock(&shared->lock);
-	shared->signatures--;
-	pthread_mutex_unlock(&shared->lock);
+	request_leave(shared, &shared->signatures);
 }
 
 /* ---- sending ---- */

@@ -34,25 +34,6 @@ static int read_last_seq(struct tree *tree, uint64_t client, uint64_t *ret_seq)
 	return err;
 }
 
-/* False: there are too many already, who keep connections from those who have work to do. */
-static bool count_turn(struct request_shared *shared)
-{
-	bool may_wait;
-
-	pthread_mutex_lock(&shared->lock);
-	may_wait = shared->turns < TURNS_MAX;
-	shared->turns += may_wait;
-	pthread_mutex_unlock(&shared->lock);
-	return may_wait;
-}
-
-static void end_turn(struct request_shared *shared)
-{
-	pthread_mutex_lock(&shared->lock);
-	shared->turns--;
-	pthread_mutex_unlock(&shared->lock);
-}
-
 static int too_early(struct request *request)
 {
 	return request_refuse(request, MHD_HTTP_PRECONDITION_FAILED,
@@ -90,9 +71,10 @@ int turn_wait(struct request *request, uint64_t client, uint64_t after)
 
 	if (err || last >= after)
 		return err;
-	if (!count_turn(request->shared))
+	/* Too many would keep connections from those who have work to do. */
+	if (!request_enter(request->shared, &request->shared->turns, TURNS_MAX))
 		return too_early(request);
 	err = wait_for(request, client, after);
-	end_turn(request->shared);
+	request_leave(request->shared, &request->shared->turns);
 	return err;
 }

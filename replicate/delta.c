@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "replicate/batch.h"
+#include "replicate/staged.h"
 
 #define CONTENT_MAX (1ull << 37)	/* its signature is some 15 MB */
 #define SIGNATURE_MAX (16u << 20)
@@ -114,8 +114,7 @@ static void set_stage_path(struct delta *delta, const char *query)
 {
 	struct http_request *request = &delta->request;
 
-	snprintf(request->path, sizeof(request->path), "/izo/v1/stage/%016" PRIx64 "/%s%s", delta->client, delta->delta_key,
-		 query);
+	staged_path(request, delta->client, delta->delta_key, query);
 	request->if_match[0] = '\0';
 	request->body = NULL;
 	request->body_len = 0;
@@ -278,15 +277,6 @@ static void send_piece(struct delta *delta)
 		hand_over(delta, read_piece, piece_read);
 }
 
-static uint64_t parse_size(const struct buf *answer)
-{
-	json_t *json = json_loadb(answer->data ? (const char *)answer->data : "", answer->len, 0, NULL);
-	json_int_t size = json_integer_value(json_object_get(json, "size"));
-
-	json_decref(json);
-	return size > 0 ? (uint64_t)size : 0;
-}
-
 static void size_came(struct http_request *request, int err)
 {
 	struct delta *delta = container_of(request, struct delta, request);
@@ -295,8 +285,7 @@ static void size_came(struct http_request *request, int err)
 		stage_failed(delta, err);
 		return;
 	}
-	delta->sent = err ? 0 : parse_size(&request->answer);
-	if (delta->sent > delta->size)
+	if (err || staged_size(&request->answer, &delta->sent) || delta->sent > delta->size)
 		delta->sent = 0;
 	if (delta->sent)
 		log_info("replay: sending a difference goes on: seq=%" PRIu64 " from=%" PRIu64 " of=%" PRIu64,

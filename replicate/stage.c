@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "replicate/batch.h"
+#include "replicate/staged.h"
 
 #define SNAPSHOT_TRIES 5
 #define COPY_STEP (64u << 20)
@@ -207,29 +207,13 @@ static void begin_round(struct stage *stage)
 
 /* ---- how much is there ---- */
 
-static int parse_size(const struct buf *answer, uint64_t *ret_size)
-{
-	json_error_t error;
-	json_t *json = json_loadb(answer->data ? (const char *)answer->data : "", answer->len, 0,
-				  &error);
-	const json_t *size = json_object_get(json, "size");
-	int err = -EBADMSG;
-
-	if (json_is_integer(size) && json_integer_value(size) >= 0) {
-		*ret_size = (uint64_t)json_integer_value(size);
-		err = 0;
-	}
-	json_decref(json);
-	return err;
-}
-
 static void size_came(struct http_request *request, int err)
 {
 	struct stage *stage = container_of(request, struct stage, request);
 	uint64_t size = 0;
 
 	if (!err)
-		err = parse_size(&request->answer, &size);
+		err = staged_size(&request->answer, &size);
 	else if (err == -ENOENT)
 		err = 0;
 	if (err) {
@@ -258,8 +242,7 @@ static void start_request(struct stage *stage, const char *method, const char *q
 	request->done = done;
 	/* At its end the upstream makes it durable; its disk may be slow. */
 	request->stall_s = 4 * HTTP_STALL_S + (unsigned)MIN(stage->total / STALL_BYTES_PER_S, (uint64_t)86400);
-	snprintf(request->path, sizeof(request->path), "/izo/v1/stage/%016" PRIx64 "/%s%s",
-		 stage->client, stage->key, query);
+	staged_path(request, stage->client, stage->key, query);
 	err = http_start(stage->http, request);
 	if (err)
 		local_trouble(stage, err);

@@ -389,13 +389,11 @@ static void does_not_fit(void **state)
 	assert_int_equal(entry_at(t, 0, 1)->missing_files, 0);
 }
 
-/* Without a link nothing is asked; with one again, it is. */
-static void waits_for_the_link(void **state)
+/* Someone wants "/f"; a walk is over, and nothing could be asked. */
+static void walk_in_vain(struct test *t)
 {
-	struct test *t = *state;
-	uint64_t ino = file(t, "f", 1000), version = t->m->position, until_us = clock_us() + UNTIL_US;
+	uint64_t until_us = clock_us() + UNTIL_US;
 
-	t->has_link = false;
 	assert_int_equal(hoard_add(t->f.cache, "/f", 0, 5), 0);
 	while (!status_of(t).is_known || status_of(t).is_walking) {
 		assert_true(clock_us() < until_us);
@@ -403,6 +401,16 @@ static void waits_for_the_link(void **state)
 	}
 	assert_int_equal(status_of(t).missing_files, 1);
 	assert_int_equal(wishes(t), 0);
+}
+
+/* Without a link nothing is asked; with one again, it is. */
+static void waits_for_the_link(void **state)
+{
+	struct test *t = *state;
+	uint64_t ino = file(t, "f", 1000), version = t->m->position;
+
+	t->has_link = false;
+	walk_in_vain(t);
 	__atomic_store_n(&t->has_link, true, __ATOMIC_RELAXED);
 	serve_until_complete(t);
 	assert_readable(t, ino, version, 1000);
@@ -412,16 +420,10 @@ static void waits_for_the_link(void **state)
 static void waits_for_a_better_link(void **state)
 {
 	struct test *t = *state;
-	uint64_t ino = file(t, "f", 1000), version = t->m->position, until_us = clock_us() + UNTIL_US;
+	uint64_t ino = file(t, "f", 1000), version = t->m->position;
 
 	__atomic_store_n(&t->is_dear, true, __ATOMIC_RELAXED);
-	assert_int_equal(hoard_add(t->f.cache, "/f", 0, 5), 0);
-	while (!status_of(t).is_known || status_of(t).is_walking) {
-		assert_true(clock_us() < until_us);
-		usleep(1000);
-	}
-	assert_int_equal(status_of(t).missing_files, 1);
-	assert_int_equal(wishes(t), 0);
+	walk_in_vain(t);
 	__atomic_store_n(&t->is_dear, false, __ATOMIC_RELAXED);
 	serve_until_complete(t);
 	assert_readable(t, ino, version, 1000);
