@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/awake.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -22,6 +24,8 @@ struct loop {
 	void *idle_arg;
 	struct loop_job *deferred, **deferred_end;
 	struct loop_fd wake;		/* eventfd: jobs wait, or stop */
+	bool stays_awake;
+	struct awake awake;
 
 	/* the events being dealt with, so that loop_del() can take one out of them */
 	struct epoll_event events[EVENTS];
@@ -174,6 +178,14 @@ void loop_set_idle(struct loop *loop, void (*idle)(void *arg), void *arg)
 	loop->idle_arg = arg;
 }
 
+void loop_stay_awake(struct loop *loop)
+{
+	cpu_set_t cpus;
+
+	/* With one processor it would only keep from running what it waits for. */
+	loop->stays_awake = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) > 1;
+}
+
 static void run_list(struct loop_job *job)
 {
 	struct loop_job *next;
@@ -254,6 +266,31 @@ static bool has_to_stop(struct loop *loop)
 	return stop;
 }
 
+/* As epoll_wait(): for 'timeout' ms at most, -1: for ever.  Looks for a while before it sleeps, where that pays. */
+static int wait_awake(struct loop *loop, int timeout)
+{
+	uint64_t start = clock_us(), end = start + awake_us(&loop->awake);
+	int n = 0;
+
+	while (timeout && clock_us() < end && n == 0) {
+		n = epoll_wait(loop->epoll_fd, loop->events, EVENTS, 0);
+		if (n == 0)
+			(void)sched_yield();	/* who is waited for may need this processor */
+	}
+	if (n == 0)
+		n = epoll_wait(loop->epoll_fd, loop->events, EVENTS, timeout);
+	if (n != 0 || timeout != 0)	/* it has waited for something */
+		awake_came(&loop->awake, clock_us() - start);
+	return n;
+}
+
+static int next_events(struct loop *loop)
+{
+	int timeout = has_jobs(loop) ? 0 : timeout_ms(loop);
+
+	return loop->stays_awake ? wait_awake(loop, timeout) : epoll_wait(loop->epoll_fd, loop->events, EVENTS, timeout);
+}
+
 static int run_rounds(struct loop *loop)
 {
 	for (;;) {
@@ -267,7 +304,7 @@ static int run_rounds(struct loop *loop)
 			loop->idle(loop->idle_arg);
 		if (has_to_stop(loop))
 			return 0;
-		n = epoll_wait(loop->epoll_fd, loop->events, EVENTS, has_jobs(loop) ? 0 : timeout_ms(loop));
+		n = next_events(loop);
 		if (n < 0) {
 			if (errno == EINTR)
 				continue;

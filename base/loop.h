@@ -61,6 +61,12 @@ void loop_stop(struct loop *loop);
 /* Runs until loop_stop(); jobs posted before that are still run.  0 or -errno. */
 int loop_run(struct loop *loop);
 
+/*
+ * Before it runs: it is to look for the next event for a moment before it sleeps, while events come soon after each other
+ * (base/awake.h).  Does nothing where this thread has one processor.
+ */
+void loop_stay_awake(struct loop *loop);
+
 /* After each round of events: called once before the loop sleeps again (batched flushing). */
 void loop_set_idle(struct loop *loop, void (*idle)(void *arg), void *arg);
 

@@ -390,6 +390,7 @@ static int daemon_open(struct daemon *daemon)
 		err = serve_exports(daemon);
 	if (err)
 		return err;
+	loop_stay_awake(daemon->loop);
 	daemon->signals = (struct loop_fd){ .fd = service_signal_fd(&daemon->service),
 					    .ready = signal_ready };
 	err = loop_add(daemon->loop, &daemon->signals, EPOLLIN);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/awake.h"
 #include "base/clock.h"
 #include "base/loop.h"
 #include "base/thread.h"
@@ -209,6 +210,103 @@ static void deferred(void **state)
 	assert_false(loop_is_here(loop));
 }
 
+/* ---- staying awake ---- */
+
+static void awake_while_it_pays(void **state)
+{
+	struct awake awake = { 0 };
+
+	(void)state;
+	assert_int_equal(awake_us(&awake), 0);
+	for (unsigned i = 0; i < AWAKE_AFTER; i++) {
+		assert_int_equal(awake_us(&awake), 0);
+		awake_came(&awake, AWAKE_US - 1);
+	}
+	assert_int_equal(awake_us(&awake), AWAKE_US);
+	awake_came(&awake, 0);
+	assert_int_equal(awake_us(&awake), AWAKE_US);
+	awake_came(&awake, AWAKE_US);		/* looked for in vain */
+	assert_int_equal(awake_us(&awake), 0);
+	awake_came(&awake, 0);
+	assert_int_equal(awake_us(&awake), 0);
+}
+
+#define PINGS 2000
+
+static int there[2], back[2];	/* pipes */
+static unsigned pongs;
+static struct loop_timer in_the_end;
+
+static void *pinger(void *arg)
+{
+	char byte = 'p';
+
+	(void)arg;
+	for (unsigned i = 0; i < PINGS; i++)
+		if (write(there[1], &byte, 1) != 1 || read(back[0], &byte, 1) != 1)
+			abort();
+	return NULL;
+}
+
+static void note_and_stop(struct loop_job *job)
+{
+	(void)job;
+	loop_stop(loop);
+}
+
+static void *post_late(void *arg)
+{
+	static struct loop_job late = { .run = note_and_stop };
+
+	(void)arg;
+	usleep(1000);	/* it sleeps by now */
+	loop_post(loop, &late);
+	return NULL;
+}
+
+static void post_when_due(struct loop_timer *timer)
+{
+	pthread_t thread;
+
+	(void)timer;
+	assert_int_equal(thread_start(&thread, "late", post_late, NULL), 0);
+	assert_int_equal(pthread_detach(thread), 0);
+}
+
+static void pong(struct loop_fd *lfd, uint32_t events)
+{
+	char byte;
+
+	(void)events;
+	assert_int_equal(read(lfd->fd, &byte, 1), 1);
+	assert_int_equal(write(back[1], &byte, 1), 1);
+	if (++pongs == PINGS)
+		loop_timer_set(loop, &in_the_end, clock_us() + US_PER_MS);
+}
+
+/* Events that come close after each other, a timer that is due while it looks, a job that comes when it sleeps again: all of them. */
+static void stays_awake(void **state)
+{
+	struct loop_fd fd = { .ready = pong };
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pipe(there), 0);
+	assert_int_equal(pipe(back), 0);
+	fd.fd = there[0];
+	in_the_end.fire = post_when_due;
+	loop_stay_awake(loop);
+	assert_int_equal(loop_add(loop, &fd, EPOLLIN), 0);
+	assert_int_equal(thread_start(&thread, "pinger", pinger, NULL), 0);
+	assert_int_equal(loop_run(loop), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(pongs, PINGS);
+	for (int i = 0; i < 2; i++) {
+		(void)close(there[i]);
+		(void)close(back[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -216,6 +314,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(deferred, setup, teardown),
 		cmocka_unit_test_setup_teardown(timers_by_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(deleted_stays_silent, setup, teardown),
+		cmocka_unit_test(awake_while_it_pays),
+		cmocka_unit_test_setup_teardown(stays_awake, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
