@@ -2,7 +2,7 @@
 #
 #   make            build both programs into build/plain
 #   make check      all tests (installs nothing; see README)
-#   make SAN=address|undefined|thread    the same with a sanitizer (and fault points)
+#   make SAN=address|thread    the same with sanitizers (and fault points); with address goes undefined
 #   make SAN=fuzz fuzz    the fuzz targets, by clang
 #   make FAULTS=1   with fault points, into build/faults
 #   make V=1        show the commands
@@ -16,7 +16,7 @@ BUILD	?= build
 SAN	?=
 FAULTS	?= $(if $(SAN),1)
 # libFuzzer is clang's.  The xdr_*() of libtirpc are called through another type than theirs, as all of XDR is.
-SAN_FLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer
+SAN_FLAGS := -fsanitize=$(SAN:address=address,undefined) -fno-omit-frame-pointer
 ifeq ($(SAN),fuzz)
 CC	:= clang
 SAN_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=function -fno-omit-frame-pointer
@@ -39,7 +39,7 @@ INCLUDES := $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(PKGS) $(S
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -I$(B) $(INCLUDES) -pthread \
 	      -DIZO_VERSION='"$(VERSION)"' $(if $(SYSTEMD),-DHAVE_SYSTEMD) \
 	      $(WARN) $(CFLAGS) $(if $(FAULTS),-DIZO_FAULTS) \
-	      $(if $(SAN),$(SAN_FLAGS)) $(if $(filter undefined fuzz,$(SAN)),-fno-sanitize-recover=undefined)
+	      $(if $(SAN),$(SAN_FLAGS)) $(if $(filter address fuzz,$(SAN)),-fno-sanitize-recover=undefined)
 # librsync has no .pc file.
 LDLIBS	:= $(shell $(PKG_CONFIG) --libs $(PKGS) $(SYSTEMD)) -lrsync -pthread
 

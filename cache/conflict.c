@@ -425,6 +425,14 @@ static const char *what_of(const struct kml_record *record)
 	}
 }
 
+/* Attributes of what is gone on both sides: nothing is there to have others. */
+static bool is_of_nothing(const struct settle *s)
+{
+	enum kml_op op = s->record->body.op;
+
+	return (op == KML_SETATTR || op == KML_SETACL) && (s->answer->status == KML_GONE || !s->edit || s->edit->is_removed);
+}
+
 static int drop(const struct settle *s)
 {
 	struct cml_place places[2];
@@ -436,7 +444,7 @@ static int drop(const struct settle *s)
 	/* The directories are marked by cml_retire.c. */
 	if (s->edit && s->edit->v.links_up)
 		err = stale_ask(s->change, s->ino);
-	if (err)
+	if (err || is_of_nothing(s))
 		return err;
 	switch (s->answer->status) {
 	case KML_REFUSED:
@@ -444,9 +452,6 @@ static int drop(const struct settle *s)
 			   strerror((int)s->answer->error));
 		break;
 	case KML_GONE:
-		/* Nothing is there to have other attributes. */
-		if (s->record->body.op == KML_SETATTR || s->record->body.op == KML_SETACL)
-			break;
 		err = note(s, CONFLICT_UNDONE, dir, name, "%s came to nothing: it was removed at the server", what_of(s->record));
 		break;
 	default:

@@ -12,11 +12,11 @@ endef
 TOOLS	:= $(patsubst %.c,%,$(wildcard tests/lib/*.c tests/nfs/*.c tests/faults/*.c tests/kernel/*.c bench/*.c))
 # libnfs hands out lists whose members are not aligned, which is its affair.
 # "private": the file of flags must not differ because of it.
-$(TOOLS:%=$(B)/%.o): private ALL_CFLAGS += $(if $(filter undefined,$(SAN)),-fno-sanitize=alignment)
+$(TOOLS:%=$(B)/%.o): private ALL_CFLAGS += $(if $(filter address,$(SAN)),-fno-sanitize=alignment)
 $(foreach t,$(TOOLS),$(eval $(call test_program,$(t),cache rpcgen base,-lnfs)))
 $(foreach t,$(patsubst %.c,%,$(wildcard tests/http/*.c)),$(eval $(call test_program,$(t),rpcgen base,)))
 TORTURE	:= $(patsubst %.c,$(B)/%.o,$(wildcard tests/torture/*.c))
-$(TORTURE): private ALL_CFLAGS += $(if $(filter undefined,$(SAN)),-fno-sanitize=alignment)
+$(TORTURE): private ALL_CFLAGS += $(if $(filter address,$(SAN)),-fno-sanitize=alignment)
 TEST_PROGRAMS += $(B)/tests/torture/torture
 $(B)/tests/torture/torture: $(TORTURE) $(B)/libbase.a
 	$(call say,LINK)

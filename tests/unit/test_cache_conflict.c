@@ -661,6 +661,30 @@ static void merged_and_removed(void **state)
 	assert_no_marks(f);
 }
 
+/* A change of its attributes was on its way when it was removed here: whatever they did to it, that needs no attention. */
+static void attributes_of_what_was_removed(void **state)
+{
+	const enum kml_status statuses[] = { KML_CONFLICT, KML_REFUSED, KML_GONE };
+	struct fixture *f = *state;
+	struct round r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
+		uint64_t ino = known_file(f, "a", "content");
+
+		assert_int_equal(f_chmod(f, ino, 0600), 0);
+		round_begin(f, &r, "SETATTR ");
+		assert_int_equal(f_remove(f, ROOT, "a"), 0);
+		if (statuses[i] == KML_REFUSED)
+			answer_refused(&r, 0, EPERM);
+		else
+			answer(&r, 0, statuses[i]);
+		round_end(f, &r);
+		all_done(f, "REMOVE ");
+		assert_conflicts(f, 0, NULL);
+	}
+	assert_no_marks(f);
+}
+
 /* ---- the rest ---- */
 
 static void renamed_here_removed_there(void **state)
@@ -830,6 +854,7 @@ int main(void)
 		TEST(merged),
 		TEST(merged_into_one_that_is_here),
 		TEST(merged_and_removed),
+		TEST(attributes_of_what_was_removed),
 		TEST(renamed_here_removed_there),
 		TEST(linked_here_removed_there),
 		TEST(dropped),
