@@ -299,6 +299,14 @@ int cml_row_update(struct change *change, const struct kml_record *record)
 	return err;
 }
 
+int cml_row_replace(struct change *change, const struct kml_record *record, uint64_t was)
+{
+	int err = cml_row_update(change, record);
+
+	return err ? err : db_run(writer_db(change->cache), "UPDATE cml SET op = ?1, was = ?2, was_to = 0 WHERE seq = ?3", "iii",
+				  (int64_t)record->body.op, (int64_t)was, (int64_t)record->seq);
+}
+
 /* The marks that the record's names have. */
 static int marks_of(struct change *change, const struct kml_record *record, const uint64_t *dirs, uint64_t ret_was[2])
 {

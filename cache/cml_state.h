@@ -65,6 +65,8 @@ int cml_last_of(struct change *change, uint64_t ino, enum kml_op op, uint64_t *r
 int cml_row_record(sqlite3_stmt *stmt, int column, struct kml_record *ret_record);
 /* Another record in the row of its number. */
 int cml_row_update(struct change *change, const struct kml_record *record);
+/* The same where that is about one other name, whose mark before it is to be 'was'. */
+int cml_row_replace(struct change *change, const struct kml_record *record, uint64_t was);
 
 struct kml_time cml_time(int64_t ns);
 /* ns since 1970; a time that these cannot hold becomes the last or first they can. */

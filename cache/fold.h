@@ -42,9 +42,25 @@ int fold_setacl(struct change *change, uint64_t ino, struct kml_setacl *setacl);
  * A name of the object goes (REMOVE, RMDIR).  *ret_mark: what the name is to be marked with.
  *  - identity: its last name, and it was made inside the log: nothing is left of it;
  *  - the name that it was made under, and it has one other: it is made under that;
- *  - the name is a LINK inside the log: that goes.
+ *  - the name is a LINK inside the log: that goes;
+ *  - it was renamed to that name: the RENAME becomes the REMOVE of the name before.
  */
 int fold_unlink(struct change *change, struct inode_edit *edit, uint64_t dir, struct slice name, uint64_t *ret_mark);
+
+/*
+ * Before fold_unlink(), where the object goes with its last name.  *ret_mark: as there.
+ *  - backup: a file was renamed, its old name given to a new one, and now it goes: that is a STORE of it under its old name.  The new
+ *    one is its object from now on, and edit is dropped (is_removed).
+ */
+int fold_remove(struct change *change, struct inode_edit *edit, uint64_t dir, struct slice name, uint64_t *ret_mark);
+/* The REMOVE of a file's last name, in the log as seq: what the file was is noted there, if fold_make() can use it.  0 or -errno. */
+int fold_note_removed(struct change *change, const struct inode_edit *edit, uint64_t seq);
+
+/*
+ * A new object gets its first name; it is not in the log yet.  *ret_mark: what the name is to be marked with.
+ *  - made anew: the removal of another file of that name waits: that is a STORE of the other, and edit its object from now on.
+ */
+int fold_make(struct change *change, struct inode_edit *edit, uint64_t dir, struct slice name, uint64_t *ret_mark);
 
 /* A RENAME; all names are known upstream. */
 struct fold_move {
@@ -57,7 +73,9 @@ struct fold_move {
  * *ret_from, *ret_to: what the names are to be marked with.
  *  - replacement: a new file takes the place of another: that is a STORE of the other.  The victim is dropped (is_removed),
  *    and edit is its object from now on;
- *  - a new object: it is made under the new name;
+ *  - backup link: the other has a LINK inside the log: it is renamed to that, and the new file made in its place;
+ *  - made anew: as by fold_make();
+ *  - a new object: it is made under the new name; a directory in which the log has made something, where it was made;
  *  - chain: it was renamed before: this is one RENAME from where it was then.
  */
 int fold_rename(struct change *change, const struct fold_move *move, uint64_t *ret_from, uint64_t *ret_to);

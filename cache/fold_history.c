@@ -85,6 +85,12 @@ static unsigned chain_follow(const struct history *h, const struct spot *spot, u
 	return n;
 }
 
+uint64_t history_mark_before(const struct history *h, const struct spot *spot, uint64_t mark)
+{
+	(void)chain_follow(h, spot, mark, &mark);
+	return mark;
+}
+
 /* keeps (3) of fold.h: 1, 0, -errno. */
 static int has_last_words(struct history *h)
 {
@@ -135,6 +141,17 @@ int history_of_new(struct change *change, struct inode_edit *edit, struct histor
 	for (unsigned i = 0; i < h->n; i++)
 		spots_add(h, &h->rows[i]);
 	return has_last_words(h);
+}
+
+bool history_has_own_atime(const struct history *h)
+{
+	const struct kml_make *make = cml_make_of(h->make);
+
+	for (unsigned i = 0; i < h->n; i++) {
+		if (h->rows[i].record.body.op == KML_SETATTR && h->rows[i].record.body.kml_body_u.setattr.set & KML_SET_ATIME)
+			return true;
+	}
+	return make->atime.sec != h->make->time.sec || make->atime.nsec != h->make->time.nsec;
 }
 
 int history_drop(struct history *h)

@@ -45,9 +45,14 @@ struct history {
  * either case.
  */
 int history_of_new(struct change *change, struct inode_edit *edit, struct history **ret_history);
+/* Was the access time set by hand, when it was made or since?  rsync and cp -p do that. */
+bool history_has_own_atime(const struct history *history);
 /* All of it goes; its names have the marks from before, their directories are noted (forward.h).  What is in it stays valid. */
 int history_drop(struct history *history);
 void history_release(struct history *history);	/* may be NULL */
+
+/* The mark that a name, which has this one, had before this history. */
+uint64_t history_mark_before(const struct history *history, const struct spot *spot, uint64_t mark);
 
 /* The record that is the name's mark, if it is of that object and was not taken: 1 (its record is the caller's), 0, -errno. */
 int history_last_on(struct change *change, uint64_t ino, uint64_t dir, struct slice name, struct history_row *ret_row);

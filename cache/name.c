@@ -7,6 +7,7 @@
 #include "cache/acl.h"
 #include "cache/cache.h"
 #include "cache/dentry.h"
+#include "cache/fold.h"
 #include "cache/internal.h"
 #include "cache/nameop.h"
 #include "cache/op.h"
@@ -218,6 +219,18 @@ static int make_rest(struct change *change, struct inode_edit *edit)
 	return 0;
 }
 
+/* Its records. */
+static int make_log(struct change *change, struct inode_edit *edit, const struct inode_edit *dir, uint64_t *ret_seq)
+{
+	struct slice name = op_name(change->op);
+	int got = fold_make(change, edit, dir->inode->ino, name, ret_seq);
+
+	if (got)
+		return MIN(got, 0);
+	got = nameop_log_make(change, edit, dir, name, ret_seq);
+	return !got && edit->v.size && edit->v.type == TYPE_REG ? cml_append_store(change, edit) : got;
+}
+
 static int make_new(struct change *change, struct inode_edit *dir)
 {
 	struct slice name = op_name(change->op);
@@ -245,9 +258,7 @@ static int make_new(struct change *change, struct inode_edit *dir)
 	is_local = !v.links_up;
 	err = make_rest(change, edit);
 	if (!err && !is_local)
-		err = nameop_log_make(change, edit, dir, name, &seq);
-	if (!err && !is_local && edit->v.size && v.type == TYPE_REG)
-		err = cml_append_store(change, edit);
+		err = make_log(change, edit, dir, &seq);
 	if (!err)
 		err = name_bind(change, dir->inode->ino, name, edit->inode->ino, seq);
 	if (err)

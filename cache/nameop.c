@@ -154,7 +154,8 @@ int nameop_log_unlink(struct change *change, struct inode_edit *edit,
 	unlink->name = name_of(name);
 	unlink->oid = edit->v.oid;
 	unlink->data_base = edit->v.data_version;
-	return cml_append(change, edit->inode->ino, &record, &dir->inode->ino, ret_seq);
+	got = cml_append(change, edit->inode->ino, &record, &dir->inode->ino, ret_seq);
+	return got ? got : fold_note_removed(change, edit, *ret_seq);
 }
 
 int nameop_log_rename(struct change *change, const struct inode_edit *edit, const struct inode_edit *from_dir, struct slice from,

@@ -9,9 +9,9 @@
 
 /*
  * 2: column acl; 3: counters in meta, in place of AUTOINCREMENT; 4: index name_local; 5: content_log, drc a ring;
- * 6: cml.was, was_to, forward; 7: hoard, conflict_side.
+ * 6: cml.was, was_to, forward; 7: hoard, conflict_side; 8: cml.gone, gone_at.
  */
-#define FORMAT 7
+#define FORMAT 8
 #define APPLICATION_ID 0x697a6f63	/* "izoc" */
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
@@ -67,6 +67,11 @@ static const char cml_was[] =
 	"ALTER TABLE cml ADD COLUMN was_to INTEGER NOT NULL DEFAULT 0;"
 	"CREATE INDEX cml_rename ON cml (seq) WHERE op = 8;"
 	"CREATE TABLE forward (dir INTEGER PRIMARY KEY);";
+
+/* Of a file that was removed before nothing is known: it is not made anew. */
+static const char cml_gone[] =
+	"ALTER TABLE cml ADD COLUMN gone BLOB;"
+	"ALTER TABLE cml ADD COLUMN gone_at INTEGER NOT NULL DEFAULT 0;";
 
 static const char other_tables[] =
 	"CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
@@ -158,8 +163,8 @@ static int migrate(struct db *db, int64_t format, const char *path, char **ret_w
 {
 	const char *const steps[] = { from_1, from_2_old, inode_table, cml_table, from_2_copy, name_local_index,
 				      content_log_table, from_4_old, drc_table, from_4_copy, cml_was, hoard_table, conflict_side_table,
-				      format_marks };
-	static const size_t first[FORMAT] = { [1] = 0, [2] = 1, [3] = 5, [4] = 6, [5] = 10, [6] = 11 };	/* of each format before this one */
+				      cml_gone, format_marks };
+	static const size_t first[FORMAT] = { [1] = 0, [2] = 1, [3] = 5, [4] = 6, [5] = 10, [6] = 11, [7] = 13 };	/* of each format before this one */
 	size_t skip = first[format];
 	int err = exec_all(db, steps + skip, ARRAY_SIZE(steps) - skip);
 
@@ -221,7 +226,7 @@ int schema_look(struct db *db, const char *path, char **ret_why)
 int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why)
 {
 	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, content_log_table, drc_table, cml_was,
-					     hoard_table, conflict_side_table, format_marks };
+					     hoard_table, conflict_side_table, cml_gone, format_marks };
 	int64_t format = 0, application = 0, n_tables = 0;
 	int err;
 

@@ -4,6 +4,7 @@
 #include "cache/access.h"
 #include "cache/cache.h"
 #include "cache/dentry.h"
+#include "cache/fold.h"
 #include "cache/internal.h"
 #include "cache/nameop.h"
 #include "cache/op.h"
@@ -17,6 +18,13 @@
 static struct slice op_name(const struct cache_op *op)
 {
 	return (struct slice){ op->priv.args[0], op->priv.num[2] };
+}
+
+static int unlink_log(struct change *change, struct inode_edit *edit, const struct inode_edit *dir, struct slice name, uint64_t *ret_seq)
+{
+	int got = fold_remove(change, edit, dir->inode->ino, name, ret_seq);
+
+	return got ? MIN(got, 0) : nameop_log_unlink(change, edit, dir, name, ret_seq);
 }
 
 static int unlink_edit(struct change *change, struct inode_edit *dir, struct inode_edit *edit)
@@ -33,10 +41,11 @@ static int unlink_edit(struct change *change, struct inode_edit *dir, struct ino
 	if (!err && is_dir)
 		err = nameop_check_empty(change, edit);
 	if (!err && !is_local)
-		err = nameop_log_unlink(change, edit, dir, name, &seq);
+		err = unlink_log(change, edit, dir, name, &seq);
 	if (!err)
 		err = name_unbind(change, dir->inode->ino, name, seq);
-	if (!err)
+	/* fold_remove() may have made an end of it. */
+	if (!err && !edit->is_removed)
 		err = nameop_lost_name(change, edit, is_local);
 	if (err)
 		return err;

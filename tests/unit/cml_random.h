@@ -132,6 +132,85 @@ static UNUSED void random_save(struct fixture *f, uint64_t dir, const char *name
 	}
 }
 
+/* A file is written anew under its name, as make, git, vim and dpkg do it. */
+static UNUSED void random_anew(struct fixture *f, uint64_t dir, const char *name)
+{
+	static const char temp[] = "t0", backup[] = "t~";
+	bool is_linked = false;
+
+	switch (rnd(5)) {
+	case 0:		/* removed, and made */
+	case 1:
+		(void)f_remove(f, dir, name);
+		break;
+	case 2:		/* removed, and another renamed to there */
+		if (!rnd(3))
+			(void)f_remove(f, dir, temp);
+		if (!f_create(f, dir, temp, 0600 + rnd(64)) && rnd(8))
+			random_write(f, f->op.ino);
+		(void)f_remove(f, dir, name);
+		(void)f_rename(f, dir, temp, dir, name);
+		return;
+	case 3:		/* with a backup that is renamed */
+		(void)f_rename(f, dir, name, dir, backup);
+		break;
+	default:	/* with one that is a link */
+		if (rnd(2))
+			(void)f_remove(f, dir, backup);
+		is_linked = found(f, dir, name) && !f_link(f, found(f, dir, name), dir, backup);
+	}
+	if (!f_create(f, dir, is_linked ? temp : name, 0600 + rnd(64)) && rnd(8))
+		random_write(f, f->op.ino);
+	if (is_linked)
+		(void)f_rename(f, dir, temp, dir, name);
+	if (rnd(4))
+		(void)f_remove(f, dir, backup);
+}
+
+/* A directory is filled, and gets another name. */
+static UNUSED void random_unpack(struct fixture *f, uint64_t dir, const char *name, uint64_t to_dir, const char *to)
+{
+	uint64_t new_dir;
+	char under[8];
+
+	snprintf(under, sizeof(under), "d%u", rnd(DIRS));
+	if (f_mkdir(f, dir, "t1", 0755))
+		return;
+	new_dir = f->op.ino;
+	for (unsigned n = rnd(4); n; n--) {
+		switch (rnd(4)) {
+		case 0:
+			(void)f_mkdir(f, new_dir, name, 0755);
+			break;
+		case 1:
+			(void)f_rename(f, dir, name, new_dir, to);
+			break;
+		case 2:		/* a directory moves meanwhile */
+			(void)f_rename(f, ROOT, under, rnd(2) ? new_dir : to_dir, under);
+			break;
+		default:
+			if (!f_create(f, new_dir, rnd(2) ? name : to, 0644))
+				random_write(f, f->op.ino);
+		}
+	}
+	switch (rnd(4)) {
+	case 0:
+		(void)f_rename(f, dir, "t1", to_dir, to);
+		break;
+	case 1:
+		(void)f_rename(f, dir, "t1", ROOT, under);
+		break;
+	case 2:
+		(void)f_rename(f, dir, "t1", dir, "t2");
+		(void)f_rename(f, dir, "t2", to_dir, under);
+		break;
+	default:
+		(void)f_rename(f, dir, "t1", dir, "t2");
+		if (!f_mkdir(f, to_dir, to, 0755) || rnd(2))
+			(void)f_rename(f, dir, "t2", found(f, to_dir, to) ? found(f, to_dir, to) : ROOT, under);
+	}
+}
+
 /* Directories that come, move, and go; and links. */
 static UNUSED void random_tree(struct fixture *f, uint64_t dir, const char *name, uint64_t to_dir, const char *to)
 {
@@ -172,7 +251,7 @@ static UNUSED void random_operation(struct fixture *f)
 	ino = found(f, dir, name);
 	if (ino && f->op.attr.type != TYPE_REG)
 		ino = 0;
-	switch (rnd(16)) {
+	switch (rnd(20)) {
 	case 0:
 	case 1:
 		(void)f_create(f, dir, name, 0600 + rnd(64));
@@ -211,6 +290,13 @@ static UNUSED void random_operation(struct fixture *f)
 		break;
 	case 11:
 		random_tree(f, dir, name, to_dir, to);
+		break;
+	case 12:
+	case 13:
+		random_anew(f, dir, name);
+		break;
+	case 14:
+		random_unpack(f, dir, name, to_dir, to);
 		break;
 	default:
 		if (ino)

@@ -1,77 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How the log shrinks (cache/fold.h): each rule, where it must not be applied, and that the upstream ends up with the same
- * tree as without any.
+ * How the log shrinks (cache/fold.h): each rule, and where it must not be applied.  More of them in test_cache_fold_again.c; at random:
+ * test_cache_fold_random.c.
  */
-#include "tests/unit/cml_random.h"
+#include "tests/unit/fold_fixture.h"
 
 #include "base/log.h"
-#include "cache/inode.h"
-
-#define ALL 100, UINT64_MAX
-#define LOCAL ".nfs000000000000000000000001"
-
-struct test {
-	struct fixture *f;
-	struct upstream *up;
-};
-
-/* ---- helpers ---- */
-
-static int t_setup(void **state)
-{
-	struct test *t = calloc(1, sizeof(*t));
-
-	assert_non_null(t);
-	t->up = up_new();
-	*state = t;
-	return f_setup((void **)&t->f);
-}
-
-static int t_teardown(void **state)
-{
-	struct test *t = *state;
-	int failed = f_teardown((void **)&t->f);
-
-	free(t->up);
-	free(t);
-	return failed;
-}
-
-/* All of it has been sent, and answered. */
-static void sent(struct test *t)
-{
-	assert_int_equal(cml_flush(t->f->cache), 0);
-	up_drain(t->up, t->f->cache);
-	assert_log(t->f, "");
-	up_compare(t->up, t->f);
-	assert_int_equal(t->up->n_odd, 0);
-	assert_int_equal(query(t->f, "SELECT count(*) FROM name WHERE seq OR NOT ino"), 0);
-	assert_int_equal(query(t->f, "SELECT count(*) FROM inode WHERE data_seq OR attr_seq OR length(dirty) OR length(dirty_next)"), 0);
-}
-
-/* What is in the log now may have been sent. */
-static void frozen(struct test *t)
-{
-	cml_give_back(t->f->cache, take(t->f, ALL));
-}
-
-static struct kml_oid oid_of(struct test *t, const char *path)
-{
-	struct up_object *o = up_at(t->up, path);
-
-	assert_non_null(o);
-	return o->oid;
-}
-
-/* Written under another name, then put in its place. */
-static uint64_t saved(struct test *t, const char *name, const char *content)
-{
-	uint64_t ino = made(t->f, ROOT, "temp", content);
-
-	assert_int_equal(f_rename(t->f, ROOT, "temp", ROOT, name), 0);
-	return ino;
-}
 
 /* ---- identity ---- */
 
@@ -120,7 +54,7 @@ static void directory_with_records(void **state)
 {
 	struct test *t = *state;
 	struct fixture *f = t->f;
-	uint64_t dir;
+	uint64_t dir, known;
 
 	made(f, ROOT, "known", "k");
 	sent(t);
@@ -136,11 +70,13 @@ static void directory_with_records(void **state)
 	assert_int_equal(f_rmdir(f, ROOT, "d"), 0);
 	assert_log(f, "MKDIR RENAME RENAME RMDIR ");
 	sent(t);
+	known = found(f, ROOT, "z");
 	dir = made_dir(f, ROOT, "d");
 	assert_int_equal(f_rename(f, ROOT, "z", dir, "x"), 0);
+	assert_int_equal(f_link(f, known, ROOT, "y"), 0);
 	assert_int_equal(f_remove(f, dir, "x"), 0);
 	assert_int_equal(f_rmdir(f, ROOT, "d"), 0);
-	assert_log(f, "MKDIR RENAME REMOVE RMDIR ");
+	assert_log(f, "MKDIR RENAME LINK REMOVE RMDIR ");
 	sent(t);
 }
 
@@ -155,8 +91,8 @@ static void mark_before_comes_back(void **state)
 	sent(t);
 	assert_int_equal(f_remove(f, ROOT, "a"), 0);
 	first = query(f, "SELECT seq FROM cml");
-	made(f, ROOT, "a", "new");
-	assert_log(f, "REMOVE CREATE STORE ");
+	assert_int_equal(f_symlink(f, ROOT, "a", "new"), 0);
+	assert_log(f, "REMOVE SYMLINK ");
 	assert_true(query(f, "SELECT seq FROM name") > (int64_t)first);
 	assert_int_equal(f_remove(f, ROOT, "a"), 0);
 	assert_log(f, "REMOVE ");
@@ -166,14 +102,14 @@ static void mark_before_comes_back(void **state)
 	made(f, ROOT, "a", "old");
 	sent(t);
 	assert_int_equal(f_remove(f, ROOT, "a"), 0);
-	made(f, ROOT, "a", "new");
+	assert_int_equal(f_symlink(f, ROOT, "a", "new"), 0);
 	{
 		struct cml_batch *batch = take(f, 1, UINT64_MAX);
 		struct kml_answer answer = up_send(t->up, f->cache, &batch->items[0]);
 
 		assert_int_equal(cml_retire(f->cache, batch, &answer, 1), 0);
 	}
-	assert_log(f, "CREATE STORE ");
+	assert_log(f, "SYMLINK ");
 	assert_int_equal(f_remove(f, ROOT, "a"), 0);
 	assert_int_equal(query(f, "SELECT count(*) FROM name"), 0);
 	sent(t);
@@ -192,11 +128,11 @@ static void name_used_in_between(void **state)
 	/* With two names it is not made anew when it is renamed. */
 	assert_int_equal(f_link(f, ino, ROOT, "b"), 0);
 	assert_int_equal(f_rename(f, ROOT, "a", ROOT, "c"), 0);
-	made(f, ROOT, "a", "2");
-	assert_log(f, "CREATE STORE LINK RENAME CREATE STORE ");
+	assert_int_equal(f_symlink(f, ROOT, "a", "2"), 0);
+	assert_log(f, "CREATE STORE LINK RENAME SYMLINK ");
 	assert_int_equal(f_remove(f, ROOT, "b"), 0);
 	assert_int_equal(f_remove(f, ROOT, "c"), 0);
-	assert_log(f, "CREATE LINK RENAME CREATE STORE REMOVE REMOVE ");
+	assert_log(f, "CREATE LINK RENAME SYMLINK REMOVE REMOVE ");
 	sent(t);
 }
 
@@ -291,10 +227,10 @@ static void new_one_renamed(void **state)
 	made_dir(f, ROOT, "e");
 	assert_int_equal(f_rename(f, ROOT, "e", dir, "e"), 0);
 	assert_log(f, "SYMLINK MKDIR ");
-	/* With something in it, it must be there before that. */
+	/* With something in it, it must be there before that: where it was made already. */
 	made(f, found(f, dir, "e"), "x", NULL);
-	assert_int_equal(f_rename(f, dir, "e", ROOT, "e"), 0);
-	assert_log(f, "SYMLINK MKDIR CREATE RENAME ");
+	assert_int_equal(f_rename(f, dir, "e", made_dir(f, ROOT, "later"), "e"), 0);
+	assert_log(f, "SYMLINK MKDIR CREATE MKDIR RENAME ");
 	sent(t);
 }
 
@@ -631,7 +567,7 @@ static void an_older_cache(void **state)
 
 	made(f, ROOT, "a", "content");
 	f_close(f);
-	exec_sql(f, "DROP TABLE hoard; DROP TABLE conflict_side; DROP TABLE forward; DROP INDEX cml_rename; ALTER TABLE cml DROP COLUMN was; ALTER TABLE cml DROP COLUMN was_to;"
+	exec_sql(f, "ALTER TABLE cml DROP COLUMN gone; ALTER TABLE cml DROP COLUMN gone_at; DROP TABLE hoard; DROP TABLE conflict_side; DROP TABLE forward; DROP INDEX cml_rename; ALTER TABLE cml DROP COLUMN was; ALTER TABLE cml DROP COLUMN was_to;"
 		    "DELETE FROM meta WHERE key = 'frozen'; PRAGMA user_version = 5");
 	f_open(f);
 	assert_int_equal(f_remove(f, ROOT, "a"), 0);
@@ -666,107 +602,6 @@ static void attributes_of_new_ones(void **state)
 	assert_int_equal(up_at(t->up, "d")->mtime.sec, 78);
 }
 
-/* ---- at random: the same tree with and without ---- */
-
-/* Links to one file, as names of one number. */
-static void tree_text(struct upstream *up, char *text, size_t size)
-{
-	size_t at = 0;
-	char path[300];
-
-	text[0] = '\0';
-	for (unsigned i = 0; i < UP_NAMES; i++) {
-		struct up_name *n = &up->names[i];
-		struct up_object *o = n->name[0] ? up_object(up, n->oid) : NULL;
-		struct kml_oid dir = n->dir;
-		uint64_t sum = 0;
-
-		if (!o)
-			continue;
-		snprintf(path, sizeof(path), "%s", n->name);
-		while (!kml_oid_equal(dir, KML_ROOT)) {
-			char below[300];
-			struct up_name *above = NULL;
-
-			for (unsigned j = 0; j < UP_NAMES && !above; j++) {
-				if (up->names[j].name[0] && kml_oid_equal(up->names[j].oid, dir))
-					above = &up->names[j];
-			}
-			assert_non_null(above);
-			snprintf(below, sizeof(below), "%.40s/%.250s", above->name, path);
-			memcpy(path, below, sizeof(path));
-			dir = above->dir;
-		}
-		for (uint64_t b = 0; b < o->size; b++)
-			sum = sum * 31 + (unsigned char)o->data[b];
-		at += snprintf(text + at, size - at, "%s %d %o %u %llu %llx %lld\n", path, (int)o->type, o->mode, o->names,
-			       (unsigned long long)o->size, (unsigned long long)sum,
-			       o->type == KML_REG && o->mtime.sec < 10000 ? (long long)o->mtime.sec : 0);
-		assert_true(at < size);
-	}
-}
-
-static int by_text(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void assert_same_tree(struct upstream *a, struct upstream *b)
-{
-	static char texts[2][100000], *lines[2][UP_NAMES];
-	struct upstream *const ups[] = { a, b };
-	unsigned n[2] = { 0 };
-
-	for (int i = 0; i < 2; i++) {
-		tree_text(ups[i], texts[i], sizeof(texts[i]));
-		for (char *line = strtok(texts[i], "\n"); line; line = strtok(NULL, "\n"))
-			lines[i][n[i]++] = line;
-		qsort(lines[i], n[i], sizeof(lines[i][0]), by_text);
-	}
-	for (unsigned i = 0; i < MAX(n[0], n[1]); i++) {
-		if (i >= n[0] || i >= n[1] || strcmp(lines[0][i], lines[1][i]) != 0)
-			fail_msg("folded: %s, plain: %s", i < n[0] ? lines[0][i] : "-", i < n[1] ? lines[1][i] : "-");
-	}
-}
-
-static void same_tree(void **state)
-{
-	struct test *t = *state;
-	struct upstream *plain_up = up_new();
-	struct fixture plain;
-	struct cml_totals folded, all;
-	uint64_t n_folded = 0, n_all = 0;
-
-	seed_init();
-	f_init(&plain);
-	plain.config.no_fold = true;
-	f_open(&plain);
-	for (unsigned round = 0; round < 30; round++) {
-		for (unsigned i = 0; i < 60; i++) {
-			unsigned long begin = seed;
-
-			random_operation(t->f);
-			seed = begin;
-			random_operation(&plain);
-		}
-		assert_int_equal(cml_flush(t->f->cache), 0);
-		assert_int_equal(cml_flush(plain.cache), 0);
-		cml_totals(t->f->cache, &folded);
-		cml_totals(plain.cache, &all);
-		n_folded += folded.records;
-		n_all += all.records;
-		sent(t);
-		up_drain(plain_up, plain.cache);
-		up_compare(plain_up, &plain);
-		assert_same_tree(t->up, plain_up);
-	}
-	print_message("records: %llu folded, %llu plain\n", (unsigned long long)n_folded, (unsigned long long)n_all);
-	assert_true(n_folded < n_all);
-	f_close(&plain);
-	f_remove_dir(&plain);
-	free(plain_up);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -795,7 +630,6 @@ int main(void)
 		TEST(folds_after_restart),
 		TEST(an_older_cache),
 		TEST(attributes_of_new_ones),
-		TEST(same_tree),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
