@@ -6,6 +6,7 @@
 #include "tests/unit/fold_fixture.h"
 
 #include "base/log.h"
+#include "cache/apply.h"
 
 /* One that the upstream has. */
 static uint64_t known(struct test *t, const char *name, const char *content)
@@ -268,6 +269,38 @@ static void not_made_anew_if_another(void **state)
 	assert_log(f, "REMOVE RMDIR MKDIR CREATE STORE ");
 	sent(t);
 	assert_up(t->up, "d/x", "new");
+}
+
+/* As setfacl does it, with a right of user 5's. */
+static void set_acl(struct test *t, uint64_t ino, bool is_default)
+{
+	struct acl_entry entries[] = { { ACL_USER_OBJ, 6, 0 }, { ACL_USER, 6, 5 }, { ACL_GROUP_OBJ, 4, 0 }, { ACL_MASK, 6, 0 }, { ACL_OTHER, 4, 0 } };
+	struct acl acl = { .n = 5, .v = entries };
+	struct acls acls = { .access = acl, .def = acl };
+
+	assert_int_equal(apply_has_acls(t->f->cache, true), 0);
+	assert_int_equal(f_wait(t->f, cache_setacl(t->f->cache, f_begin(t->f), ino, is_default ? ACL_SET_DEFAULT : ACL_SET_ACCESS, &acls)), 0);
+}
+
+/* One that has access control lists would keep them; one that inherits some gets them. */
+static void made_anew_with_acls(void **state)
+{
+	struct test *t = *state;
+	struct fixture *f = t->f;
+
+	set_acl(t, known(t, "a", "old"), false);
+	sent(t);
+	assert_int_equal(up_at(t->up, "a")->n_access, 5);
+	made_anew(t, "a", "new");
+	assert_log(f, "REMOVE CREATE STORE ");
+	sent(t);
+	assert_int_equal(up_at(t->up, "a")->n_access, 0);
+	set_acl(t, ROOT, true);
+	sent(t);
+	made_anew(t, "a", "newer");
+	assert_log(f, "SETACL STORE ");
+	sent(t);
+	assert_int_equal(up_at(t->up, "a")->n_access, 5);
 }
 
 /* What the upstream told meanwhile has found nobody here: it is asked. */
@@ -766,6 +799,7 @@ int main(void)
 		TEST(made_anew_with_attributes),
 		TEST(not_made_anew_if_taken),
 		TEST(not_made_anew_if_another),
+		TEST(made_anew_with_acls),
 		TEST(made_anew_after_news),
 		TEST(made_anew_in_conflict),
 		TEST(saved_with_a_backup),
