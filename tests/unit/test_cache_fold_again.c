@@ -442,13 +442,14 @@ static void not_saved_with_a_backup(void **state)
 	sent(t);
 	assert_up(t->up, "a", "another");
 	/* Another has been there in between. */
+	ino = known(t, "c", "in between");
 	assert_int_equal(f_rename(f, ROOT, "a", ROOT, "a~"), 0);
-	ino = made(f, ROOT, "c", "in between");
 	assert_int_equal(f_link(f, ino, ROOT, "a"), 0);
-	assert_int_equal(f_link(f, ino, ROOT, "e"), 0);
-	assert_int_equal(f_remove(f, ROOT, "a"), 0);
+	assert_int_equal(f_rename(f, ROOT, "a", ROOT, "e"), 0);
 	made_as(t, "a", 0644, 0, "after that");
+	assert_log(f, "RENAME LINK RENAME CREATE STORE ");
 	assert_int_equal(f_remove(f, ROOT, "a~"), 0);
+	assert_log(f, "REMOVE LINK RENAME CREATE STORE ");
 	sent(t);
 	assert_up(t->up, "a", "after that");
 }
@@ -539,6 +540,15 @@ static void not_upgraded_with_a_link(void **state)
 	assert_log(f, "CREATE STORE RENAME ");
 	sent(t);
 	assert_up(t->up, "c", "new");
+	/* The other name is not a link of the log's, but was renamed in it. */
+	ino = found(f, ROOT, "b");
+	assert_int_equal(f_link(f, ino, ROOT, "m"), 0);
+	sent(t);
+	assert_int_equal(f_rename(f, ROOT, "m", ROOT, "n"), 0);
+	saved(t, "b", "new again");
+	assert_log(f, "RENAME CREATE STORE RENAME ");
+	sent(t);
+	assert_up(t->up, "n", "newest");
 	/* The new one has another name, too. */
 	ino = found(f, ROOT, "a");
 	assert_int_equal(f_link(f, ino, ROOT, "d"), 0);
@@ -725,7 +735,7 @@ static void not_filled_and_renamed(void **state)
 	struct fixture *f = t->f;
 	uint64_t dir, x;
 
-	known(t, "used", "1");
+	known(t, "first", "1");
 	/* It may have been sent. */
 	dir = made_dir(f, ROOT, "a");
 	made(f, dir, "x", NULL);
@@ -736,8 +746,8 @@ static void not_filled_and_renamed(void **state)
 	/* The name was another's after it had been made. */
 	dir = made_dir(f, ROOT, "a");
 	made(f, dir, "x", NULL);
-	assert_int_equal(f_remove(f, ROOT, "used"), 0);
-	assert_int_equal(f_rename(f, ROOT, "a", ROOT, "used"), 0);
+	assert_int_equal(f_remove(f, ROOT, "first"), 0);
+	assert_int_equal(f_rename(f, ROOT, "a", ROOT, "first"), 0);
 	assert_log(f, "MKDIR CREATE REMOVE RENAME ");
 	sent(t);
 	/* Where it goes was made after it. */
@@ -749,6 +759,15 @@ static void not_filled_and_renamed(void **state)
 	/* A chain, then. */
 	assert_int_equal(f_rename(f, x, "c", x, "d"), 0);
 	assert_log(f, "MKDIR CREATE MKDIR RENAME ");
+	sent(t);
+	/* It was renamed when it could not be made there; what that says stays. */
+	known(t, "used", "1");
+	dir = made_dir(f, ROOT, "f");
+	made(f, dir, "x", NULL);
+	assert_int_equal(f_remove(f, ROOT, "used"), 0);
+	assert_int_equal(f_rename(f, ROOT, "f", ROOT, "used"), 0);
+	assert_int_equal(f_rename(f, ROOT, "used", ROOT, "g"), 0);
+	assert_log(f, "MKDIR CREATE REMOVE RENAME ");
 	sent(t);
 	/* It takes the place of another. */
 	made_dir(f, ROOT, "empty");
@@ -789,6 +808,40 @@ static void renamed_after_one_that_is_gone(void **state)
 	sent(t);
 }
 
+/* Names that came and went are told of by their directories' times (sent() compares those of all but the root). */
+static void directory_times(void **state)
+{
+	struct test *t = *state;
+	struct fixture *f = t->f;
+	uint64_t d = made_dir(f, ROOT, "d"), e = made_dir(f, ROOT, "e"), dir;
+
+	made(f, d, "a", "content");
+	sent(t);
+	assert_int_equal(f_remove(f, d, "a"), 0);
+	made(f, d, "a", "new");
+	assert_log(f, "STORE ");
+	sent(t);
+	assert_int_equal(f_rename(f, d, "a", e, "b"), 0);
+	made(f, d, "a", "newer");
+	assert_int_equal(f_remove(f, e, "b"), 0);
+	assert_log(f, "STORE ");
+	sent(t);
+	assert_int_equal(f_link(f, found(f, d, "a"), e, "b"), 0);
+	made(f, d, "temp", "newest");
+	assert_int_equal(f_rename(f, d, "temp", d, "a"), 0);
+	assert_log(f, "RENAME CREATE STORE ");
+	sent(t);
+	assert_int_equal(f_rename(f, e, "b", d, "c"), 0);
+	assert_int_equal(f_remove(f, d, "c"), 0);
+	assert_log(f, "REMOVE ");
+	sent(t);
+	dir = made_dir(f, d, "x");
+	made(f, dir, "a", NULL);
+	assert_int_equal(f_rename(f, d, "x", e, "x"), 0);
+	assert_log(f, "MKDIR CREATE ");
+	sent(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -812,6 +865,7 @@ int main(void)
 		TEST(filled_and_renamed_to_a_removed_one),
 		TEST(not_filled_and_renamed),
 		TEST(renamed_after_one_that_is_gone),
+		TEST(directory_times),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
