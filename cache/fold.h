@@ -53,12 +53,13 @@ int fold_unlink(struct change *change, struct inode_edit *edit, uint64_t dir, st
  *    one is its object from now on, and edit is dropped (is_removed).
  */
 int fold_remove(struct change *change, struct inode_edit *edit, uint64_t dir, struct slice name, uint64_t *ret_mark);
-/* The REMOVE of a file's last name, in the log as seq: what the file was is noted there, if fold_make() can use it.  0 or -errno. */
+/* The REMOVE of a file's last name, or the RMDIR, in the log as seq: what it was is noted there, if fold_make() can use it.  0 or -errno. */
 int fold_note_removed(struct change *change, const struct inode_edit *edit, uint64_t seq);
 
 /*
  * A new object gets its first name; it is not in the log yet.  *ret_mark: what the name is to be marked with.
- *  - made anew: the removal of another file of that name waits: that is a STORE of the other, and edit its object from now on.
+ *  - made anew: the removal of another file of that name waits: that is a STORE of the other, and edit its object from now on.  Or that
+ *    of a directory: then nothing has happened to that, and what it had in it can be made anew likewise.
  */
 int fold_make(struct change *change, struct inode_edit *edit, uint64_t dir, struct slice name, uint64_t *ret_mark);
 

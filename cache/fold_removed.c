@@ -5,7 +5,7 @@
 #include "cache/apply.h"
 #include "cache/cml_state.h"
 #include "cache/db.h"
-#include "cache/fold.h"
+#include "cache/fold_rules.h"
 #include "cache/internal.h"
 #include "cache/mark.h"
 #include "cache/writer.h"
@@ -17,7 +17,7 @@ bool file_has_one_name(const struct inode_edit *edit)
 	return edit->v.type == TYPE_REG && edit->v.links_up == 1 && edit->v.nlink == 1;
 }
 
-static int is_on_its_way(struct change *change, uint64_t ino)
+int old_object_is_out(struct change *change, uint64_t ino)
 {
 	sqlite3_stmt *stmt;
 	int got;
@@ -33,7 +33,7 @@ static int is_on_its_way(struct change *change, uint64_t ino)
 static int can_be_stored_to(struct change *change, const struct inode_edit *edit)
 {
 	uint64_t seqs[] = { edit->v.data_seq, edit->v.attr_seq }, alive;
-	int got = is_on_its_way(change, edit->inode->ino);
+	int got = old_object_is_out(change, edit->inode->ino);
 
 	if (got)
 		return MIN(got, 0);
@@ -46,13 +46,13 @@ static int can_be_stored_to(struct change *change, const struct inode_edit *edit
 	return 1;
 }
 
-int old_file_now(struct change *change, const struct inode_edit *edit, struct old_file *ret_old)
+int old_object_now(struct change *change, const struct inode_edit *edit, struct old_object *ret_old)
 {
 	const struct inode_values *v = &edit->v;
 	int got = can_be_stored_to(change, edit);
 
 	if (got > 0)
-		*ret_old = (struct old_file){
+		*ret_old = (struct old_object){
 			.oid = v->oid, .ino = edit->inode->ino, .data_version = v->data_version, .attr_version = v->attr_version,
 			.attr_seq = v->attr_seq, .mode = v->mode, .uid = v->uid, .gid = v->gid, .acls = v->acls, .is_stale = v->is_stale,
 		};
@@ -62,13 +62,13 @@ int old_file_now(struct change *change, const struct inode_edit *edit, struct ol
 /* ---- removed ones ---- */
 
 /* Its SETATTRs that wait go with it: then nobody knows here what the upstream has. */
-static int note(struct change *change, const struct inode_edit *edit, uint64_t seq)
+int old_object_note(struct change *change, const struct inode_edit *edit, uint64_t seq)
 {
 	const struct inode_values *v = &edit->v;
 	struct kml_object object = {
 		.oid = v->oid, .data_version = v->data_version, .attr_version = v->attr_version,
 		.attr = {
-			.type = KML_REG, .mode = v->mode, .uid = v->attr_seq ? NOT_KNOWN : v->uid, .gid = v->gid, .nlink = 1,
+			.type = (enum kml_type)v->type, .mode = v->mode, .uid = v->attr_seq ? NOT_KNOWN : v->uid, .gid = v->gid, .nlink = 1,
 			.size = v->size, .atime = cml_time(v->atime), .mtime = cml_time(v->mtime),
 		},
 	};
@@ -90,20 +90,25 @@ int fold_note_removed(struct change *change, const struct inode_edit *edit, uint
 	int got;
 
 	/* Of what the upstream has not got yet, and of what has lists, too much would have to be kept. */
-	if (change->cache->no_fold || !file_has_one_name(edit) || !edit->v.data_version || !edit->v.attr_version || edit->v.acls)
+	if (change->cache->no_fold || !edit->v.data_version || !edit->v.attr_version || edit->v.acls)
+		return 0;
+	if (edit->v.type == TYPE_DIR)
+		return fold_note_removed_dir(change, edit, seq);
+	if (!file_has_one_name(edit))
 		return 0;
 	got = can_be_stored_to(change, edit);
-	return got > 0 ? note(change, edit, seq) : got;
+	return got > 0 ? old_object_note(change, edit, seq) : got;
 }
 
-static int row_read(struct change *change, sqlite3_stmt *stmt, struct old_file *ret_old, uint64_t *ret_was)
+static int row_read(struct change *change, sqlite3_stmt *stmt, enum file_type type, struct old_object *ret_old, uint64_t *ret_was)
 {
 	struct slice text = db_column(stmt, 3);
 	struct kml_object object;
 	int err = kml_object_decode(text.data, text.len, &object);
+	bool is_it = !err && (enum file_type)object.attr.type == type;
 
 	if (!err) {
-		*ret_old = (struct old_file){
+		*ret_old = (struct old_object){
 			.oid = object.oid, .ino = sqlite3_column_int64(stmt, 0), .data_version = object.data_version,
 			.attr_version = object.attr_version, .mode = object.attr.mode, .uid = object.attr.uid, .gid = object.attr.gid,
 			/* What came from the upstream since has found nobody. */
@@ -115,10 +120,11 @@ static int row_read(struct change *change, sqlite3_stmt *stmt, struct old_file *
 		kml_object_release(&object);
 	}
 	db_done(stmt);
-	return err == -ENOMEM ? err : !err;	/* what does not decode is not known */
+	return err == -ENOMEM ? err : is_it;	/* what does not decode is not known */
 }
 
-int old_file_removed(struct change *change, uint64_t dir, struct slice name, struct old_file *ret_old, uint64_t *ret_seq, uint64_t *ret_was)
+int old_object_removed(struct change *change, uint64_t dir, struct slice name, enum file_type type, struct old_object *ret_old,
+		       uint64_t *ret_seq, uint64_t *ret_was)
 {
 	sqlite3_stmt *stmt;
 	int got = mark_get(change, dir, name, ret_seq);
@@ -128,11 +134,11 @@ int old_file_removed(struct change *change, uint64_t dir, struct slice name, str
 	got = db_query(writer_db(change->cache), &stmt, "SELECT ino, was, gone_at, gone FROM cml WHERE seq = ?1 AND gone NOT NULL", "i",
 		       (int64_t)*ret_seq);
 	if (got > 0)
-		got = row_read(change, stmt, ret_old, ret_was);
+		got = row_read(change, stmt, type, ret_old, ret_was);
 	if (got <= 0)
 		return got;
 	if (inode_find_oid(change->cache, &ret_old->oid))
 		return 0;
-	got = is_on_its_way(change, ret_old->ino);
+	got = old_object_is_out(change, ret_old->ino);
 	return got < 0 ? got : !got;
 }

@@ -28,7 +28,7 @@ struct replacement {
 	struct change *change;
 	struct inode_edit *edit;	/* the new one */
 	struct history *history;	/* what the log says of it; NULL: nothing yet */
-	struct old_file old;
+	struct old_object old;
 	struct inode_edit *victim;	/* the old one's inode, which goes; NULL: it is gone */
 };
 
@@ -46,7 +46,7 @@ static bool has_uncommitted(struct cache *cache, const struct inode *inode)
 static unsigned other_attrs(const struct replacement *r)
 {
 	const struct inode_values *v = &r->edit->v;
-	const struct old_file *old = &r->old;
+	const struct old_object *old = &r->old;
 	bool has_own_atime = r->history ? history_has_own_atime(r->history) : v->atime != r->change->now;
 	unsigned set = has_own_atime ? SET_ATIME : 0;
 
@@ -124,7 +124,7 @@ static bool can_become(const struct history *h)
 static int replace_victim(struct history *h, const struct fold_move *move, uint64_t *ret_from, uint64_t *ret_to)
 {
 	struct replacement r = { h->change, h->edit, h, .victim = move->victim };
-	int got = old_file_now(h->change, move->victim, &r.old);
+	int got = old_object_now(h->change, move->victim, &r.old);
 
 	if (got <= 0)
 		return got;
@@ -278,7 +278,7 @@ static int replace_renamed(struct change *change, struct inode_edit *edit, const
 	got = find_new_one(change, row, &at, &r.history);
 	if (got > 0 && can_become(r.history)) {
 		r.edit = r.history->edit;
-		got = old_file_now(change, edit, &r.old);
+		got = old_object_now(change, edit, &r.old);
 		if (got > 0) {
 			got = replace(&r);
 			if (!got)
@@ -326,9 +326,11 @@ int fold_make(struct change *change, struct inode_edit *edit, uint64_t dir, stru
 	uint64_t seq, was;
 	int got;
 
-	if (change->cache->no_fold || edit->v.type != TYPE_REG)
+	if (change->cache->no_fold || (edit->v.type != TYPE_REG && edit->v.type != TYPE_DIR))
 		return 0;
-	got = old_file_removed(change, dir, name, &r.old, &seq, &was);
+	if (edit->v.type == TYPE_DIR)
+		return fold_make_dir(change, edit, dir, name, ret_mark);
+	got = old_object_removed(change, dir, name, TYPE_REG, &r.old, &seq, &was);
 	if (got <= 0)
 		return got;
 	got = remake(&r, dir, seq, was, ret_mark);
@@ -343,7 +345,7 @@ int fold_remake(struct history *h, const struct fold_move *move, uint64_t *ret_f
 
 	if (!can_become(h))
 		return 0;
-	got = old_file_removed(h->change, move->to_dir->inode->ino, move->to, &r.old, &seq, &was);
+	got = old_object_removed(h->change, move->to_dir->inode->ino, move->to, TYPE_REG, &r.old, &seq, &was);
 	if (got <= 0)
 		return got;
 	got = remake(&r, move->to_dir->inode->ino, seq, was, ret_to);

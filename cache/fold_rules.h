@@ -40,6 +40,10 @@ int fold_move_dir(struct history *h, const struct fold_move *move, uint64_t *ret
 /* Has any directory got another place after that record?  Then one that is put elsewhere before might come to be below itself. */
 int fold_has_dir_moved(struct change *change, uint64_t seq);
 
+/* As fold_make(), fold_note_removed(): of a directory. */
+int fold_make_dir(struct change *change, struct inode_edit *edit, uint64_t dir, struct slice name, uint64_t *ret_mark);
+int fold_note_removed_dir(struct change *change, const struct inode_edit *edit, uint64_t seq);
+
 /* ---- fold_replace.c ---- */
 
 /* The RENAME of a new file over another. */

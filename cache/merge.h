@@ -76,6 +76,8 @@ int merge_dir_mtime(struct change *change, const struct kml_object *object, uint
 bool merge_is_overtaken(struct cache *cache, const struct inode_edit *dir, uint64_t position);
 /* A record of ours about a name in the directory was retired; it is journal entry 'version'. */
 void merge_own_name(struct cache *cache, uint64_t dir, uint64_t version);
+/* The directory has another inode: what is known of our own records about its names holds for that. */
+void merge_own_moved(struct cache *cache, uint64_t from_dir, uint64_t to_dir);
 
 /*
  * After a change in which any of the above ran has ended, on the thread that called writer_call(): what was left for

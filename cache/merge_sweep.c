@@ -277,6 +277,20 @@ out:
 	pthread_mutex_unlock(&cache->lock);
 }
 
+void merge_own_moved(struct cache *cache, uint64_t from_dir, uint64_t to_dir)
+{
+	uint64_t version = 0;
+	struct own *own;
+
+	pthread_mutex_lock(&cache->lock);
+	own = own_find(cache->apply->merge, from_dir);
+	if (own)
+		version = own->version;
+	pthread_mutex_unlock(&cache->lock);
+	if (version)
+		merge_own_name(cache, to_dir, version);
+}
+
 bool merge_is_overtaken(struct cache *cache, const struct inode_edit *dir, uint64_t position)
 {
 	struct own *own;

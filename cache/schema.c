@@ -9,7 +9,7 @@
 
 /*
  * 2: column acl; 3: counters in meta, in place of AUTOINCREMENT; 4: index name_local; 5: content_log, drc a ring;
- * 6: cml.was, was_to, forward; 7: hoard, conflict_side; 8: cml.gone, gone_at.
+ * 6: cml.was, was_to, forward; 7: hoard, conflict_side; 8: cml.gone, gone_names, gone_at.
  */
 #define FORMAT 8
 #define APPLICATION_ID 0x697a6f63	/* "izoc" */
@@ -68,9 +68,10 @@ static const char cml_was[] =
 	"CREATE INDEX cml_rename ON cml (seq) WHERE op = 8;"
 	"CREATE TABLE forward (dir INTEGER PRIMARY KEY);";
 
-/* Of a file that was removed before nothing is known: it is not made anew. */
+/* Of what was removed before nothing is known: it is not made anew. */
 static const char cml_gone[] =
 	"ALTER TABLE cml ADD COLUMN gone BLOB;"
+	"ALTER TABLE cml ADD COLUMN gone_names BLOB;"
 	"ALTER TABLE cml ADD COLUMN gone_at INTEGER NOT NULL DEFAULT 0;";
 
 static const char other_tables[] =

@@ -167,6 +167,27 @@ static UNUSED void random_anew(struct fixture *f, uint64_t dir, const char *name
 		(void)f_remove(f, dir, backup);
 }
 
+/* "rm -r", and some of it is made again. */
+static UNUSED void random_clean(struct fixture *f, const char *const names[NAMES])
+{
+	char name[8];
+	uint64_t dir;
+
+	snprintf(name, sizeof(name), "d%u", rnd(DIRS));
+	dir = found(f, ROOT, name);
+	for (unsigned i = 0; dir && i < NAMES; i++) {
+		if (f_remove(f, dir, names[i]) == -EISDIR)
+			(void)f_rmdir(f, dir, names[i]);
+	}
+	if (!dir || f_rmdir(f, ROOT, name) || f_mkdir(f, ROOT, name, rnd(4) ? 0755 : 0700))
+		return;
+	dir = f->op.ino;
+	for (unsigned n = rnd(4); n; n--) {
+		if (!f_create(f, dir, names[rnd(NAMES)], 0644) && rnd(4))
+			random_write(f, f->op.ino);
+	}
+}
+
 /* A directory is filled, and gets another name. */
 static UNUSED void random_unpack(struct fixture *f, uint64_t dir, const char *name, uint64_t to_dir, const char *to)
 {
@@ -296,7 +317,10 @@ static UNUSED void random_operation(struct fixture *f)
 		random_anew(f, dir, name);
 		break;
 	case 14:
-		random_unpack(f, dir, name, to_dir, to);
+		if (rnd(2))
+			random_unpack(f, dir, name, to_dir, to);
+		else
+			random_clean(f, names);
 		break;
 	default:
 		if (ino)

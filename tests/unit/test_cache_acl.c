@@ -482,7 +482,7 @@ static void from_upstream(void **state)
 /* ---- a cache of before ---- */
 
 /* Up to format 6 nothing was hoarded; up to 4: the table of calls carried out, by their tokens; no log of contents. */
-static const char before_8[] = "ALTER TABLE cml DROP COLUMN gone; ALTER TABLE cml DROP COLUMN gone_at;";
+static const char before_8[] = "ALTER TABLE cml DROP COLUMN gone; ALTER TABLE cml DROP COLUMN gone_names; ALTER TABLE cml DROP COLUMN gone_at;";
 static const char before_7[] = "DROP TABLE hoard; DROP TABLE conflict_side;";
 static const char before_5[] =
 	"DROP TABLE forward; DROP INDEX cml_rename; ALTER TABLE cml DROP COLUMN was; ALTER TABLE cml DROP COLUMN was_to;"

@@ -225,7 +225,7 @@ static void not_made_anew_if_another(void **state)
 {
 	struct test *t = *state;
 	struct fixture *f = t->f;
-	uint64_t ino = known(t, "a", "old"), dir;
+	uint64_t ino = known(t, "a", "old");
 
 	assert_int_equal(f_remove(f, ROOT, "a"), 0);
 	assert_int_equal(f_symlink(f, ROOT, "a", "text"), 0);
@@ -259,16 +259,6 @@ static void not_made_anew_if_another(void **state)
 	assert_log(f, "REMOVE CREATE STORE ");
 	assert_int_equal(f_remove(f, ROOT, LOCAL), 0);
 	sent(t);
-	/* In another directory of that name. */
-	dir = made_dir(f, ROOT, "d");
-	made(f, dir, "x", "old");
-	sent(t);
-	assert_int_equal(f_remove(f, dir, "x"), 0);
-	assert_int_equal(f_rmdir(f, ROOT, "d"), 0);
-	made(f, made_dir(f, ROOT, "d"), "x", "new");
-	assert_log(f, "REMOVE RMDIR MKDIR CREATE STORE ");
-	sent(t);
-	assert_up(t->up, "d/x", "new");
 }
 
 /* As setfacl does it, with a right of user 5's. */
@@ -339,6 +329,141 @@ static void made_anew_in_conflict(void **state)
 	assert_int_equal(answer.status, KML_CONFLICT);
 	assert_up(t->up, "a", "THE");
 	cml_give_back(f->cache, batch);
+}
+
+/* ---- directories that are removed, and made anew ---- */
+
+/* out/a, out/sub/b */
+static void built(struct test *t, const char *content)
+{
+	uint64_t out = made_dir(t->f, ROOT, "out");
+
+	made(t->f, out, "a", content);
+	made(t->f, made_dir(t->f, out, "sub"), "b", content);
+}
+
+static void cleaned(struct test *t)
+{
+	uint64_t out = found(t->f, ROOT, "out"), sub = found(t->f, out, "sub");
+
+	assert_int_equal(f_remove(t->f, sub, "b"), 0);
+	assert_int_equal(f_rmdir(t->f, out, "sub"), 0);
+	assert_int_equal(f_remove(t->f, out, "a"), 0);
+	assert_int_equal(f_rmdir(t->f, ROOT, "out"), 0);
+}
+
+static void cleaned_and_built(void **state)
+{
+	struct test *t = *state;
+	struct fixture *f = t->f;
+	struct kml_oid oids[4];
+	uint64_t first;
+
+	built(t, "the first");
+	made(f, found(f, ROOT, "out"), "not made again", "x");
+	sent(t);
+	first = found(f, ROOT, "out");
+	for (int i = 0; i < 4; i++)
+		oids[i] = oid_of(t, ((const char *const[]){ "out", "out/sub", "out/a", "out/sub/b" })[i]);
+	assert_int_equal(f_remove(f, first, "not made again"), 0);
+	for (int i = 0; i < 10; i++) {
+		cleaned(t);
+		assert_log(f, "REMOVE REMOVE RMDIR REMOVE RMDIR ");
+		built(t, "again");
+		assert_log(f, "REMOVE STORE STORE ");
+	}
+	assert_int_equal(f_getattr(f, first), -ESTALE);
+	assert_true(found(f, ROOT, "out") != first);
+	/* The upstream still has it: its name must not come back by what is told of it. */
+	assert_int_equal(query(f, "SELECT count(*) FROM name WHERE NOT ino AND seq = (SELECT min(seq) FROM cml)"), 1);
+	f_reopen(f);
+	sent(t);
+	for (int i = 0; i < 4; i++)
+		assert_true(kml_oid_equal(oids[i], oid_of(t, ((const char *const[]){ "out", "out/sub", "out/a", "out/sub/b" })[i])));
+	assert_up(t->up, "out/sub/b", "again");
+	assert_null(up_at(t->up, "out/not made again"));
+	/* Other attributes; and gone for good. */
+	cleaned(t);
+	assert_int_equal(f_mkdir(f, ROOT, "out", 0700), 0);
+	assert_log(f, "REMOVE RMDIR REMOVE SETATTR ");
+	sent(t);
+	assert_int_equal(up_at(t->up, "out")->mode, 0700);
+	assert_int_equal(f_rmdir(f, ROOT, "out"), 0);
+	made_dir(f, ROOT, "out");
+	assert_int_equal(f_rmdir(f, ROOT, "out"), 0);
+	assert_log(f, "SETATTR RMDIR ");
+	sent(t);
+}
+
+static void not_cleaned_and_built(void **state)
+{
+	struct test *t = *state;
+	struct fixture *f = t->f;
+
+	/* A removal in it, or its own, may have been sent. */
+	built(t, "first");
+	sent(t);
+	assert_int_equal(f_remove(f, found(f, ROOT, "out"), "a"), 0);
+	frozen(t);
+	assert_int_equal(f_remove(f, found(f, found(f, ROOT, "out"), "sub"), "b"), 0);
+	assert_int_equal(f_rmdir(f, found(f, ROOT, "out"), "sub"), 0);
+	assert_int_equal(f_rmdir(f, ROOT, "out"), 0);
+	built(t, "second");
+	assert_log(f, "REMOVE REMOVE RMDIR RMDIR MKDIR CREATE STORE MKDIR CREATE STORE ");
+	sent(t);
+	cleaned(t);
+	cml_give_back(f->cache, take(f, 1, UINT64_MAX));
+	built(t, "third");
+	assert_log(f, "REMOVE RMDIR STORE MKDIR CREATE STORE ");
+	sent(t);
+	/* Nor what was removed in a directory that is another now. */
+	cleaned(t);
+	assert_int_equal(f_symlink(f, ROOT, "out", "text"), 0);
+	sent(t);
+	assert_int_equal(f_remove(f, ROOT, "out"), 0);
+	built(t, "fourth");
+	assert_log(f, "REMOVE MKDIR CREATE STORE MKDIR CREATE STORE ");
+	sent(t);
+	/* A change of its attributes waits. */
+	assert_int_equal(f_chmod(f, found(f, ROOT, "out"), 0700), 0);
+	cleaned(t);
+	made_dir(f, ROOT, "out");
+	assert_log(f, "SETATTR REMOVE RMDIR REMOVE RMDIR MKDIR ");
+	sent(t);
+	/* Something was told meanwhile: it may have been about names in it. */
+	assert_int_equal(f_rmdir(f, ROOT, "out"), 0);
+	f_close(f);
+	exec_sql(f, "UPDATE meta SET value = value + 5 WHERE key = 'position'; "
+		    "INSERT OR IGNORE INTO meta (key, value) VALUES ('position', 5)");
+	f_open(f);
+	made_dir(f, ROOT, "out");
+	assert_log(f, "RMDIR MKDIR ");
+	sent(t);
+}
+
+/* What came to be in it, and went while it was gone, has taken the marks with it that it had there. */
+static void marks_are_gone_meanwhile(void **state)
+{
+	struct test *t = *state;
+	struct fixture *f = t->f;
+	uint64_t out, ino;
+
+	built(t, "first");
+	sent(t);
+	out = found(f, ROOT, "out");
+	assert_int_equal(f_remove(f, found(f, out, "sub"), "b"), 0);
+	assert_int_equal(f_rmdir(f, out, "sub"), 0);
+	assert_int_equal(f_remove(f, out, "a"), 0);
+	assert_int_equal(f_symlink(f, out, "a", "between"), 0);
+	ino = f->op.ino;
+	assert_int_equal(f_link(f, ino, ROOT, "l"), 0);
+	assert_int_equal(f_rename(f, out, "a", ROOT, "m"), 0);
+	assert_int_equal(f_rmdir(f, ROOT, "out"), 0);
+	assert_log(f, "REMOVE RMDIR REMOVE SYMLINK LINK RENAME RMDIR ");
+	assert_int_equal(f_remove(f, ROOT, "l"), 0);
+	assert_int_equal(f_remove(f, ROOT, "m"), 0);
+	made_dir(f, ROOT, "out");
+	sent(t);
 }
 
 /* ---- backups ---- */
@@ -855,6 +980,9 @@ int main(void)
 		TEST(made_anew_with_acls),
 		TEST(made_anew_after_news),
 		TEST(made_anew_in_conflict),
+		TEST(cleaned_and_built),
+		TEST(not_cleaned_and_built),
+		TEST(marks_are_gone_meanwhile),
 		TEST(saved_with_a_backup),
 		TEST(not_saved_with_a_backup),
 		TEST(upgraded_with_a_link),
