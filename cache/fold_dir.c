@@ -21,7 +21,7 @@
 #include "cache/writer.h"
 
 #define RENAMES_MAX 64		/* looked at, so that a long log costs no more than a short one */
-#define NAMES_MAX 65536		/* bytes of names in a directory that is removed */
+#define NAMES_MAX 32768		/* bytes of names in a directory that is removed: a thousand or two */
 
 /* ---- a directory that the log has made is renamed ---- */
 
@@ -115,8 +115,7 @@ int fold_move_dir(struct history *h, const struct fold_move *move, uint64_t *ret
  */
 struct names {
 	struct buf buf;
-	uint64_t frozen_seq;
-	bool is_fit;			/* none of their records was taken, and there are not too many */
+	bool is_too_much;
 };
 
 static void put_u64(struct buf *buf, uint64_t value)
@@ -133,8 +132,8 @@ static int names_add(void *arg, struct slice name, const struct name_info *info)
 	put_u64(&names->buf, info->seq);
 	(void)buf_append(&names->buf, &len, 1);
 	(void)buf_append(&names->buf, name.data, name.len);
-	names->is_fit = info->seq > names->frozen_seq && names->buf.len <= NAMES_MAX;
-	return buf_error(&names->buf) ? buf_error(&names->buf) : !names->is_fit;
+	names->is_too_much = names->buf.len > NAMES_MAX;
+	return buf_error(&names->buf) ? buf_error(&names->buf) : names->is_too_much;
 }
 
 static int note_names(struct change *change, const struct names *names, uint64_t seq)
@@ -145,7 +144,7 @@ static int note_names(struct change *change, const struct names *names, uint64_t
 
 int fold_note_removed_dir(struct change *change, const struct inode_edit *edit, uint64_t seq)
 {
-	struct names names = { .frozen_seq = change->cache->cml->frozen_seq, .is_fit = true };
+	struct names names = { .is_too_much = false };
 	const struct inode_values *v = &edit->v;
 	int got;
 
@@ -157,7 +156,7 @@ int fold_note_removed_dir(struct change *change, const struct inode_edit *edit, 
 	buf_init(&names.buf, 0);
 	put_u64(&names.buf, v->listed_at);
 	got = name_each_in(change->cache, edit->inode->ino, names_add, &names);
-	if (got >= 0 && names.is_fit) {
+	if (!got) {
 		got = old_object_note(change, edit, seq);
 		if (!got)
 			got = note_names(change, &names, seq);
@@ -171,7 +170,7 @@ static int names_next(struct slice *io_rest, uint64_t *ret_seq, struct slice *re
 {
 	const unsigned char *at = io_rest->data;
 
-	if (io_rest->len < sizeof(*ret_seq) + 1 || io_rest->len < sizeof(*ret_seq) + 1 + at[sizeof(*ret_seq)])
+	if (io_rest->len < sizeof(*ret_seq) + 1 || !at[sizeof(*ret_seq)] || io_rest->len < sizeof(*ret_seq) + 1 + at[sizeof(*ret_seq)])
 		return 0;
 	memcpy(ret_seq, at, sizeof(*ret_seq));
 	*ret_seq = le64toh(*ret_seq);

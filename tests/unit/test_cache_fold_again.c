@@ -334,12 +334,15 @@ static void made_anew_in_conflict(void **state)
 /* ---- directories that are removed, and made anew ---- */
 
 /* out/a, out/sub/b */
-static void built(struct test *t, const char *content)
+static void built_in(struct test *t, uint64_t out, const char *content)
 {
-	uint64_t out = made_dir(t->f, ROOT, "out");
-
 	made(t->f, out, "a", content);
 	made(t->f, made_dir(t->f, out, "sub"), "b", content);
+}
+
+static void built(struct test *t, const char *content)
+{
+	built_in(t, made_dir(t->f, ROOT, "out"), content);
 }
 
 static void cleaned(struct test *t)
@@ -382,6 +385,19 @@ static void cleaned_and_built(void **state)
 		assert_true(kml_oid_equal(oids[i], oid_of(t, ((const char *const[]){ "out", "out/sub", "out/a", "out/sub/b" })[i])));
 	assert_up(t->up, "out/sub/b", "again");
 	assert_null(up_at(t->up, "out/not made again"));
+	/* It was renamed before that: what waits about it is the new one's. */
+	assert_int_equal(f_rename(f, ROOT, "out", ROOT, "o"), 0);
+	assert_int_equal(f_remove(f, found(f, ROOT, "o"), "a"), 0);
+	assert_int_equal(f_remove(f, found(f, found(f, ROOT, "o"), "sub"), "b"), 0);
+	assert_int_equal(f_rmdir(f, found(f, ROOT, "o"), "sub"), 0);
+	assert_int_equal(f_rmdir(f, ROOT, "o"), 0);
+	assert_log(f, "RENAME REMOVE REMOVE RMDIR RMDIR ");
+	made_dir(f, ROOT, "o");
+	assert_log(f, "RENAME REMOVE REMOVE RMDIR ");
+	assert_int_equal(f_rename(f, ROOT, "o", ROOT, "out"), 0);
+	assert_log(f, "REMOVE REMOVE RMDIR ");
+	built_in(t, found(f, ROOT, "out"), "again");
+	sent(t);
 	/* Other attributes; and gone for good. */
 	cleaned(t);
 	assert_int_equal(f_mkdir(f, ROOT, "out", 0700), 0);
@@ -399,6 +415,8 @@ static void not_cleaned_and_built(void **state)
 {
 	struct test *t = *state;
 	struct fixture *f = t->f;
+	struct kml_answer answer;
+	struct cml_batch *batch;
 
 	/* A removal in it, or its own, may have been sent. */
 	built(t, "first");
@@ -423,6 +441,25 @@ static void not_cleaned_and_built(void **state)
 	assert_int_equal(f_remove(f, ROOT, "out"), 0);
 	built(t, "fourth");
 	assert_log(f, "REMOVE MKDIR CREATE STORE MKDIR CREATE STORE ");
+	sent(t);
+	/* It is a file now. */
+	made_dir(f, ROOT, "e");
+	sent(t);
+	assert_int_equal(f_rmdir(f, ROOT, "e"), 0);
+	made(f, ROOT, "e", NULL);
+	assert_log(f, "RMDIR CREATE ");
+	sent(t);
+	/* A rename of it was on its way when it was removed. */
+	made_dir(f, ROOT, "g");
+	sent(t);
+	assert_int_equal(f_rename(f, ROOT, "g", ROOT, "h"), 0);
+	batch = take(f, 1, UINT64_MAX);
+	assert_string_equal(ops(batch), "RENAME ");
+	assert_int_equal(f_rmdir(f, ROOT, "h"), 0);
+	answer = up_send(t->up, f->cache, &batch->items[0]);
+	assert_int_equal(cml_retire(f->cache, batch, &answer, 1), 0);
+	made_dir(f, ROOT, "h");
+	assert_log(f, "RMDIR MKDIR ");
 	sent(t);
 	/* A change of its attributes waits. */
 	assert_int_equal(f_chmod(f, found(f, ROOT, "out"), 0700), 0);
@@ -463,6 +500,30 @@ static void marks_are_gone_meanwhile(void **state)
 	assert_int_equal(f_remove(f, ROOT, "l"), 0);
 	assert_int_equal(f_remove(f, ROOT, "m"), 0);
 	made_dir(f, ROOT, "out");
+	sent(t);
+}
+
+/* Of a directory with too many names nothing is noted. */
+static void too_much_is_cleaned(void **state)
+{
+	struct test *t = *state;
+	struct fixture *f = t->f;
+	uint64_t out = made_dir(f, ROOT, "out");
+	char name[256];
+
+	memset(name, 'n', sizeof(name));
+	for (int i = 0; i < 135; i++) {
+		snprintf(name + 250, 5, "%d", i);
+		made(f, out, name, NULL);
+	}
+	sent(t);
+	for (int i = 0; i < 135; i++) {
+		snprintf(name + 250, 5, "%d", i);
+		assert_int_equal(f_remove(f, out, name), 0);
+	}
+	assert_int_equal(f_rmdir(f, ROOT, "out"), 0);
+	made_dir(f, ROOT, "out");
+	assert_int_equal(query(f, "SELECT count(*) FROM cml"), 135 + 2);
 	sent(t);
 }
 
@@ -965,6 +1026,12 @@ static void directory_times(void **state)
 	assert_int_equal(f_rename(f, d, "x", e, "x"), 0);
 	assert_log(f, "MKDIR CREATE ");
 	sent(t);
+	made_dir(f, e, "y");
+	sent(t);
+	assert_int_equal(f_rmdir(f, e, "y"), 0);
+	made_dir(f, e, "y");
+	assert_log(f, "");
+	sent(t);
 }
 
 int main(void)
@@ -983,6 +1050,7 @@ int main(void)
 		TEST(cleaned_and_built),
 		TEST(not_cleaned_and_built),
 		TEST(marks_are_gone_meanwhile),
+		TEST(too_much_is_cleaned),
 		TEST(saved_with_a_backup),
 		TEST(not_saved_with_a_backup),
 		TEST(upgraded_with_a_link),
