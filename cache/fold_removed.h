@@ -30,8 +30,9 @@ bool file_has_one_name(const struct inode_edit *edit);
 /* What it is now; 0: what comes in its place cannot be said of it, for something is on its way to it, or it was refused. */
 int old_object_now(struct change *change, const struct inode_edit *edit, struct old_object *ret_old);
 /*
- * What it was whose REMOVE or RMDIR is the last record about that name, that record, and the mark that the name had before.  0: there is none of that
- * type, or it is not known, or somebody has that object (a program that had it open, or another name that came from the upstream).
+ * What it was whose REMOVE or RMDIR is the last record about that name, that record, and the mark that the name had before.  0: there is
+ * none of that type, or it is not known, or somebody has that object (a program that had it open, or another name that came from the
+ * upstream).
  */
 int old_object_removed(struct change *change, uint64_t dir, struct slice name, enum file_type type, struct old_object *ret_old,
 		       uint64_t *ret_seq, uint64_t *ret_was);

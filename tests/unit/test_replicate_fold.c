@@ -4,9 +4,9 @@
  * table is read here and is what must come out.
  *
  * Alpha folds its log; gamma does the same in a directory beside it, and keeps all records; both are without a link while beta makes
- * its changes.  Nothing that was written is lost, all see the same in the end; where beta wrote something and gamma has a conflict on
- * record, alpha has one, or the same comes of it; and where beta did nothing, both have the same and no conflict.  IZO_PAIRS prints what comes out, as a table, and
- * what came of gamma's.
+ * its changes.  Nothing that was written is lost, and all see the same in the end.  Where beta wrote something and gamma has a conflict
+ * on record, alpha has one, or the same comes of it; where beta did nothing, both have the same and no conflict.  IZO_PAIRS prints what
+ * comes out, as a table, and what came of gamma's.
  */
 #include <ctype.h>
 #include <dirent.h>
