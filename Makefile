@@ -49,7 +49,7 @@ LIBS	:= base cache nfsd replicate httpd
 src	= $(wildcard $(1)/*.c)
 PROGS	:= izo-nfsd izo-httpd
 # Files of cmd/ besides the program's own.
-izo-nfsd_CMD	:= answer answer_export answer_hoard bandwidth check command config control ctl daemon export export_dead export_live hex hoard key\
+izo-nfsd_CMD	:= accept accept_ask answer answer_export answer_hoard bandwidth check command config control ctl daemon export export_dead export_live hex hoard key\
 		   listener live mounts options place policy progress records replay report report_space resolve service settle status status_space sync top
 izo-httpd_CMD	:= options service
 izo-nfsd_LIBS	:= nfsd replicate cache rpcgen base

@@ -141,6 +141,14 @@ bool apply_has_upstream(struct cache *cache)
 	return has;
 }
 
+void apply_known(struct cache *cache, char ret_id[40], uint64_t *ret_position)
+{
+	pthread_mutex_lock(&cache->lock);
+	memcpy(ret_id, cache->upstream_id, sizeof(cache->upstream_id));
+	*ret_position = cache->position;
+	pthread_mutex_unlock(&cache->lock);
+}
+
 static int has_acls_run(struct change *change)
 {
 	return meta_set_int(change, "has_acls", *(const bool *)change->arg);

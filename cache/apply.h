@@ -27,6 +27,8 @@ int apply_upstream(struct cache *cache, const char *upstream_id, uint64_t positi
 
 /* Has it been tied to one?  Then apply_upstream() needs no root. */
 bool apply_has_upstream(struct cache *cache);
+/* Its identity, "" before the first contact, and apply_position(). */
+void apply_known(struct cache *cache, char ret_id[40], uint64_t *ret_position);
 
 /* Does the upstream's file system have access control lists (its hello says it)?  Kept for when there is no link. */
 int apply_has_acls(struct cache *cache, bool has_acls);

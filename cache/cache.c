@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "cache/adopt.h"
 #include "cache/ahead.h"
 #include "cache/checkpoint.h"
 #include "cache/cml.h"
@@ -256,7 +257,18 @@ static int load_identity(struct cache *cache, bool starts_empty)
 	return 0;
 }
 
-static int open_database(struct cache *cache, const char *path, bool starts_empty, char **ret_why)
+/* Before anything is read that it changes. */
+static void adopt(struct cache *cache, const struct cache_config *config)
+{
+	int err = config->adopt ? adopt_upstream(cache, config->adopt) : 0;
+
+	if (config->adopt)
+		config->adopt->err = err;
+	if (err)
+		log_error("cache: %s cannot go on with the upstream that was accepted, and is as it was: %s", cache->dir, strerror(-err));
+}
+
+static int open_database(struct cache *cache, const char *path, const struct cache_config *config, char **ret_why)
 {
 	bool is_new;
 	int err;
@@ -269,8 +281,10 @@ static int open_database(struct cache *cache, const char *path, bool starts_empt
 	err = schema_open(cache->write_db, path, &is_new, ret_why);
 	if (!err && cache->no_sync)
 		err = db_exec(cache->write_db, "PRAGMA synchronous = OFF");
+	if (!err && !is_new)
+		adopt(cache, config);
 	if (!err)
-		err = load_identity(cache, starts_empty);
+		err = load_identity(cache, config->starts_empty);
 	if (!err)
 		err = recover_begin(cache);
 	if (!err)
@@ -408,7 +422,7 @@ int cache_open(const struct cache_config *config, struct cache **ret_cache, char
 	if (!err)
 		err = reserve_open(cache);
 	if (!err)
-		err = open_database(cache, path, config->starts_empty, ret_why);
+		err = open_database(cache, path, config, ret_why);
 	if (err)
 		goto fail;
 	err = start(cache, config, path);

@@ -36,6 +36,15 @@ struct iovec;
 #define CACHE_WAITS 1
 #define CACHE_TOKEN_LEN 16
 
+/* The upstream that the cache is to go on with, whatever it followed before (adopt.h). */
+struct cache_adopt {
+	int listing_fd;			/* of its whole tree: frames of kml_listed (docs/PROTOCOL.md 2, 5), from the file's beginning */
+	char id[40];
+	uint64_t position;		/* of that listing */
+	bool has_acls;
+	int err;			/* set by cache_open(): 0, or why the cache was opened as it was */
+};
+
 struct cache_config {
 	const char *dir;		/* the cache directory; made 0700 when missing */
 	enum durability durability;
@@ -49,6 +58,8 @@ struct cache_config {
 	 * with no fetcher.  Else the root of a new cache is unknown until apply_upstream() and a listing.
 	 */
 	bool starts_empty;
+	/* NULL: none.  What cannot be carried out is logged, and the cache opened as it was. */
+	struct cache_adopt *adopt;
 };
 
 /*

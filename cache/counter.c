@@ -7,6 +7,7 @@
 #include "cache/meta.h"
 
 #define AHEAD 4096
+#define NUMBER_MAX (1ull << 62)
 
 static const struct {
 	const char *key;
@@ -62,6 +63,15 @@ int counters_load(struct cache *cache)
 uint64_t counter_take(struct cache *cache, enum counter which)
 {
 	return cache->counters[which].next++;
+}
+
+void counter_pass(struct cache *cache, enum counter which, uint64_t number)
+{
+	struct counter_state *state = &cache->counters[which];
+
+	/* An upstream may say anything; no cache has given out so many. */
+	if (number < NUMBER_MAX && number >= state->next)
+		state->next = number + 1;
 }
 
 int counters_store(struct cache *cache)

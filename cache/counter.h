@@ -34,6 +34,8 @@ int counters_make(struct db *db);
 int counters_load(struct cache *cache);
 /* The next number.  Writer, in a change. */
 uint64_t counter_take(struct cache *cache, enum counter which);
+/* Writer, in a change: that number has been given out, by a later state of this cache than this one. */
+void counter_pass(struct cache *cache, enum counter which, uint64_t number);
 /* Writer, before COMMIT: put new bounds into the database where they were reached. */
 int counters_store(struct cache *cache);
 /* Writer, after that COMMIT. */

@@ -134,6 +134,9 @@ static int object_make(struct change *change, const struct kml_object *object, u
 
 	if (v.type == TYPE_DIR)
 		v.listed_at = known_up_to(change->cache, position);
+	/* Made here, and not known here: the cache was put back, and would give out that number once more. */
+	if (v.oid.origin == change->cache->client_id)
+		counter_pass(change->cache, COUNTER_OID, v.oid.number);
 	edit = inode_make(change, &v, &err);
 	if (!edit)
 		return err;

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cache/cml.h"
+#include "cmd/accept.h"
 #include "cmd/answer_export.h"
 #include "cmd/answer_hoard.h"
 #include "cmd/daemon.h"
@@ -268,6 +269,14 @@ static json_t *answer_sides(struct daemon *daemon, const struct daemon_tree *onl
 	return sides_answer(daemon, only, request, &answer, &why) ? answer_refuse("%s", why ? why : "out of memory") : answer;
 }
 
+static json_t *answer_accept(struct daemon *daemon, const struct daemon_tree *only, const json_t *request)
+{
+	AUTO_FREE char *why = NULL;
+	json_t *answer = NULL;
+
+	return accept_answer(daemon, only, request, &answer, &why) ? answer_refuse("%s", why ? why : "out of memory") : answer;
+}
+
 static const struct command {
 	const char *name;
 	enum control_right right;
@@ -290,6 +299,7 @@ static const struct command {
 	{ "hoard",	CONTROL_ALL,	answer_hoard },
 	{ "unhoard",	CONTROL_ALL,	answer_unhoard },
 	{ "hoard-list",	CONTROL_LIST,	answer_hoard_list },
+	{ "accept",	CONTROL_ALL,	answer_accept },
 };
 
 json_t *answer_request(void *arg, enum control_right right, const json_t *request)

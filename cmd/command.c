@@ -133,6 +133,8 @@ static int with_daemon(struct ctl *ctl, const struct config *config, const struc
 		return command_resolve(ctl, args);
 	if (args->command == COMMAND_DIFF)
 		return command_diff(ctl, config, args);
+	if (args->command == COMMAND_ACCEPT)
+		return command_accept(ctl, config->control, args);
 	if (args->command == COMMAND_HOARD || args->command == COMMAND_UNHOARD || args->command == COMMAND_HOARD_LIST)
 		return command_hoard(ctl, args);
 	request = command_request(names[args->command], args->tree);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * command: izo-nfsd called to talk to the daemon that runs: --offline, --online, --status, --sync, --conflicts, --log,
- * --top, --debug, --link, --resolve, --diff, --kept, --forget, --hoard, --unhoard, --hoard-list, --export-log; or to do something
+ * --top, --debug, --link, --resolve, --diff, --kept, --forget, --hoard, --unhoard, --hoard-list, --accept-upstream, --export-log;
+ * or to do something
  * without one: --export-log, --replay-log, --check.
  */
 #ifndef CMD_COMMAND_H
@@ -32,7 +33,8 @@ enum command {
 	COMMAND_HOARD,
 	COMMAND_UNHOARD,
 	COMMAND_HOARD_LIST,
-	COMMAND_LINK
+	COMMAND_LINK,
+	COMMAND_ACCEPT
 };
 
 struct command_args {
@@ -40,7 +42,8 @@ struct command_args {
 	const char *tree;		/* NULL: all */
 	bool is_json;
 	const char *debug;		/* of --debug: names */
-	const char *path;		/* of --resolve, --diff, --hoard, --unhoard; of --forget: a number, or "all"; of --link: a word */
+	const char *path;		/* of --resolve, --diff, --hoard, --unhoard; of --forget: a number, or "all"; of --link: a word;
+					   of --accept-upstream: ID@POSITION */
 	const char *keep;		/* of --resolve: "mine", "theirs", "both" */
 	unsigned interval_s;		/* of --top */
 	const char *file;		/* of --export-log, --replay-log */
@@ -70,6 +73,8 @@ int command_kept(const struct config *config, const struct command_args *args);
 int command_forget(const struct config *config, const struct command_args *args);
 /* hoard.c: hoard, unhoard, list what is.  Likewise. */
 int command_hoard(struct ctl *ctl, const struct command_args *args);
+/* accept_ask.c: go on with another upstream, or state of one.  Likewise. */
+int command_accept(struct ctl *ctl, const char *control, const struct command_args *args);
 /* live.c: show what goes on until told to end; once, where there is no terminal.  Likewise. */
 int command_top(const char *control, const struct command_args *args);
 /*

@@ -11,6 +11,7 @@
 #include "cmd/daemon.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -189,14 +190,15 @@ static int configure_hoard(struct cache *cache, const struct config_tree *config
 	return hoard_configure(cache, entries, n);
 }
 
-static int open_tree(struct daemon_tree *tree, const struct config_tree *config)
+static int open_tree(struct daemon_tree *tree, const struct config_tree *config, struct cache_adopt *adopt)
 {
 	const struct cache_config cache = { .dir = config->cache,
 					    .durability = config->durability,
 					    .no_fold = config->keeps_records,
 					    .content_limit = config->cache_limit,
 					    .floor_bytes = config->disk_floor.bytes,
-					    .floor_percent = config->disk_floor.percent };
+					    .floor_percent = config->disk_floor.percent,
+					    .adopt = adopt->listing_fd < 0 ? NULL : adopt };
 	struct replicate_config link = { .url = config->upstream,
 					 .host = config->host,
 					 .kind = config->link,
@@ -208,6 +210,7 @@ static int open_tree(struct daemon_tree *tree, const struct config_tree *config)
 
 	tree->config = config;
 	err = cache_open(&cache, &tree->cache, &why);
+	mem_close_fd(&adopt->listing_fd);
 	if (err) {
 		log_error("tree %s: the cache cannot be opened: %s", config->name,
 			  why ? why : strerror(-err));
@@ -238,7 +241,7 @@ static int open_trees(struct daemon *daemon)
 	for (size_t i = 0; i < daemon->config->n_trees; i++) {
 		/* A cache with a long log to recover from takes its time. */
 		service_status("opening the cache of tree %s", daemon->config->trees[i].name);
-		err = open_tree(&daemon->trees[i], &daemon->config->trees[i]);
+		err = open_tree(&daemon->trees[i], &daemon->config->trees[i], &daemon->adopts[i]);
 		if (err)
 			return err;
 	}
@@ -268,7 +271,7 @@ static int serve_exports(struct daemon *daemon)
 	AUTO_FREE struct nfsd_export *exports = calloc(config->n_trees, sizeof(*exports));
 	const struct nfsd_config nfsd = {
 		.listen_addr = config->listen_addr,
-		.port = config->port,
+		.port = daemon->port ? daemon->port : config->port,
 		.allow_unprivileged_ports = config->allow_unprivileged_ports,
 		.no_rpcbind = !config->rpcbind,
 		.exports = exports,
@@ -294,9 +297,13 @@ static int serve_exports(struct daemon *daemon)
 			.anon_uid = config->trees[i].anon_uid,
 			.anon_gid = config->trees[i].anon_gid,
 		};
-	err = nfsd_start(daemon->loop, &nfsd, listener_take(config), &daemon->nfsd, &why);
+	/* Its own, for it closes it, and it may be wanted once more. */
+	err = nfsd_start(daemon->loop, &nfsd, daemon->listen_fd < 0 ? -1 : fcntl(daemon->listen_fd, F_DUPFD_CLOEXEC, 0), &daemon->nfsd,
+			 &why);
 	if (err)
 		log_error("NFS cannot be served: %s", why ? why : strerror(-err));
+	else
+		daemon->port = nfsd_port(daemon->nfsd);
 	return err;
 }
 
@@ -321,13 +328,46 @@ static void say_ready(struct daemon *daemon)
 	service_ready(&daemon->service, line);
 }
 
-/* ---- signals ---- */
+/* ---- stopping ---- */
+
+bool daemon_is_stopping(const struct daemon *daemon)
+{
+	return __atomic_load_n(&daemon->is_stopping, __ATOMIC_RELAXED);
+}
 
 static void stopped(void *arg)
 {
 	struct daemon *daemon = arg;
 
 	loop_stop(daemon->loop);
+}
+
+static void begin_to_stop(struct daemon *daemon)
+{
+	__atomic_store_n(&daemon->is_stopping, true, __ATOMIC_RELAXED);
+	nfsd_stop(daemon->nfsd, stopped, daemon);
+}
+
+static void reopen_run(struct loop_job *job)
+{
+	struct daemon *daemon = container_of(job, struct daemon, reopen_job);
+
+	if (daemon->is_stopping)
+		return;
+	log_info("all trees are closed, and opened again");
+	daemon->is_reopening = true;
+	begin_to_stop(daemon);
+}
+
+void daemon_reopen(struct daemon *daemon, const struct daemon_tree *tree, const struct cache_adopt *adopt)
+{
+	struct cache_adopt *into = &daemon->adopts[tree - daemon->trees];
+
+	mem_close_fd(&into->listing_fd);
+	*into = *adopt;
+	if (!daemon->is_reopen_posted)
+		loop_post(daemon->loop, &daemon->reopen_job);
+	daemon->is_reopen_posted = true;
 }
 
 /* SIGHUP: what is debugged, anew from the file; everything else needs a restart. */
@@ -363,11 +403,12 @@ static void signal_ready(struct loop_fd *lfd, uint32_t events)
 	(void)events;
 	if (signal == SIGHUP) {
 		reload_debug(daemon);
-	} else if ((signal == SIGTERM || signal == SIGINT) && !daemon->is_stopping) {
-		daemon->is_stopping = true;
+	} else if ((signal == SIGTERM || signal == SIGINT) && (!daemon->is_stopping || daemon->is_reopening)) {
 		log_info("stopping on %s", signal == SIGTERM ? "SIGTERM" : "SIGINT");
 		service_stopping();
-		nfsd_stop(daemon->nfsd, stopped, daemon);
+		daemon->is_reopening = false;
+		if (!daemon->is_stopping)
+			begin_to_stop(daemon);
 	}
 }
 
@@ -378,6 +419,8 @@ static int daemon_open(struct daemon *daemon)
 	AUTO_FREE char *why = NULL;
 	int err;
 
+	daemon->opened++;
+	daemon->is_stopping = daemon->is_reopening = daemon->is_reopen_posted = false;
 	err = control_new(daemon->config->control, daemon->config->control_group, &daemon->control, &why);
 	if (err) {
 		log_error("%s", why ? why : strerror(-err));
@@ -407,8 +450,45 @@ static void daemon_close(struct daemon *daemon)
 	nfsd_free(daemon->nfsd);
 	close_trees(daemon);
 	loop_free(daemon->loop);
-	mounts_release(&daemon->mounts);
-	pthread_mutex_destroy(&daemon->lock);
+	daemon->control = NULL;
+	daemon->nfsd = NULL;
+	daemon->trees = NULL;
+	daemon->loop = NULL;
+	daemon->mounts_timer = (struct loop_timer){ .fire = mounts_fire };
+}
+
+/* Until it is told to stop, or to open everything again. */
+static int daemon_serve(struct daemon *daemon)
+{
+	int err = daemon_open(daemon);
+
+	if (!err) {
+		say_ready(daemon);
+		daemon_look_at_mounts(daemon);
+		loop_timer_set(daemon->loop, &daemon->mounts_timer, clock_us() + MOUNTS_EVERY_US);
+		err = loop_run(daemon->loop);
+		if (err)
+			log_error("the event loop failed: %s", strerror(-err));
+	}
+	daemon_close(daemon);
+	return err;
+}
+
+static int make_adopts(struct daemon *daemon)
+{
+	daemon->adopts = calloc(daemon->config->n_trees, sizeof(*daemon->adopts));
+	if (!daemon->adopts)
+		return -ENOMEM;
+	for (size_t i = 0; i < daemon->config->n_trees; i++)
+		daemon->adopts[i].listing_fd = -1;
+	return 0;
+}
+
+static void free_adopts(struct daemon *daemon)
+{
+	for (size_t i = 0; daemon->adopts && i < daemon->config->n_trees; i++)
+		mem_close_fd(&daemon->adopts[i].listing_fd);
+	free(daemon->adopts);
 }
 
 int daemon_run(const struct config *config, bool is_foreground)
@@ -420,6 +500,8 @@ int daemon_run(const struct config *config, bool is_foreground)
 			     .is_foreground = is_foreground,
 			     .pid_file = config->pid_file },
 		.mounts_timer.fire = mounts_fire,
+		.reopen_job.run = reopen_run,
+		.listen_fd = -1,
 	};
 	int err, flusher;
 
@@ -440,16 +522,17 @@ int daemon_run(const struct config *config, bool is_foreground)
 	raise_files();
 	daemon.is_locked = lock_memory();
 
-	err = daemon_open(&daemon);
-	if (!err) {
-		say_ready(&daemon);
-		daemon_look_at_mounts(&daemon);
-		loop_timer_set(daemon.loop, &daemon.mounts_timer, clock_us() + MOUNTS_EVERY_US);
-		err = loop_run(daemon.loop);
-		if (err)
-			log_error("the event loop failed: %s", strerror(-err));
-	}
-	daemon_close(&daemon);
+	err = make_adopts(&daemon);
+	if (!err)
+		daemon.listen_fd = listener_take(config);
+	do {
+		if (!err)
+			err = daemon_serve(&daemon);
+	} while (!err && daemon.is_reopening);
+	free_adopts(&daemon);
+	mem_close_fd(&daemon.listen_fd);
+	mounts_release(&daemon.mounts);
+	pthread_mutex_destroy(&daemon.lock);
 	service_end(&daemon.service);
 	if (!err)
 		log_info("stopped");

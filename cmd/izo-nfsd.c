@@ -136,6 +136,16 @@ static const char *take_link(void *target, const char *value)
 	return take_path(target, COMMAND_LINK, value);
 }
 
+/* As --status gives it. */
+static const char *take_accept(void *target, const char *value)
+{
+	const char *at = strrchr(value, '@');
+
+	if (!at || at == value || at[1] < '0' || at[1] > '9' || at[1 + strspn(at + 1, "0123456789")])
+		return "is not an upstream's identity and position, ID@POSITION, as --status shows them";
+	return take_path(target, COMMAND_ACCEPT, value);
+}
+
 static const char *take_keep(void *target, const char *value)
 {
 	if (strcmp(value, "mine") && strcmp(value, "theirs") && strcmp(value, "both"))
@@ -249,6 +259,8 @@ static const struct option_row rows[] = {
 	  "machine to replay; with no daemon: from the cache", take_export_log },
 	{ "replay-log", 0, "FILE", "send the changes in FILE to the server, each of them once,\n"
 	  "however often it is done", take_replay_log },
+	{ "accept-upstream", 0, "ID@POSITION", "go on with the server that answers now, though it is another\n"
+	  "one than this cache knows, or was put back, as --status says", take_accept },
 	{ "check", 0, NULL, "look through the cache, which no daemon may have", take_check },
 	{ "repair", 0, NULL, "with --check: mend what is wrong; what belongs nowhere goes\n"
 	  "to lost+found in the cache's directory", take_repair },
@@ -304,7 +316,7 @@ static int check_given(const struct given *given)
 		fprintf(stderr,
 			"izo-nfsd: --tree goes with a command: --status, --sync, --offline, --online, --link, --conflicts, "
 			"--resolve, --diff, --kept, --forget, --log, --top, --hoard, --unhoard, --hoard-list, --export-log, "
-			"--replay-log, --check\n");
+			"--replay-log, --accept-upstream, --check\n");
 		return -EINVAL;
 	}
 	return 0;

@@ -162,6 +162,27 @@ static void print_waiting(FILE *out, const json_t *tree)
 	}
 }
 
+/* What is there, what is safe, and what can be done. */
+static void print_question(FILE *out, const json_t *tree)
+{
+	const json_t *asks = json_object_get(tree, "asks");
+	const char *kind = report_text(asks, "kind");
+
+	if (!json_is_object(asks))
+		return;
+	fprintf(out, "  ASKS YOU   is this the server, and the state of it, that you want?\n");
+	fprintf(out, "             known here: %s at position %" PRIu64 "\n", report_text(asks, "known_id"),
+		report_number(asks, "known_position"));
+	fprintf(out, "             there now:  %s at position %" PRIu64 "%s\n", report_text(asks, "id"), report_number(asks, "position"),
+		!strcmp(kind, "other") ? ", another one" : !strcmp(kind, "put back") ? ", an older state of it" :
+		!strcmp(kind, "cache put back") ? "; this cache is what was put back" : "; it has changes of this cache from elsewhere");
+	fprintf(out, "             All that is in the cache is safe, and goes on working; nothing is sent.\n"
+		     "             If not: bring the right one back, and the log goes on by itself.\n"
+		     "             If so:  izo-nfsd --accept-upstream %s --tree %s\n"
+		     "             which loses nothing that is here; izo-nfsd --export-log FILE before it keeps a copy of what waits.\n",
+		report_text(asks, "accept"), report_text(tree, "name"));
+}
+
 static void print_tree(FILE *out, const json_t *tree)
 {
 	uint64_t conflicts = report_number(tree, "conflicts");
@@ -182,6 +203,7 @@ static void print_tree(FILE *out, const json_t *tree)
 	}
 	print_link(out, tree);
 	print_waiting(out, tree);
+	print_question(out, tree);
 	fprintf(out, "  cache      %s: %" PRIu64 " objects, %" PRIu64 " with content, %s\n",
 		report_text(tree, "cache"), report_number(tree, "objects"),
 		report_number(tree, "contents"),

@@ -8,6 +8,7 @@
 #include "base/histogram.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cache/cache.h"
 #include "cache/cml.h"
 #include "cmd/daemon.h"
 #include "cmd/key.h"
@@ -63,7 +64,26 @@ static json_t *url(const char *from)
 	return shown ? status_text(shown) : NULL;
 }
 
-static json_t *tree_json(const struct daemon_tree *tree)
+/* What the user is asked about; null: nothing. */
+static json_t *doubt_json(const struct replicate_doubt *doubt)
+{
+	AUTO_FREE char *accept = NULL;
+	json_t *json;
+
+	if (doubt->kind == DOUBT_NONE)
+		return json_null();
+	if (asprintf(&accept, "%s@%llu", doubt->id, (unsigned long long)doubt->position) < 0) {
+		accept = NULL;
+		return NULL;
+	}
+	json = json_pack("{s:s, s:o, s:I, s:o, s:I, s:o}", "kind", doubt_name(doubt->kind), "known_id", status_text(doubt->known_id),
+			 "known_position", number(doubt->known_position), "id", status_text(doubt->id), "position",
+			 number(doubt->position), "accept", status_text(accept));
+	return json;
+}
+
+/* adopt: what the tree was opened with last. */
+static json_t *tree_json(const struct daemon_tree *tree, unsigned opened, const struct cache_adopt *adopt)
 {
 	const struct config_tree *config = tree->config;
 	struct replicate_status link = { 0 };
@@ -101,7 +121,9 @@ static json_t *tree_json(const struct daemon_tree *tree)
 			"content_bytes", number(cache.content_bytes),
 			"failure", cache.is_failed ? status_text(cache.failure) : status_text(""))) ||
 	    json_object_update_new(json, json_pack("{s:o, s:o}", "space", status_space_json(tree),
-			"hoard", status_hoard_json(tree)))) {
+			"hoard", status_hoard_json(tree))) ||
+	    json_object_update_new(json, json_pack("{s:o, s:i, s:b}", "asks", doubt_json(&link.doubt), "opened", (int)opened,
+			"adopt_failed", adopt->err != 0))) {
 		json_decref(json);
 		return NULL;
 	}
@@ -251,7 +273,7 @@ json_t *status_json(struct daemon *daemon, const struct daemon_tree *only)
 		       config->listen_addr, nfsd_port(daemon->nfsd));
 	for (size_t i = 0; i < config->n_trees; i++)
 		if (!only || only == &daemon->trees[i])
-			(void)json_array_append_new(trees, tree_json(&daemon->trees[i]));
+			(void)json_array_append_new(trees, tree_json(&daemon->trees[i], daemon->opened, &daemon->adopts[i]));
 	if (json_array_size(trees) != (only ? 1 : config->n_trees)) {
 		json_decref(trees);
 		json_decref(warnings);

@@ -14,14 +14,8 @@
 #include "cache/apply.h"
 #include "cache/cml.h"
 #include "cache/fetcher.h"
+#include "replicate/doubt.h"
 #include "replicate/internal.h"
-
-/* Sentences for --status; so they say what a person can do. */
-static const char restored_cache[] = "this cache was put back to an older state: the upstream has "
-				     "later changes of it; nothing of its log is replayed";
-
-static const char sent_by_others[] = "another machine has sent changes of this cache, from a file that was made of its disk without "
-				     "marking it; nothing of its log is replayed: save what was changed here since";
 
 uint32_t replicate_random(void)
 {
@@ -168,12 +162,10 @@ void replicate_probe(struct replicate *r)
 
 static const char *forbidden(const struct replicate *r)
 {
-	struct cml_totals totals;
+	struct replicate_doubt doubt;
 
-	cml_totals(r->cache, &totals);
-	if (totals.last_seq < r->probe.hello.last_seq)
-		return restored_cache;
-	return totals.frozen_seq < r->probe.hello.last_seq ? sent_by_others : NULL;
+	doubt_look(r->cache, &r->probe.hello, &doubt);
+	return doubt_holds(doubt.kind);
 }
 
 static void start_all(struct replicate *r)
@@ -293,23 +285,39 @@ static int relist(struct replicate *r, uint64_t position)
 	return err;
 }
 
+/* What the status says, and once for each that is seen what to do about it. */
+static void note_doubt(struct replicate *r, const struct replicate_doubt *doubt)
+{
+	bool is_new;
+
+	pthread_mutex_lock(&r->lock);
+	is_new = doubt->kind != r->status.doubt.kind || strcmp(doubt->id, r->status.doubt.id);
+	r->status.doubt = *doubt;
+	pthread_mutex_unlock(&r->lock);
+	if (!is_new || doubt->kind == DOUBT_NONE)
+		return;
+	log_warn("link: %s is not what this cache knows: known=%s at position %" PRIu64 ", there=%s at position %" PRIu64
+		 ": nothing is sent to it, and nothing is lost; bring the right one back, or accept this one: izo-nfsd"
+		 " --accept-upstream %s@%" PRIu64, r->http.base, doubt->known_id, doubt->known_position, doubt->id, doubt->position,
+		 doubt->id, doubt->position);
+}
+
 /* Is it ours, and from where do we go on?  0, or -errno with a sentence. */
 static int check_in(struct replicate *r, const struct hello *hello, const char **ret_why)
 {
+	struct replicate_doubt doubt;
 	uint64_t position;
 	int err;
 
+	doubt_look(r->cache, hello, &doubt);
+	note_doubt(r, &doubt);
 	err = apply_upstream(r->cache, hello->id, hello->position, &r->probe.root);
-	/*
-	 * Put back, and gone on with: what it finds in its directory then may have brought it past
-	 * our position, but what we sent it is not known there any more.
-	 */
-	if (!err && hello->last_seq < cml_acked(r->cache))
+	if (!err && doubt.kind == DOUBT_PUT_BACK)
 		err = -ESTALE;
 	*ret_why = err == -EXDEV ? "this cache belongs to another upstream; give that one's URL, "
-				   "or use another cache directory"
+				   "use another cache directory, or accept this one (see --status)"
 		   : err == -ESTALE ? "the upstream was put back to an older state than this cache "
-				      "has seen; nothing is exchanged with it"
+				      "has seen; nothing is exchanged with it until that is settled (see --status)"
 				    : "the cache is not able to take the upstream's identity";
 	if (!err)
 		err = apply_has_acls(r->cache, hello->has_acls);

@@ -83,6 +83,25 @@ int replicate_set_kind(struct replicate *replicate, const enum link_kind *kind);
  */
 int replicate_sync(struct replicate *replicate);
 
+/* In what way who answers is not what the cache knows as its upstream. */
+enum doubt_kind {
+	DOUBT_NONE,
+	DOUBT_OTHER,			/* another one */
+	DOUBT_PUT_BACK,			/* that one, in an older state than has been seen */
+	DOUBT_CACHE_PUT_BACK,		/* that one, which has later changes of this cache: the cache is in an older state */
+	DOUBT_SENT_BY_OTHERS		/* that one, which got changes of this cache from another machine */
+};
+
+/* "none", "other", "put back", "cache put back", "sent by others" */
+const char *doubt_name(enum doubt_kind kind);
+
+/* What somebody is to be asked about: accept.h takes his answer. */
+struct replicate_doubt {
+	enum doubt_kind kind;
+	char known_id[40], id[40];		/* what the cache knows; what is there */
+	uint64_t known_position, position;	/* likewise */
+};
+
 struct replicate_status {
 	enum link_state state;
 	uint64_t since_s;		/* seconds in this state */
@@ -101,6 +120,7 @@ struct replicate_status {
 	uint64_t fetch_bytes;
 	uint64_t sent_bytes;		/* bodies of requests, what is not acknowledged too */
 	uint64_t requests, failures;
+	struct replicate_doubt doubt;	/* as of the last time that the upstream was asked who it is */
 };
 void replicate_get_status(struct replicate *replicate, struct replicate_status *ret);
 
