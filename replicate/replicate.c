@@ -309,9 +309,9 @@ static int check_in(struct replicate *r, const struct hello *hello, const char *
 	uint64_t position;
 	int err;
 
+	err = apply_upstream(r->cache, hello->id, hello->position, &r->probe.root);
 	doubt_look(r->cache, hello, &doubt);
 	note_doubt(r, &doubt);
-	err = apply_upstream(r->cache, hello->id, hello->position, &r->probe.root);
 	if (!err && doubt.kind == DOUBT_PUT_BACK)
 		err = -ESTALE;
 	*ret_why = err == -EXDEV ? "this cache belongs to another upstream; give that one's URL, "

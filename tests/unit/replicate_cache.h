@@ -443,6 +443,11 @@ bool apply_has_upstream(struct cache *cache)
 	return has;
 }
 
+void apply_known(struct cache *cache, char ret_id[40], uint64_t *ret_position)
+{
+	LOCKED(cache, snprintf(ret_id, 40, "%s", cache->upstream_id), *ret_position = cache->position);
+}
+
 int apply_has_acls(struct cache *cache, bool has_acls)
 {
 	LOCKED(cache, cache->has_acls = has_acls);

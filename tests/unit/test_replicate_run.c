@@ -52,15 +52,16 @@ static const struct refusal {
 	uint64_t position;
 	const char *why;
 	uint64_t acked;
+	enum doubt_kind doubt;
 } refusals[] = {
 	{ "a web page", "/izo/v1/hello", GARBAGE, 0, NULL, 0, "not an izo-httpd" },
 	{ "another server", "/", STATUS, 404, NULL, 0, "not an izo-httpd" },
 	{ "a redirection", "/", STATUS, 302, NULL, 0, "not an izo-httpd" },
 	{ "a password", "/", STATUS, 401, NULL, 0, "401" },
 	{ "root is nonsense", "/izo/v1/object", GARBAGE, 0, NULL, 0, "root object is malformed" },
-	{ "another upstream", "", GOOD, 0, "upstream-two", 0, "another upstream" },
-	{ "restored", "", GOOD, 0, NULL, 10, "older state" },
-	{ "restored and gone on with", "", GOOD, 0, NULL, 0, "older state", 3 },
+	{ "another upstream", "", GOOD, 0, "upstream-two", 0, "another upstream", 0, DOUBT_OTHER },
+	{ "restored", "", GOOD, 0, NULL, 10, "older state", 0, DOUBT_PUT_BACK },
+	{ "restored and gone on with", "", GOOD, 0, NULL, 0, "older state", 3, DOUBT_PUT_BACK },
 };
 
 static void refused(void **state)
@@ -84,6 +85,11 @@ static void refused(void **state)
 		assert_int_equal(status(w).state, LINK_DISCONNECTED);
 		if (!strstr(status(w).reason, refusal->why))
 			fail_msg("%s: %s", refusal->name, status(w).reason);
+		assert_int_equal(status(w).doubt.kind, refusal->doubt);
+		if (refusal->doubt) {
+			assert_string_equal(status(w).doubt.known_id, w->cache->upstream_id);
+			assert_string_not_equal(status(w).doubt.id, "");
+		}
 		assert_int_equal(waiting(w), 1);
 		assert_int_equal(SERVED(replays), 0);
 		assert_int_equal(w->cache->entries, 0);
@@ -346,6 +352,7 @@ static void restored_cache_replays_nothing(void **state)
 	double_append(w->cache, false, 0, 0);
 	connect_now(w);
 	UNTIL(5, strstr(status(w).held, "older state"));
+	assert_int_equal(status(w).doubt.kind, DOUBT_CACHE_PUT_BACK);
 	WAIT_FOR(w->cache, 5, w->cache->resets == 1 && w->cache->deep_listings >= 1);
 	replicate_sync(w->replicate);
 	usleep(200000);
