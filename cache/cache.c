@@ -257,6 +257,28 @@ static int load_identity(struct cache *cache, bool starts_empty)
 	return 0;
 }
 
+static int is_any(void *arg, uint64_t ino, uint32_t gen, uint64_t size, uint64_t used)
+{
+	(void)arg;
+	(void)ino;
+	(void)gen;
+	(void)used;
+	return size > 0;
+}
+
+/* A new one would know nothing of the contents that are there, and the recovery would remove them. */
+static int refuse_lost(struct cache *cache, const char *path, char **ret_why)
+{
+	struct stat st;
+
+	if ((fstatat(cache->dirfd, "cache.db", &st, 0) == 0 && st.st_size) || object_each(cache, is_any, NULL) <= 0)
+		return 0;
+	if (ret_why && asprintf(ret_why, "%s: the database is gone, and there are contents that it spoke of: izo-nfsd --check --repair keeps "
+					 "them in lost+found, then a new cache is made", path) < 0)
+		*ret_why = NULL;	/* no memory for a sentence: the error says enough */
+	return -EUCLEAN;
+}
+
 /* Before anything is read that it changes. */
 static void adopt(struct cache *cache, const struct cache_config *config)
 {
@@ -273,6 +295,9 @@ static int open_database(struct cache *cache, const char *path, const struct cac
 	bool is_new;
 	int err;
 
+	err = refuse_lost(cache, path, ret_why);
+	if (err)
+		return err;
 	err = db_open(path, DB_WRITER, true, &cache->write_db);
 	if (err) {
 		say(ret_why, path, "the database cannot be opened", err);

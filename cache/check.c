@@ -234,12 +234,42 @@ static int check_all(struct check *check)
 	return err;
 }
 
+/* What cannot be had of it otherwise. */
+static bool is_beyond(int err)
+{
+	return err == -EUCLEAN || err == -EIO;
+}
+
+/* Who the cache is, is what nothing can be done without. */
+static bool has_identity(struct check *check)
+{
+	int64_t client = 0;
+
+	return check->db && meta_get_int(check->db, "client_id", &client) > 0 && client;
+}
+
+static int mend_database(struct check *check, bool *ret_is_anew, char **ret_why)
+{
+	int err = check_salvage(check);
+
+	if (is_beyond(err)) {
+		*ret_is_anew = true;
+		err = check_anew(check);
+	}
+	return err ? say(ret_why, check->path, "nothing can be made of the database; the cache is left as it is", err) : 0;
+}
+
 static int look(struct check *check, char **ret_why)
 {
 	int err = open_database(check, false), damaged;
+	bool is_anew = false;
 
-	/* Cut so short, or so altered, that it is no database at all. */
-	damaged = err == -EUCLEAN || err == -EIO;
+	if (err == -ENOENT && !check_has_content(check)) {
+		check_note(check, "there is no database yet: the next start makes a new cache");
+		return 0;
+	}
+	/* Cut so short, or so altered, that it is no database at all; or gone, and what it spoke of is there. */
+	damaged = is_beyond(err) || err == -ENOENT;
 	if (!err) {
 		err = schema_look(check->db, check->path, ret_why);
 		damaged = err == -EUCLEAN || err == -EIO;
@@ -255,15 +285,13 @@ static int look(struct check *check, char **ret_why)
 		/* What can be read of it is looked at all the same. */
 		if (check->db && !err)
 			(void)check_all(check);
-		return 0;
+		return has_identity(check) ? 0 : check_anew_say(check);
 	}
 	free(*ret_why);
 	*ret_why = NULL;
-	if (damaged) {
-		err = check_salvage(check);
-		if (err)
-			return say(ret_why, check->path, "nothing can be made of the database; the cache is left as it is", err);
-	}
+	err = damaged ? mend_database(check, &is_anew, ret_why) : 0;
+	if (err || is_anew)
+		return err;
 	if (check->config->repair)
 		err = open_database(check, true);
 	if (!err)

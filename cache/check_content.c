@@ -160,7 +160,12 @@ static int check_orphan(struct check *check, uint64_t ino, uint32_t gen)
 	return mends ? check_keep_content(check, ino, gen) : 0;
 }
 
-static int check_dir(struct check *check, unsigned index)
+struct visit {
+	int (*fn)(struct check *check, uint64_t ino, uint32_t gen, void *arg);
+	void *arg;
+};
+
+static int visit_dir(struct check *check, unsigned index, const struct visit *visit)
 {
 	struct dirent *entry;
 	char name[NAME_ROOM];
@@ -180,15 +185,32 @@ static int check_dir(struct check *check, unsigned index)
 	while (!err && (entry = readdir(dir))) {
 		uint64_t ino;
 		uint32_t gen;
-		int end = 0, got;
+		int end = 0;
 
 		if (sscanf(entry->d_name, "%" SCNu64 ".%" SCNu32 "%n", &ino, &gen, &end) != 2 || entry->d_name[end] || ino % 256 != index)
 			continue;
-		got = is_named(check, ino, gen);
-		err = got < 0 ? got : got ? 0 : check_orphan(check, ino, gen);
+		err = visit->fn(check, ino, gen, visit->arg);
 	}
 	(void)closedir(dir);
 	return err;
+}
+
+int check_each_content(struct check *check, int (*fn)(struct check *check, uint64_t ino, uint32_t gen, void *arg), void *arg)
+{
+	const struct visit visit = { fn, arg };
+	int err = 0;
+
+	for (unsigned i = 0; i < 256 && !err; i++)
+		err = visit_dir(check, i, &visit);
+	return err;
+}
+
+static int check_named(struct check *check, uint64_t ino, uint32_t gen, void *arg)
+{
+	int got = is_named(check, ino, gen);
+
+	(void)arg;
+	return got < 0 ? got : got ? 0 : check_orphan(check, ino, gen);
 }
 
 int check_content(struct check *check)
@@ -196,7 +218,5 @@ int check_content(struct check *check)
 	int err = check_files(check);
 
 	check_begin(check);
-	for (unsigned i = 0; i < 256 && !err; i++)
-		err = check_dir(check, i);
-	return err;
+	return err ? err : check_each_content(check, check_named, NULL);
 }

@@ -127,7 +127,7 @@ static void remove_new(struct check *check)
 }
 
 /* The old one and its log get a name that is free. */
-static int put_away(struct check *check)
+int check_put_away(struct check *check)
 {
 	char name[64], wal[80];
 	struct stat st;
@@ -141,7 +141,7 @@ static int put_away(struct check *check)
 		if (renameat(check->dirfd, "cache.db-wal", check->dirfd, wal) < 0 && errno != ENOENT)
 			return -errno;
 		if (linkat(check->dirfd, "cache.db", check->dirfd, name, 0) < 0)
-			return -errno;
+			return errno == ENOENT ? 0 : -errno;	/* it was gone */
 		check_note(check, "the damaged database is kept as %s/%s", check->config->dir, name);
 		return 0;
 	}
@@ -173,7 +173,7 @@ int check_salvage(struct check *check)
 	db_close(check->db);
 	check->db = NULL;
 	if (!err)
-		err = put_away(check);
+		err = check_put_away(check);
 	if (!err && renameat(check->dirfd, NEW, check->dirfd, "cache.db") < 0)
 		err = -errno;
 	if (!err && fsync(check->dirfd) < 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* check_state: what check.c, check_rows.c, check_content.c and check_salvage.c share. */
+/* check_state: what check*.c share. */
 #ifndef CACHE_CHECK_STATE_H
 #define CACHE_CHECK_STATE_H
 
@@ -53,7 +53,21 @@ int check_inodes(struct check *check);
 int check_names(struct check *check);
 int check_log(struct check *check);
 int check_content(struct check *check);
-/* SQLite says that it is damaged: what can be read of it goes into a new one, which takes its place. */
+/*
+ * SQLite says that it is damaged: what can be read of it goes into a new one, which takes its place.  -EUCLEAN, -EIO: not even who the
+ * cache is.
+ */
 int check_salvage(struct check *check);
+/* Then: every content goes to lost+found, and there is no database any more.  check_anew_say() only tells that. */
+int check_anew(struct check *check);
+int check_anew_say(struct check *check);
+bool check_has_content(struct check *check);
+
+/* ---- between them ---- */
+
+/* Each content file; fn gives 0 to go on. */
+int check_each_content(struct check *check, int (*fn)(struct check *check, uint64_t ino, uint32_t gen, void *arg), void *arg);
+/* The database, and its log, as they are, get a name that is free beside their own. */
+int check_put_away(struct check *check);
 
 #endif

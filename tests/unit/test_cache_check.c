@@ -340,6 +340,87 @@ static void no_identity(void **state)
 	assert_int_equal(f_content_files(f, false), 3);
 }
 
+/* ---- nothing can be read of the database ---- */
+
+static void in_dir(struct fixture *f, const char *command)
+{
+	char text[400];
+
+	snprintf(text, sizeof(text), "cd '%s' && %s", f->dir, command);
+	assert_int_equal(system(text), 0);
+}
+
+static const struct unreadable {
+	const char *name, *command;
+	bool is_refused;		/* a daemon does not start on it, and makes no new one */
+	const char *put_away;		/* there afterwards */
+} unreadables[] = {
+	{ "garbage", "head -c 8192 /dev/urandom | dd of=cache.db conv=notrunc 2> /dev/null", true, "cache.db.damaged" },
+	{ "another database", "rm cache.db && printf 'SQLite format 3' > cache.db", true, "cache.db.damaged" },
+	{ "cut to nothing", ": > cache.db", true, "cache.db.damaged" },
+	{ "gone", "rm -f cache.db cache.db-wal", true, NULL },
+	{ "gone, but for its log", "echo log > cache.db-wal && rm cache.db", true, "cache.db.damaged-wal" },
+};
+
+static void unreadable(void **state)
+{
+	const struct unreadable *u = *state;
+	struct check_result result;
+	struct fixture f;
+	struct told told;
+	struct cache *cache;
+	char *why, path[128];
+
+	f_init(&f);
+	f_open(&f);
+	(void)make_tree(&f);
+	f_close(&f);
+	in_dir(&f, u->command);
+	/* Said, with what is there; nothing is touched. */
+	assert_int_equal(run(&f, false, &told, &result), 0);
+	assert_true(result.damage > 0);
+	if (!strstr(told.text, "the contents of 3 files are there"))
+		fail_msg("said:\n%s", told.text);
+	assert_int_equal(f_content_files(&f, false), 3);
+	if (u->is_refused) {
+		assert_true(cache_open(&f.config, &cache, &why) < 0);
+		assert_non_null(why);
+		free(why);
+		assert_int_equal(f_content_files(&f, false), 3);
+	}
+	/* All of it is kept. */
+	assert_int_equal(run(&f, true, &told, &result), 0);
+	assert_int_equal(result.damage, 0);
+	assert_int_equal(result.kept, 3);
+	assert_int_equal(f_content_files(&f, false), 0);
+	in_dir(&f, "grep -q 'new content' lost+found/* && grep -q 'clean content' lost+found/* && grep -q CHANGED lost+found/*");
+	snprintf(path, sizeof(path), "%s/%s", f.dir, u->put_away ? u->put_away : "");
+	assert_int_equal(access(path, F_OK), 0);
+	/* And a daemon begins a new one. */
+	f_open(&f);
+	assert_int_equal(f_lookup(&f, ROOT, "clean"), -ENOENT);
+	f_close(&f);
+	assert_sound(&f);
+	in_dir(&f, "grep -q CHANGED lost+found/*");
+	f_remove_dir(&f);
+}
+
+/* A new directory, in which nothing was ever written, is none of that. */
+static void empty_is_new(void **state)
+{
+	struct fixture *f = *state;
+	struct check_result result;
+	struct told told;
+
+	f_close(f);
+	in_dir(f, "rm -f cache.db cache.db-wal");
+	assert_int_equal(run(f, true, &told, &result), 0);
+	assert_int_equal(result.damage + result.mended, 0);
+	assert_non_null(strstr(told.text, "the next start makes a new cache"));
+	in_dir(f, ": > cache.db");
+	f_open(f);
+}
+
 /* ---- damage by chance ---- */
 
 static uint64_t random_state;
@@ -475,12 +556,15 @@ static void by_chance(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_SIZE(damages) + 5];
+	struct CMUnitTest tests[ARRAY_SIZE(damages) + ARRAY_SIZE(unreadables) + 6];
 	size_t n = 0;
 
 	log_set_level(LOG_LEVEL_ERROR);
 	for (; n < ARRAY_SIZE(damages); n++)
 		tests[n] = (struct CMUnitTest){ damages[n].name, one_damage, NULL, NULL, (void *)&damages[n] };
+	for (size_t i = 0; i < ARRAY_SIZE(unreadables); i++)
+		tests[n++] = (struct CMUnitTest){ unreadables[i].name, unreadable, NULL, NULL, (void *)&unreadables[i] };
+	tests[n++] = (struct CMUnitTest)T(empty_is_new);
 	tests[n++] = (struct CMUnitTest)T(no_damage);
 	tests[n++] = (struct CMUnitTest)T(orphans_of_a_crash);
 	tests[n++] = (struct CMUnitTest)T(refusals);
