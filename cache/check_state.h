@@ -53,6 +53,9 @@ int check_inodes(struct check *check);
 int check_names(struct check *check);
 int check_log(struct check *check);
 int check_content(struct check *check);
+/* check_links.c: link counts; what is on record of conflicts. */
+int check_links(struct check *check);
+int check_conflicts(struct check *check);
 /*
  * SQLite says that it is damaged: what can be read of it goes into a new one, which takes its place.  -EUCLEAN, -EIO: not even who the
  * cache is.

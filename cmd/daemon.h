@@ -38,8 +38,7 @@ struct daemon {
 	bool is_locked;				/* our memory is not swapped out */
 
 	unsigned opened;			/* how often the trees have been opened, this time too */
-	struct cache_adopt *adopts;		/* one a tree, for the next opening, or of this one; listing_fd -1: none.
-						   Written by the control thread */
+	struct cache_adopt *adopts;		/* one a tree, for the next opening, or of this one; the control thread's */
 	bool is_reopen_posted;			/* the control thread's */
 
 	/* main thread */

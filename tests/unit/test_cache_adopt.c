@@ -289,6 +289,34 @@ static void ours(void **state)
 	assert_sound(f);
 }
 
+/* What was never here of it is zeros, whatever a fetch that broke off has left in the file. */
+static void ours_in_part(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t part = made(f, ROOT, "part", "0123456789"), end = made(f, ROOT, "end", "0123456789");
+	AUTO_FREE struct upstream *up = drained(f);
+	char got[11] = "";
+	struct listing l;
+
+	f_reopen(f);
+	exec_sql(f, "UPDATE inode SET present = x'05000000000000000a00000000000000' WHERE ino = (SELECT ino FROM name WHERE name = x'70617274');"
+		    "UPDATE inode SET present = x'00000000000000000500000000000000' WHERE ino = (SELECT ino FROM name WHERE name = x'656e64')");
+	f_reopen(f);
+	assert_int_equal(f_write(f, part, 8, "XY"), 0);
+	assert_int_equal(f_commit(f, part), 0);
+	assert_int_equal(f_write(f, end, 0, "XY"), 0);
+	assert_int_equal(f_commit(f, end), 0);
+	list_begin(f, &l);
+	list_root(&l);
+	assert_int_equal(adopt(f, &l, true), 0);
+	assert_string_equal(log_text(f), "CREATE part STORE 10 CREATE end STORE 10");
+	assert_int_equal(f_read(f, part, 0, got, 10), 0);
+	assert_memory_equal(got, "\0\0\0\0\000567XY", 10);
+	assert_int_equal(f_read(f, end, 0, got, 10), 0);
+	assert_memory_equal(got, "XY234\0\0\0\0\0", 10);
+	assert_sound(f);
+}
+
 /* Its name is taken there: it keeps it here until it is sent; nothing of theirs is put over it, and the directory is theirs. */
 static void ours_and_theirs(void **state)
 {
@@ -349,6 +377,7 @@ static void undone(void **state)
 	uint64_t mode = made(f, ROOT, "mode", "m"), name = made(f, ROOT, "name", "n"), gone = made(f, ROOT, "gone", "g"),
 		 linked = made(f, ROOT, "linked", "l"), link = made(f, ROOT, "link", "k"), both = made(f, ROOT, "both", "b");
 	AUTO_FREE struct upstream *up = drained(f);
+	struct kml_oid again;
 	struct listing l;
 
 	(void)made(f, ROOT, "removed", "r");
@@ -358,7 +387,9 @@ static void undone(void **state)
 	list_root(&l);
 	(void)list_file(f, &l, KML_ROOT, "mode", mode, 0);
 	(void)list_file(f, &l, KML_ROOT, "name", name, 0);
-	(void)list_file(f, &l, KML_ROOT, "link", link, 0);
+	again = list_file(f, &l, KML_ROOT, "link", link, 0);
+	/* Somebody has made that link there, too. */
+	(void)list_add(&l, &(struct line){ .parent = KML_ROOT, .oid = again, .name = "same link", .type = KML_REG, .size = 1, .nlink = 2 });
 	(void)list_file(f, &l, KML_ROOT, "renamed", linked, 0);
 	(void)list_file(f, &l, KML_ROOT, "both", both, 0);
 	(void)list_add(&l, &(struct line){ .parent = KML_ROOT, .name = "removed", .type = KML_REG, .size = 3 });
@@ -368,6 +399,7 @@ static void undone(void **state)
 	assert_int_equal(f_rename(f, ROOT, "name", ROOT, "new name"), 0);
 	assert_int_equal(f_rename(f, ROOT, "linked", ROOT, "renamed"), 0);
 	assert_int_equal(f_link(f, link, ROOT, "second"), 0);
+	assert_int_equal(f_link(f, link, ROOT, "same link"), 0);
 	assert_int_equal(f_remove(f, ROOT, "removed"), 0);
 	assert_int_equal(f_remove(f, ROOT, "removed there too"), 0);
 	assert_int_equal(adopt(f, &l, true), 0);
@@ -672,6 +704,7 @@ int main(void)
 		TEST(clean),
 		TEST(in_part),
 		TEST(ours),
+		TEST(ours_in_part),
 		TEST(ours_and_theirs),
 		TEST(ours_is_there),
 		TEST(undone),
