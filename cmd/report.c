@@ -168,8 +168,8 @@ static void print_question(FILE *out, const json_t *tree)
 	const json_t *asks = json_object_get(tree, "asks");
 	const char *kind = report_text(asks, "kind");
 
-	if (!json_is_object(asks))
-		return;
+	if (!*kind || !strcmp(kind, "none"))
+		return;		/* or a daemon that was not restarted after an update */
 	fprintf(out, "  ASKS YOU   is this the server, and the state of it, that you want?\n");
 	fprintf(out, "             known here: %s at position %" PRIu64 "\n", report_text(asks, "known_id"),
 		report_number(asks, "known_position"));

@@ -64,22 +64,18 @@ static json_t *url(const char *from)
 	return shown ? status_text(shown) : NULL;
 }
 
-/* What the user is asked about; null: nothing. */
+/* What the user is asked about, if anything. */
 static json_t *doubt_json(const struct replicate_doubt *doubt)
 {
 	AUTO_FREE char *accept = NULL;
-	json_t *json;
 
-	if (doubt->kind == DOUBT_NONE)
-		return json_null();
 	if (asprintf(&accept, "%s@%llu", doubt->id, (unsigned long long)doubt->position) < 0) {
 		accept = NULL;
 		return NULL;
 	}
-	json = json_pack("{s:s, s:o, s:I, s:o, s:I, s:o}", "kind", doubt_name(doubt->kind), "known_id", status_text(doubt->known_id),
+	return json_pack("{s:s, s:o, s:I, s:o, s:I, s:o}", "kind", doubt_name(doubt->kind), "known_id", status_text(doubt->known_id),
 			 "known_position", number(doubt->known_position), "id", status_text(doubt->id), "position",
-			 number(doubt->position), "accept", status_text(accept));
-	return json;
+			 number(doubt->position), "accept", status_text(doubt->kind == DOUBT_NONE ? "" : accept));
 }
 
 /* adopt: what the tree was opened with last. */
