@@ -604,8 +604,9 @@ void apply_content_end(struct cache *cache, uint64_t ino, uint64_t version, uint
 	pthread_mutex_unlock(&cache->lock);
 }
 
-int apply_object(struct cache *cache, const struct kml_oid *oid, const struct kml_object *object)
+int apply_object(struct cache *cache, const struct kml_oid *oid, const struct kml_object *object, uint64_t position)
 {
+	(void)position;
 	pthread_mutex_lock(&cache->lock);
 	if (object)
 		cache->objects++;
