@@ -64,7 +64,7 @@ struct cache {
 	unsigned given_back, taken;
 	uint64_t most_bytes;		/* that were ever allowed in a batch */
 	bool stands_aside;		/* large stores do */
-	unsigned moved;
+	unsigned moved, looks;
 
 	/* applied */
 	unsigned entries, resets, link_lost, listings, deep_listings, objects, objects_gone;
@@ -325,6 +325,7 @@ int cml_aside_look(struct cache *cache, uint64_t ino, struct cml_item **ret_item
 	struct logged *logged;
 
 	pthread_mutex_lock(&cache->lock);
+	cache->looks++;
 	logged = logged_of(cache, ino);
 	if (logged && !logged->was_taken)
 		item_fill(item, logged);

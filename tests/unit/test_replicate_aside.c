@@ -135,6 +135,7 @@ static void never_still(void **state)
 	}
 	all_came(w, 4 + ASIDE_TRIES - 1);
 	assert_came(w, w->upstream->n_done - 1, 1, LARGE + changes);
+	assert_int_equal(CACHED(looks), ASIDE_TRIES);
 }
 
 static void the_link_is_lost(void **state)
