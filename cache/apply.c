@@ -292,6 +292,7 @@ int apply_reset(struct cache *cache, uint64_t position)
 struct single {
 	struct kml_oid oid;
 	const struct kml_object *object;	/* NULL: gone */
+	uint64_t position;			/* 0: not known */
 	uint64_t ino;				/* 0: not known here */
 };
 
@@ -308,12 +309,13 @@ static int single_run(struct change *change)
 		return err;
 	if (!single->object || !single->object->attr.nlink)
 		return merge_gone(change, single->ino);
-	return merge_object(change, single->object, apply_position(change->cache), &single->ino);
+	return merge_object(change, single->object, single->position ? single->position : apply_position(change->cache),
+			    &single->ino);
 }
 
-int apply_object(struct cache *cache, const struct kml_oid *oid, const struct kml_object *object)
+int apply_object(struct cache *cache, const struct kml_oid *oid, const struct kml_object *object, uint64_t position)
 {
-	struct single single = { *oid, object, 0 };
+	struct single single = { *oid, object, position, 0 };
 	int err;
 
 	err = writer_call(cache, single_run, &single);
@@ -333,12 +335,17 @@ bool apply_next_stale(struct cache *cache, uint64_t *ret_ino, struct kml_oid *re
 int apply_open(struct cache *cache)
 {
 	struct apply *apply = calloc(1, sizeof(*apply));
+	int64_t own = 0;
 	int err;
 
 	if (!apply)
 		return -ENOMEM;
 	cache->apply = apply;	/* apply_close() frees what there is */
-	err = merge_new(&apply->merge);
+	pthread_mutex_lock(&cache->lock);
+	err = MIN(meta_get_int(cache->read_db, "own_position", &own), 0);
+	pthread_mutex_unlock(&cache->lock);
+	if (!err)
+		err = merge_new((uint64_t)own, &apply->merge);
 	return err ? err : stale_new(&apply->stale);
 }
 

@@ -86,8 +86,11 @@ struct apply_whole {
 /* Take in many of them, with one transaction for all that need one.  Their wishes are not over yet. */
 void apply_contents(struct cache *cache, struct apply_whole *contents, size_t n);
 
-/* An object's state as of now (answer to apply_next_stale()); NULL object: it is gone there. */
-int apply_object(struct cache *cache, const struct kml_oid *oid, const struct kml_object *object);
+/*
+ * An object's state (answer to apply_next_stale()); NULL object: it is gone there.  position: of the upstream when it was like
+ * that; 0: it does not say.
+ */
+int apply_object(struct cache *cache, const struct kml_oid *oid, const struct kml_object *object, uint64_t position);
 /*
  * Something to be asked for again, if any: true and its oid; *ret_is_dir: list it (apply_listing_*,
  * with *ret_ino), else get the object (apply_object).  Each is given out once until answered.

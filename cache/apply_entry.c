@@ -236,7 +236,7 @@ static int own_entry(struct work *w)
 	int err = 0;
 
 	for (u_int i = 0; i < w->entry->after.after_len && !err; i++)
-		err = merge_own(w->change, &w->entry->after.after_val[i]);
+		err = merge_own(w->change, &w->entry->after.after_val[i], w->entry->position);
 	return err;
 }
 

@@ -28,6 +28,7 @@
 struct waiting {
 	struct hash_node node;
 	uint64_t ino, bytes;
+	bool is_aside;
 };
 
 /* ---- figures ---- */
@@ -73,6 +74,24 @@ void cml_count_bytes(struct cache *cache, uint64_t ino, uint64_t bytes)
 		free(waiting);
 	}
 	pthread_mutex_unlock(&cache->lock);
+}
+
+void cml_set_aside(struct cache *cache, uint64_t ino, bool is_aside)
+{
+	struct waiting *waiting;
+
+	pthread_mutex_lock(&cache->lock);
+	waiting = waiting_of(cache->cml, ino);
+	if (waiting)
+		waiting->is_aside = is_aside;
+	pthread_mutex_unlock(&cache->lock);
+}
+
+bool cml_is_aside(const struct cml *cml, uint64_t ino)
+{
+	const struct waiting *waiting = waiting_of(cml, ino);
+
+	return waiting && waiting->is_aside;
 }
 
 /* After the commit. */
@@ -350,6 +369,7 @@ static int append(struct change *change, uint64_t ino, struct kml_record *record
 		return err;
 	*ret_seq = record->seq;
 	__atomic_store_n(&cml->last_seq, record->seq, __ATOMIC_RELAXED);
+	cml->last_other = record->seq;
 	log_debug(LOG_CML, "cml: appended: seq=%llu %s ino=%llu", (unsigned long long)record->seq,
 		  kml_op_name(record->body.op), (unsigned long long)ino);
 	return 0;
@@ -562,6 +582,7 @@ static int load(struct change *change)
 		return err;
 	pthread_mutex_lock(&cache->lock);
 	__atomic_store_n(&cml->last_seq, last, __ATOMIC_RELAXED);
+	cml->last_other = last;
 	cml->frozen_seq = MAX(MAX(frozen, acked), (int64_t)exported);
 	cml->records = records;
 	cml->acked = acked;

@@ -48,6 +48,47 @@ struct cml_batch {
  */
 int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes, struct cml_batch **ret_batch);
 
+/*
+ * The same, and more: a STORE that was never taken and whose content is large stands aside, and lets the others pass, until the caller says
+ * that its content is upstream.  So nothing small waits for something large to be sent ahead.  cml_aside.c has the rules.
+ */
+struct cml_ready {
+	uint64_t ino;			/* this one may go */
+	uint64_t write_gen;		/* if that is its item's; 0: whatever it is */
+	bool is_gone;			/* the answer: there is no STORE of it any more */
+};
+
+struct cml_wants {
+	size_t max_records;
+	uint64_t max_bytes;
+	uint64_t min_age_s;
+	uint64_t large;			/* bytes: a content of more is large; UINT64_MAX: none is */
+	bool may_move;			/* records may be moved in the log: the caller's, who knows how much of that there was */
+	struct cml_ready *ready;
+	size_t n_ready;
+};
+
+#define CML_ASIDES 8
+
+struct cml_taken {
+	struct cml_batch *batch;	/* NULL: nothing */
+	uint64_t young_us;		/* as *ret_young_us */
+	size_t n_aside;			/* files whose STOREs stand aside: the first ones */
+	uint64_t aside[CML_ASIDES];
+	size_t n_moved;			/* records that were moved */
+	bool is_held;			/* more would have been, but for may_move */
+	bool has_more;			/* more are to be, at once: it was enough for one transaction */
+};
+
+int cml_take_wanted(struct cache *cache, struct cml_wants *wants, struct cml_taken *ret_taken);
+
+/*
+ * The STORE of that file, never taken, with its content as it is now, to send that ahead: nothing of it is frozen.  -ENOENT: there is none;
+ * -EIO, -EMFILE, -ENOMEM.
+ */
+int cml_aside_look(struct cache *cache, uint64_t ino, struct cml_item **ret_item);
+void cml_item_free(struct cml_item *item);
+
 /* Cut a batch in two: the items from 'at' on (0 < at < batch->n) become one of their own, that is out as well.  0 or -ENOMEM. */
 int cml_split(struct cml_batch *batch, size_t at, struct cml_batch **ret_rest);
 
@@ -133,6 +174,7 @@ int cml_conflicts(struct cache *cache, void (*fn)(void *arg, const struct cml_co
 /* Where a record is on its way. */
 enum cml_stage {
 	CML_WAITS,			/* it was never sent: later changes may still fold into it */
+	CML_STANDS_ASIDE,		/* the same; its content is to be upstream before it goes, and others pass it */
 	CML_IS_FIXED,			/* it may have been sent, and nobody knows whether it was carried out */
 	CML_IS_OUT,			/* it is with the replay */
 };

@@ -37,6 +37,16 @@ static void entry_paths(struct cache *cache, uint64_t ino, const struct kml_reco
 		entry->to[0] = '\0';
 }
 
+/* Under the lock. */
+static enum cml_stage stage_of(const struct cml *cml, const struct cml_entry *entry, uint64_t ino)
+{
+	if (entry->seq <= cml->out_seq)
+		return CML_IS_OUT;
+	if (entry->seq <= cml->frozen_seq)
+		return CML_IS_FIXED;
+	return entry->op == KML_STORE && cml_is_aside(cml, ino) ? CML_STANDS_ASIDE : CML_WAITS;
+}
+
 /* Under the lock; the statement stands on the row. */
 static int entry_fill(struct cache *cache, sqlite3_stmt *stmt, struct cml_entry *entry)
 {
@@ -54,7 +64,7 @@ static int entry_fill(struct cache *cache, sqlite3_stmt *stmt, struct cml_entry 
 	entry->uid = record.uid;
 	entry->bytes = entry->op == KML_STORE ? cml_bytes_of(cml, ino) : 0;
 	entry->set = entry->op == KML_SETATTR ? record.body.kml_body_u.setattr.set : 0;
-	entry->stage = entry->seq <= cml->out_seq ? CML_IS_OUT : entry->seq <= cml->frozen_seq ? CML_IS_FIXED : CML_WAITS;
+	entry->stage = stage_of(cml, entry, ino);
 	entry_paths(cache, ino, &record, entry);
 	kml_record_release(&record);
 	return 0;

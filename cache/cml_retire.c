@@ -96,6 +96,36 @@ static int learn_version(struct change *change, struct inode_edit *edit,
 	return 0;
 }
 
+/* Its names: an older state of the object does not know of what the record did to them. */
+static void retire_links(struct change *change, uint64_t ino, const struct kml_record *record, const struct kml_answer *answer)
+{
+	struct cml_place places[2];
+
+	if (answer->made_version && cml_places_of(record, places))
+		merge_own_name(change->cache, ino, answer->made_version);
+}
+
+/* The object that a RENAME took a name from. */
+static int retire_replaced(struct change *change, const struct kml_record *record, const struct kml_answer *answer)
+{
+	const struct kml_oid *replaced = &record->body.kml_body_u.rename.replaced;
+	struct inode_edit *edit;
+	uint64_t ino;
+	int err = 0;
+
+	if (record->body.op != KML_RENAME || kml_oid_is_none(*replaced))
+		return 0;
+	ino = cml_find_oid(change->cache, *replaced);
+	edit = ino ? inode_edit(change, ino, &err) : NULL;
+	if (!edit)
+		return err == -ESTALE ? 0 : err;
+	if (edit->v.attr_seq == record->seq)
+		EDIT(edit, attr_seq, 0);
+	if (edit->v.type != TYPE_DIR)
+		retire_links(change, ino, record, answer);
+	return 0;
+}
+
 /* ---- (2) ---- */
 
 static void map_move(struct extent_map *to, struct extent_map *from)
@@ -172,6 +202,8 @@ static int retire_object(struct change *change, uint64_t ino, const struct kml_r
 	if (kml_oid_equal(cml_oid_of(record), edit->v.oid) ||
 	    cml_find_oid(change->cache, cml_oid_of(record)) == ino)
 		err = learn_version(change, edit, record, answer);
+	if (edit->v.type != TYPE_DIR)
+		retire_links(change, ino, record, answer);
 	if (!err && record->body.op == KML_STORE)
 		err = retire_content(change, edit, record, answer);
 	return err;
@@ -208,6 +240,8 @@ static int retire_one(struct change *change, const struct kml_record *record,
 		got = retire_names(change, record, answer);
 	if (!got)
 		got = retire_object(change, ino, record, answer);
+	if (!got)
+		got = retire_replaced(change, record, answer);
 	if (!got && !is_done(answer))
 		got = conflict_settle(change, ino, record, answer);
 	return got ? got : cml_drop(change, record->seq);
@@ -233,13 +267,18 @@ static int is_log_empty(struct change *change)
 static int retire_run(struct change *change)
 {
 	struct retire *retire = change->arg;
-	uint64_t last = retire->batch->items[retire->n - 1].record.seq;
+	uint64_t last = retire->batch->items[retire->n - 1].record.seq, position = 0;
 	int got = 0;
 
-	for (size_t i = 0; i < retire->n && !got; i++)
+	for (size_t i = 0; i < retire->n && !got; i++) {
 		got = retire_one(change, &retire->batch->items[i].record, &retire->answers[i]);
+		position = MAX(position, retire->answers[i].made_version);
+	}
 	if (!got)
 		got = meta_set_int(change, "acked", last);
+	/* For merge.c, after a start: until that has been pulled older states may come. */
+	if (!got && position)
+		got = meta_set_int(change, "own_position", (int64_t)position);
 	if (!got)
 		got = is_log_empty(change);
 	return got > 0 ? cml_alias_clear(change) : got;

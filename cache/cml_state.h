@@ -18,6 +18,7 @@
 struct cache;
 struct change;
 struct cml_batch;
+struct cml_item;
 struct inode;
 struct inode_edit;
 
@@ -27,6 +28,7 @@ struct inode_edit;
 struct cml {
 	/* writer thread; others read it atomically */
 	uint64_t last_seq;		/* of a record, the highest */
+	uint64_t last_other;		/* the same, but for those that have stood aside (cml_aside.c) */
 	/* changed by the writer thread, under cache->lock */
 	uint64_t frozen_seq;
 	uint64_t records, acked;
@@ -46,8 +48,18 @@ int cml_count_records(struct change *change, int64_t more);
 
 /* Under the lock. */
 uint64_t cml_bytes_of(const struct cml *cml, uint64_t ino);
+/* Its STORE stands aside, or not any more; for people.  Is known under the lock. */
+void cml_set_aside(struct cache *cache, uint64_t ino, bool is_aside);
+bool cml_is_aside(const struct cml *cml, uint64_t ino);
 
 void cml_batch_free(struct cml_batch *batch);
+/* What is in it; to be filled again. */
+void cml_item_clear(struct cml_item *item);
+/*
+ * The content of a STORE whose keep_size is set, as it is now; keep_size: as of cml_fill_store().  -EFBIG, -EMFILE, -ENFILE, ...: it cannot
+ * be had.
+ */
+int cml_item_fill(struct change *change, struct inode_edit *edit, uint64_t keep_size, struct cml_item *item);
 /* The first time that a STORE (whose keep_size is CML_NOT_TAKEN) is taken; cml_take.c tells what has to be done then. */
 int cml_freeze_store(struct change *change, struct inode_edit *edit, struct kml_record *record);
 /*

@@ -13,9 +13,10 @@
  *
  * A second STORE of a file waits until the first is answered: if that is refused, what the second
  * one has is not a whole file.
+ *
+ * One whose content is large, and not all upstream yet, stands aside (cml_aside.c).
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -23,6 +24,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "cache/cml.h"
+#include "cache/cml_aside.h"
 #include "cache/cml_state.h"
 #include "cache/db.h"
 #include "cache/forward.h"
@@ -31,90 +33,20 @@
 #include "cache/record.h"
 #include "cache/writer.h"
 
-#define WRITING_WAIT_US 1000
+#define MOVES_MAX 256		/* records that stand aside in one transaction: others want the writer too */
 
 struct take {
+	struct cml_wants *wants;
+	struct cml_taken *taken;
 	size_t max_records, max_fds;
-	uint64_t max_bytes;
 	uint64_t bytes;
 	size_t fds;
 	int64_t born_before;		/* ns since 1970: what is younger is not taken */
 	int64_t born_until;		/* but not what is beyond this */
 	int64_t too_young;		/* the first that is: when it was born; else INT64_MAX */
+	uint64_t last_to_go;		/* nothing behind that number can go but what stands aside */
 	struct cml_batch *batch;
 };
-
-/* ---- a store as it is to be sent ---- */
-
-/*
- * Too many ranges for one record: join neighbours with content between them that is here too, though it
- * is the upstream's own.
- */
-static void join_ranges(struct extent_map *map, const struct extent_map *present)
-{
-	struct extent gap;
-	uint32_t n = 1;
-
-	if (map->n <= KML_RANGES_MAX)
-		return;
-	for (uint32_t i = 1; i < map->n; i++) {
-		if (extent_first_gap(present, map->v[n - 1].end, map->v[i].start, &gap))
-			map->v[n++] = map->v[i];
-		else
-			map->v[n - 1].end = map->v[i].end;
-	}
-	map->n = n;
-}
-
-int cml_fill_store(const struct inode *inode, uint64_t keep_size, struct kml_record *record, uint64_t *ret_bytes)
-{
-	struct kml_store *store = &record->body.kml_body_u.store;
-	struct extent_map map = { 0 };
-	struct kml_range *ranges = NULL;
-	int err;
-
-	err = extent_copy(&map, &inode->work->dirty);
-	if (!err)
-		err = extent_union(&map, &inode->work->dirty_next);
-	if (!err) {
-		extent_cut(&map, inode->v.size);
-		join_ranges(&map, &inode->present);
-		err = map.n > KML_RANGES_MAX ? -EFBIG : 0;
-	}
-	if (!err && map.n) {
-		ranges = calloc(map.n, sizeof(*ranges));
-		err = ranges ? 0 : -ENOMEM;
-	}
-	if (err)
-		goto out;
-	for (uint32_t i = 0; i < map.n; i++)
-		ranges[i] = (struct kml_range){ map.v[i].start, map.v[i].end - map.v[i].start };
-	free(store->ranges.ranges_val);
-	store->ranges.ranges_val = ranges;
-	store->ranges.ranges_len = map.n;
-	store->size = inode->v.size;
-	store->keep_size = MIN(MIN(store->keep_size, keep_size), store->size);
-	store->mtime = cml_time(inode->v.mtime);
-	*ret_bytes = extent_bytes(&map);
-out:
-	extent_release(&map);
-	return err;
-}
-
-/* Under the lock: a descriptor of its own of the content file. */
-static int open_content(struct cache *cache, struct inode *inode)
-{
-	struct object *object;
-	int fd, err;
-
-	object = object_get(cache, inode, true, &err);
-	if (!object)
-		return err;
-	fd = fcntl(object->fd, F_DUPFD_CLOEXEC, 0);
-	err = fd < 0 ? -errno : fd;
-	object_put(cache, object);
-	return err;
-}
 
 /* Is it the file's first STORE in the log?  1, 0, -errno. */
 static int is_first(struct change *change, uint64_t ino, uint64_t seq)
@@ -130,31 +62,8 @@ static int is_first(struct change *change, uint64_t ino, uint64_t seq)
 	return got < 0 ? got : !got;
 }
 
-/* A save by temporary file and rename whose temporary was on its way before it was renamed. */
-static int find_replaced(struct change *change, struct cml_item *item)
-{
-	struct kml_record record;
-	struct slice text;
-	sqlite3_stmt *stmt;
-	int got;
-
-	got = db_query(writer_db(change->cache), &stmt,
-		       "SELECT record FROM cml WHERE ino = ?1 AND op = ?2 AND seq > ?3 ORDER BY seq DESC LIMIT 1", "iii",
-		       (int64_t)item->ino, (int64_t)KML_RENAME, (int64_t)item->record.seq);
-	if (got <= 0)
-		return got;
-	text = db_column(stmt, 0);
-	got = kml_record_decode(text.data, text.len, &record);
-	db_done(stmt);
-	if (got)
-		return got == -ENOMEM ? got : 0;	/* it is only good for a guess; its own turn comes */
-	item->replaces = record.body.kml_body_u.rename.replaced;
-	kml_record_release(&record);
-	return 0;
-}
-
 /* What take_one() gives. */
-enum { TAKEN, SKIPPED, ENOUGH };
+enum { TAKEN, SKIPPED, ENOUGH, MOVED };
 
 /* The first time: (1), (2), (3).  The content is held, so that no write falls between them. */
 int cml_freeze_store(struct change *change, struct inode_edit *edit, struct kml_record *record)
@@ -178,22 +87,6 @@ int cml_freeze_store(struct change *change, struct inode_edit *edit, struct kml_
 	edit->set_taken = true;
 	edit->taken_seq = MAX(edit->inode->work->taken_seq, record->seq);
 	return 0;
-}
-
-static int take_content(struct cache *cache, struct inode *inode, uint64_t keep_size,
-			struct cml_item *item)
-{
-	int err;
-
-	pthread_mutex_lock(&cache->lock);
-	err = cml_fill_store(inode, keep_size, &item->record, &item->bytes);
-	item->write_gen = inode->work->write_gen;
-	if (!err && item->bytes) {
-		item->fd = open_content(cache, inode);
-		err = MIN(item->fd, 0);
-	}
-	pthread_mutex_unlock(&cache->lock);
-	return err;
 }
 
 static int take_store(struct change *change, struct take *take, struct cml_item *item)
@@ -222,7 +115,7 @@ static int take_store(struct change *change, struct take *take, struct cml_item 
 		if (got)
 			return got;
 	}
-	got = take_content(cache, edit->inode, keep_size, item);
+	got = cml_item_fill(change, edit, keep_size, item);
 	if (got == -EMFILE || got == -ENFILE)
 		return take->batch->n ? ENOUGH : got;
 	if (got) {
@@ -232,8 +125,8 @@ static int take_store(struct change *change, struct take *take, struct cml_item 
 	}
 	take->fds += item->fd >= 0;
 	take->bytes += item->bytes;
-	got = find_replaced(change, item);
-	return got ? got : TAKEN;
+	cml_set_aside(cache, item->ino, false);
+	return TAKEN;
 }
 
 /* The record after that number: 1, 0: there is none. */
@@ -276,16 +169,10 @@ static int batch_room(struct cml_batch *batch)
 	return 0;
 }
 
-static void item_release(struct cml_item *item)
-{
-	mem_close_fd(&item->fd);
-	kml_record_release(&item->record);
-}
-
 static void batch_clear(struct cml_batch *batch)
 {
 	for (size_t i = 0; i < batch->n; i++)
-		item_release(&batch->items[i]);
+		cml_item_clear(&batch->items[i]);
 	batch->n = 0;
 }
 
@@ -320,12 +207,148 @@ static bool is_young(const struct change *change, struct take *take, const struc
 	return true;
 }
 
+/* ---- what stands aside ---- */
+
+/* Is its content upstream, as it is now? */
+static bool is_ready(struct cache *cache, const struct cml_wants *wants, uint64_t ino)
+{
+	const struct cml_ready *ready = NULL;
+	struct inode *inode;
+	bool is = false;
+	int err;
+
+	for (size_t i = 0; i < wants->n_ready && !ready; i++)
+		if (wants->ready[i].ino == ino)
+			ready = &wants->ready[i];
+	if (!ready || !ready->write_gen)
+		return ready != NULL;
+	pthread_mutex_lock(&cache->lock);
+	inode = inode_get(cache, ino, &err);
+	if (inode)
+		is = inode->work->write_gen == ready->write_gen;
+	inode_put(cache, inode);
+	pthread_mutex_unlock(&cache->lock);
+	return is;
+}
+
+/* The last record that can go: of those that do not stand aside, or whose content is there by now. */
+static int find_last_to_go(struct change *change, struct take *take)
+{
+	struct cml *cml = change->cache->cml;
+	uint64_t seq;
+	int got = 0;
+
+	take->last_to_go = cml->last_other;
+	for (size_t i = 0; i < take->wants->n_ready && got >= 0; i++) {
+		struct cml_ready *ready = &take->wants->ready[i];
+
+		got = cml_last_of(change, ready->ino, KML_STORE, &seq);
+		ready->is_gone = !got;
+		if (got > 0)
+			take->last_to_go = MAX(take->last_to_go, seq);
+	}
+	return MIN(got, 0);
+}
+
+/* Would the first record behind it be too young to be taken?  Then nothing is won.  1, 0, -errno. */
+static int is_next_young(struct change *change, struct take *take, const struct cml_item *item)
+{
+	sqlite3_stmt *stmt;
+	int64_t born;
+	int got;
+
+	if (take->born_before == INT64_MAX)
+		return 0;
+	got = db_query(writer_db(change->cache), &stmt, "SELECT time FROM cml WHERE seq > ?1 AND ino <> ?2 ORDER BY seq LIMIT 1", "ii",
+		       (int64_t)item->record.seq, (int64_t)item->ino);
+	if (got <= 0)
+		return got;
+	born = sqlite3_column_int64(stmt, 0);
+	db_done(stmt);
+	if (born <= take->born_before || born > take->born_until)
+		return 0;
+	take->too_young = born;
+	return 1;
+}
+
+static int stop_aside(struct change *change, struct take *take, const struct cml_item *item)
+{
+	int err = cml_aside_list(change, item->record.seq, take->wants, take->taken);
+
+	for (size_t i = 0; i < take->taken->n_aside && !err; i++)
+		cml_set_aside(change->cache, take->taken->aside[i], true);
+	return err ? err : ENOUGH;
+}
+
+static int move_aside(struct change *change, struct take *take, const struct cml_item *item)
+{
+	struct cml_taken *taken = take->taken;
+	int got = cml_aside_move(change, item->ino, item->record.seq);
+
+	if (got <= 0)
+		return got ? got : TAKEN;
+	taken->n_moved += (size_t)got;
+	if (taken->n_aside < CML_ASIDES)
+		taken->aside[taken->n_aside++] = item->ino;
+	cml_set_aside(change->cache, item->ino, true);
+	return MOVED;
+}
+
+/* TAKEN: it is to be taken; MOVED: it stands behind the rest now; ENOUGH: it stays, and nothing passes it; or -errno. */
+static int step_aside(struct change *change, struct take *take, const struct cml_item *item)
+{
+	struct cache *cache = change->cache;
+	const struct cml_wants *wants = take->wants;
+	int got;
+
+	if (item->record.body.op != KML_STORE || item->record.seq <= cache->cml->frozen_seq ||
+	    !cml_aside_is_large(cache, item->ino, wants) || is_ready(cache, wants, item->ino))
+		return TAKEN;
+	got = is_first(change, item->ino, item->record.seq);
+	if (got <= 0)
+		return got ? got : TAKEN;
+	/* What is put off until there is nothing more need not wait for it. */
+	got = item->record.seq > take->last_to_go ? forward_append(change, take->max_records - take->batch->n) : 0;
+	if (got < 0)
+		return got;
+	if (got)
+		take->last_to_go = cache->cml->last_other;
+	got = item->record.seq > take->last_to_go;
+	if (!got)
+		got = is_next_young(change, take, item);
+	if (got)
+		return got < 0 ? got : stop_aside(change, take, item);
+	take->taken->is_held = !wants->may_move;
+	take->taken->has_more = take->taken->n_moved >= MOVES_MAX;
+	if (take->taken->is_held || take->taken->has_more)
+		return ENOUGH;
+	return move_aside(change, take, item);
+}
+
+/* ---- */
+
+/* The record after that number, as TAKEN, SKIPPED, ...; or -errno. */
+static int take_one(struct change *change, struct take *take, struct cml_item *item)
+{
+	int got;
+
+	if (is_young(change, take, &item->record))
+		return ENOUGH;
+	got = step_aside(change, take, item);
+	if (got == TAKEN && item->record.body.op == KML_STORE)
+		got = take_store(change, take, item);
+	return got;
+}
+
 static int take_all(struct change *change, struct take *take, uint64_t *io_after)
 {
 	struct cml_batch *batch = take->batch;
 	int got;
 
-	while (batch->n < take->max_records && (!batch->n || take->bytes <= take->max_bytes)) {
+	got = find_last_to_go(change, take);
+	if (got)
+		return got;
+	while (batch->n < take->max_records && (!batch->n || take->bytes <= take->wants->max_bytes)) {
 		struct cml_item *item;
 		uint64_t seq;
 
@@ -338,19 +361,16 @@ static int take_all(struct change *change, struct take *take, uint64_t *io_after
 			got = read_forward(change, take, *io_after, item);
 		if (got <= 0)
 			return got;
-		if (is_young(change, take, &item->record)) {
-			item_release(item);
-			return 0;
-		}
 		seq = item->record.seq;
-		got = item->record.body.op == KML_STORE ? take_store(change, take, item) : TAKEN;
+		got = take_one(change, take, item);
 		if (got == TAKEN)
 			batch->n++;
 		else
-			item_release(item);
+			cml_item_clear(item);
 		if (got < 0 || got == ENOUGH)
 			return MIN(got, 0);
-		*io_after = seq;
+		if (got != MOVED)
+			*io_after = seq;
 	}
 	return 0;
 }
@@ -376,6 +396,7 @@ static int take_run(struct change *change)
 	batch_clear(take->batch);
 	take->bytes = take->fds = 0;
 	take->too_young = INT64_MAX;
+	*take->taken = (struct cml_taken){ 0 };
 	pthread_mutex_lock(&cache->lock);
 	after = cml->out_seq;
 	pthread_mutex_unlock(&cache->lock);
@@ -461,13 +482,6 @@ static void log_taken(const struct cml_batch *batch)
 			  (unsigned long long)batch->items[i].bytes);
 }
 
-int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes, struct cml_batch **ret_batch)
-{
-	uint64_t young_us;
-
-	return cml_take_aged(cache, max_records, max_bytes, 0, ret_batch, &young_us);
-}
-
 /* How long until what was born then is of that age, by the wall clock; as that may be set, no longer than the age. */
 static uint64_t until_of_age(int64_t born, uint64_t age_s)
 {
@@ -476,15 +490,17 @@ static uint64_t until_of_age(int64_t born, uint64_t age_s)
 	return MIN((uint64_t)MAX(wait_ns, 0) / 1000 + 1, age_s * US_PER_S);
 }
 
-int cml_take_aged(struct cache *cache, size_t max_records, uint64_t max_bytes, uint64_t min_age_s,
-		  struct cml_batch **ret_batch, uint64_t *ret_young_us)
+int cml_take_wanted(struct cache *cache, struct cml_wants *wants, struct cml_taken *ret_taken)
 {
+	int64_t now = clock_ns(clock_wall()), age = (int64_t)(wants->min_age_s * 1000000000);
 	struct cml_batch *batch = calloc(1, sizeof(*batch));
+	struct cml_taken taken = { 0 };
 	struct take take = {
-		.max_records = MIN(MAX(max_records, 1), (size_t)KML_BATCH_MAX),
-		.max_bytes = max_bytes,
-		.born_before = min_age_s ? clock_ns(clock_wall()) - (int64_t)(min_age_s * 1000000000) : INT64_MAX,
-		.born_until = min_age_s ? clock_ns(clock_wall()) + (int64_t)(min_age_s * 1000000000) : INT64_MAX,
+		.wants = wants,
+		.taken = &taken,
+		.max_records = MIN(MAX(wants->max_records, 1), (size_t)KML_BATCH_MAX),
+		.born_before = age ? now - age : INT64_MAX,
+		.born_until = age ? now + age : INT64_MAX,
 		.too_young = INT64_MAX,
 		.batch = batch,
 	};
@@ -503,16 +519,37 @@ int cml_take_aged(struct cache *cache, size_t max_records, uint64_t max_bytes, u
 		cache->cml->out_seq = batch->items[batch->n - 1].record.seq;
 		pthread_mutex_unlock(&cache->lock);
 		log_taken(batch);
-		*ret_batch = batch;
-		*ret_young_us = 0;
-		return 0;
+		taken.batch = batch;
+	} else {
+		cml_batch_free(batch);
+		taken.young_us = take.too_young == INT64_MAX ? 0 : until_of_age(take.too_young, wants->min_age_s);
 	}
-	cml_batch_free(batch);
-	if (!err) {
-		*ret_batch = NULL;
-		*ret_young_us = take.too_young == INT64_MAX ? 0 : until_of_age(take.too_young, min_age_s);
-	}
+	if (!err)
+		*ret_taken = taken;
 	return err;
+}
+
+int cml_take_aged(struct cache *cache, size_t max_records, uint64_t max_bytes, uint64_t min_age_s,
+		  struct cml_batch **ret_batch, uint64_t *ret_young_us)
+{
+	struct cml_wants wants = {
+		.max_records = max_records, .max_bytes = max_bytes, .min_age_s = min_age_s, .large = UINT64_MAX,
+	};
+	struct cml_taken taken;
+	int err = cml_take_wanted(cache, &wants, &taken);
+
+	if (err)
+		return err;
+	*ret_batch = taken.batch;
+	*ret_young_us = taken.young_us;
+	return 0;
+}
+
+int cml_take(struct cache *cache, size_t max_records, uint64_t max_bytes, struct cml_batch **ret_batch)
+{
+	uint64_t young_us;
+
+	return cml_take_aged(cache, max_records, max_bytes, 0, ret_batch, &young_us);
 }
 
 int cml_split(struct cml_batch *batch, size_t at, struct cml_batch **ret_rest)
@@ -548,100 +585,4 @@ void cml_give_back(struct cache *cache, struct cml_batch *batch)
 			  (unsigned long long)batch->items[0].record.seq,
 			  (unsigned long long)batch->items[batch->n - 1].record.seq);
 	cml_batch_free(batch);
-}
-
-/* ---- while it is being read ---- */
-
-struct refresh {
-	struct cml_item *item;
-	bool is_settled;	/* it could be looked at */
-	bool has_changed;
-};
-
-/* Under the lock.  While a write is under way nothing can be said. */
-static void look(struct cache *cache, struct inode *inode, struct refresh *refresh)
-{
-	struct cml_item *item = refresh->item;
-	int err;
-
-	refresh->is_settled = !inode->work->n_writing;
-	refresh->has_changed = inode->work->write_gen != item->write_gen;
-	if (!refresh->is_settled || !refresh->has_changed)
-		return;
-	err = cml_fill_store(inode, inode->v.keep_size, &item->record, &item->bytes);
-	if (!err && item->fd < 0 && item->bytes) {
-		item->fd = open_content(cache, inode);
-		err = MIN(item->fd, 0);
-	}
-	/* Where that did not work the next look tries again: nothing half is ever sealed. */
-	if (!err)
-		item->write_gen = inode->work->write_gen;
-	else
-		log_warn("cml: content of inode %llu changed and cannot be looked at anew: %s",
-			 (unsigned long long)item->ino, strerror(-err));
-}
-
-static int refresh_run(struct change *change)
-{
-	struct refresh *refresh = change->arg;
-	struct cache *cache = change->cache;
-	struct inode *inode;
-	int err;
-
-	pthread_mutex_lock(&cache->lock);
-	inode = inode_get(cache, refresh->item->ino, &err);
-	if (inode)
-		look(cache, inode, refresh);
-	inode_put(cache, inode);
-	pthread_mutex_unlock(&cache->lock);
-	return inode ? 0 : err;
-}
-
-/*
- * A transaction that is open may still fail, and then takes back what it did to the file (a truncation,
- * say), when that may have been sent already.  So where there is one the look is taken on
- * the writer thread, behind it, and counts when the commit has worked.
- */
-static int refresh_once(struct cache *cache, struct refresh *refresh)
-{
-	struct inode *inode;
-	bool is_pinned;
-	int err;
-
-	refresh->is_settled = false;
-	pthread_mutex_lock(&cache->lock);
-	inode = inode_get(cache, refresh->item->ino, &err);
-	if (!inode) {
-		pthread_mutex_unlock(&cache->lock);
-		return err;
-	}
-	is_pinned = inode->pins;
-	if (inode->work->n_writing)
-		cache_cond_wait(&cache->content_idle, &cache->lock, clock_us() + WRITING_WAIT_US);
-	else if (!is_pinned)
-		look(cache, inode, refresh);
-	inode_put(cache, inode);
-	pthread_mutex_unlock(&cache->lock);
-	/* In the error state it fails, and soon nothing is pinned. */
-	if (!refresh->is_settled && is_pinned && writer_call(cache, refresh_run, refresh)) {
-		refresh->is_settled = false;
-		refresh->item->write_gen = UINT64_MAX;	/* what was seen is not so any more */
-	}
-	return 0;
-}
-
-bool cml_refresh(struct cache *cache, struct cml_item *item)
-{
-	struct refresh refresh = { .item = item };
-	int err;
-
-	if (item->record.body.op != KML_STORE)
-		return false;
-	do {
-		err = refresh_once(cache, &refresh);
-		/* Gone: removed meanwhile, and so said further on in the log; any content will do. */
-		if (err)
-			return err != -ESTALE;
-	} while (!refresh.is_settled);
-	return refresh.has_changed;
 }

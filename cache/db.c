@@ -105,6 +105,7 @@ int db_open(const char *path, enum db_kind kind, bool may_make, struct db **ret_
 		goto fail;
 	}
 	(void)sqlite3_busy_timeout(db->handle, 10000);
+	(void)sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_QPSG, 1, NULL);	/* see db.h; known to every SQLite we build with */
 	err = db_exec(db, "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = 0;"
 			  "PRAGMA secure_delete = OFF;");
 	if (!err)

@@ -27,6 +27,11 @@ int db_errno(int rc);
 /* As db_errno(), and an I/O error of a full disk is -ENOSPC too. */
 int db_error(struct db *db, int rc);
 
+/*
+ * With query planner stability (SQLITE_DBCONFIG_ENABLE_QPSG): without it a statement that compares a parameter with a column of a partial
+ * index, such as cml.op, is compiled anew each time that it is bound, which took longer than running it.  So a statement that
+ * is to use such an index says the constant itself.
+ */
 enum db_kind { DB_WRITER, DB_READER, DB_CHECKPOINTER };
 /* may_make: of a DB_WRITER, make it when it is missing; else -ENOENT. */
 int db_open(const char *path, enum db_kind kind, bool may_make, struct db **ret_db);

@@ -4,9 +4,9 @@
  *
  * (1) Data (content, size, mtime) and attributes (mode, access control lists, owner, times) are taken each by its version, and only where
  *     nothing of ours waits.
- * (2) What no version tells: nlink is upstream's plus our local names, unless records of ours about the object wait; a
- *     listed directory's is counted here.  A directory's mtime goes forward only, for names that we made in
- *     it may be on their way.
+ * (2) What no version tells: nlink is upstream's plus our local names, unless records of ours about the object wait, or were
+ *     retired since that state; a listed directory's is counted here.  A directory's mtime goes forward only, for names
+ *     that we made in it may be on their way.
  * (3) ctime goes forward with every change, never back: it is how the kernel's client notices.
  * (4) A file that is clean (no is_dirty) is not written to before this change is in memory: a WRITE needs the
  *     note committed first, and that is another change, later in the order.
@@ -24,6 +24,7 @@
 #include "cache/dentry.h"
 #include "cache/forward.h"
 #include "cache/internal.h"
+#include "cache/mark.h"
 #include "cache/record.h"
 #include "cache/stale.h"
 #include "cache/writer.h"
@@ -266,8 +267,42 @@ static bool is_mtime_held(const struct inode_edit *edit, const struct kml_object
 	       (edit->v.attr_seq || merge_has_our_data(edit));
 }
 
+/* Do records about its names wait?  1, 0, -errno. */
+static int do_names_wait(struct change *change, const struct inode_edit *edit)
+{
+	uint64_t alive;
+	int got = cml_speaks_of(change->cache, edit->inode->ino);
+
+	if (got)
+		return got;
+	/* A RENAME that takes a name from it is about another object, but is its mark. */
+	got = mark_alive(change, edit->v.attr_seq, &alive);
+	return got ? got : alive != 0;
+}
+
+/*
+ * Is the state of that position older than what is known here of its names?  None of these has a version.  Where nothing
+ * to come would tell it, it is asked for again.  1, 0, -errno.
+ */
+static int are_names_newer(struct change *change, const struct inode_edit *edit, uint64_t position)
+{
+	uint64_t ino = edit->inode->ino, before_start = merge_own_before_start(change->cache);
+	int err;
+
+	/* The entry of that record of ours is still to be pulled, and says how many they are. */
+	if (position < merge_own_version(change->cache, ino))
+		return 1;
+	if (position < before_start)
+		err = stale_ask_after(change, ino, before_start);
+	else if (position < apply_position(change->cache))
+		err = stale_ask(change, ino);
+	else
+		return 0;
+	return err ? err : 1;
+}
+
 /* keeps (2).  1: changed; 0: it is so, or cannot be told now: *ret_is_held. */
-static int take_nlink(struct change *change, struct inode_edit *edit, uint32_t nlink,
+static int take_nlink(struct change *change, struct inode_edit *edit, uint32_t nlink, uint64_t position,
 		      bool *ret_is_held)
 {
 	int64_t names;
@@ -285,15 +320,17 @@ static int take_nlink(struct change *change, struct inode_edit *edit, uint32_t n
 		nlink += names - edit->v.links_up;
 	if (edit->v.nlink == nlink)
 		return 0;
-	got = cml_speaks_of(change->cache, edit->inode->ino);
+	got = do_names_wait(change, edit);
 	*ret_is_held = got > 0;
+	if (!got)
+		got = are_names_newer(change, edit, position);
 	return got ? MIN(got, 0) : TAKE(edit, nlink, nlink);
 }
 
 /* ---- all of it ---- */
 
 static int object_update(struct change *change, struct inode_edit *edit,
-			 const struct kml_object *object)
+			 const struct kml_object *object, uint64_t position)
 {
 	int has_data, has_attrs, has_nlink;
 	bool has_times, is_held;
@@ -307,7 +344,7 @@ static int object_update(struct change *change, struct inode_edit *edit,
 	if (has_data < 0)
 		return has_data;
 	has_times = take_times(edit, object, has_attrs);
-	has_nlink = take_nlink(change, edit, object->attr.nlink, &is_held);
+	has_nlink = take_nlink(change, edit, object->attr.nlink, position, &is_held);
 	if (has_nlink < 0)
 		return has_nlink;
 	is_held |= has_data && edit->v.attr_seq;	/* its mtime */
@@ -329,14 +366,14 @@ int merge_object(struct change *change, const struct kml_object *object, uint64_
 	if (ino && object->attr.nlink) {
 		edit = inode_edit(change, ino, &err);
 		if (edit)
-			err = object_update(change, edit, object);
+			err = object_update(change, edit, object, position);
 	}
 	if (!err)
 		*ret_ino = ino;
 	return err;
 }
 
-int merge_own(struct change *change, const struct kml_object *object)
+int merge_own(struct change *change, const struct kml_object *object, uint64_t position)
 {
 	uint64_t ino = inode_find_oid(change->cache, &object->oid);
 	struct inode_edit *edit;
@@ -352,7 +389,7 @@ int merge_own(struct change *change, const struct kml_object *object)
 	if (!edit)
 		return got;
 	is_other = !has && edit->v.type == TYPE_DIR && take_times(edit, object, false);
-	got = take_nlink(change, edit, object->attr.nlink, &is_held);
+	got = take_nlink(change, edit, object->attr.nlink, position, &is_held);
 	if (got < 0)
 		return got;
 	if (got || is_other)

@@ -34,10 +34,10 @@ struct inode_edit;
 int merge_object(struct change *change, const struct kml_object *object, uint64_t position, uint64_t *ret_ino);
 
 /*
- * Our own change, as upstream has it now: what no version tells (nlink, a directory's mtime), and only if nothing of ours
- * waits on it.
+ * Our own change, as upstream had it then: what no version tells (nlink, a directory's mtime), and only if nothing of ours
+ * waits on it.  position: of its entry.
  */
-int merge_own(struct change *change, const struct kml_object *object);
+int merge_own(struct change *change, const struct kml_object *object, uint64_t position);
 
 /*
  * The name stands for that object.  What it stood for before loses it, as by merge_unbind().  A directory has
@@ -74,8 +74,12 @@ int merge_dir_mtime(struct change *change, const struct kml_object *object, uint
  * before its journal entry is pulled.
  */
 bool merge_is_overtaken(struct cache *cache, const struct inode_edit *dir, uint64_t position);
-/* A record of ours about a name in the directory was retired; it is journal entry 'version'. */
-void merge_own_name(struct cache *cache, uint64_t dir, uint64_t version);
+/* A record of ours about a name in that directory, or about a name of that file, was retired; it is journal entry 'version'. */
+void merge_own_name(struct cache *cache, uint64_t ino, uint64_t version);
+/* The last such entry that is not pulled yet; 0: there is none since the start. */
+uint64_t merge_own_version(struct cache *cache, uint64_t ino);
+/* The last of any of our records that was retired before the start; which objects these were about is forgotten. */
+uint64_t merge_own_before_start(struct cache *cache);
 /* The directory has another inode: what is known of our own records about its names holds for that. */
 void merge_own_moved(struct cache *cache, uint64_t from_dir, uint64_t to_dir);
 
@@ -102,7 +106,8 @@ int merge_sweep_later(struct change *change, uint64_t dir);
 /* ---- for apply.c ---- */
 
 struct merge;
-int merge_new(struct merge **ret_merge);
+/* own_before: see merge_own_before_start(). */
+int merge_new(uint64_t own_before, struct merge **ret_merge);
 void merge_free(struct merge *merge);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Directories that are gone upstream, emptied here; and how far our own records reach in directories.
+ * Directories that are gone upstream, emptied here; and how far our own records reach.
  *
  * A directory goes from the inside out, some names in each change, with a stack in memory in place of recursion.
  * What is ours keeps its name, and so the directories above it: upstream brings a directory back when something is
@@ -33,7 +33,7 @@ struct sweep {
 
 struct own {
 	struct hash_node node;
-	uint64_t dir, version;
+	uint64_t ino, version;
 };
 
 struct merge {
@@ -41,6 +41,8 @@ struct merge {
 	struct list sweeps;	/* the last one is being emptied */
 	struct hash_table own;
 	size_t own_max;
+	/* constant */
+	uint64_t own_before;	/* of before the start */
 };
 
 struct entry {
@@ -209,12 +211,12 @@ int merge_finish(struct cache *cache)
 /* ---- our own records ---- */
 
 /* Under the lock. */
-static struct own *own_find(struct merge *merge, uint64_t dir)
+static struct own *own_find(struct merge *merge, uint64_t ino)
 {
-	for (struct hash_node *n = hash_first(&merge->own, hash_u64(dir)); n; n = hash_next(n)) {
+	for (struct hash_node *n = hash_first(&merge->own, hash_u64(ino)); n; n = hash_next(n)) {
 		struct own *own = container_of(n, struct own, node);
 
-		if (own->dir == dir)
+		if (own->ino == ino)
 			return own;
 	}
 	return NULL;
@@ -230,7 +232,7 @@ static void own_prune_one(struct hash_node *node, void *arg)
 	struct own *own = container_of(node, struct own, node);
 	struct kept *kept = arg;
 
-	/* Pulled since: listed_at of the directory says so. */
+	/* Pulled since: listed_at of the directory says so, and no entry that is older comes any more. */
 	if (own->version <= kept->position) {
 		free(own);
 		return;
@@ -254,7 +256,7 @@ static void own_prune(struct cache *cache)
 	merge->own_max = merge->own.n * 2 + OWN_MIN;
 }
 
-void merge_own_name(struct cache *cache, uint64_t dir, uint64_t version)
+void merge_own_name(struct cache *cache, uint64_t ino, uint64_t version)
 {
 	struct merge *merge = cache->apply->merge;
 	struct own *own;
@@ -262,31 +264,42 @@ void merge_own_name(struct cache *cache, uint64_t dir, uint64_t version)
 	pthread_mutex_lock(&cache->lock);
 	if (version <= cache->position)
 		goto out;
-	own = own_find(merge, dir);
+	own = own_find(merge, ino);
 	if (!own && merge->own.n >= merge->own_max)
 		own_prune(cache);
 	if (!own) {
 		own = calloc(1, sizeof(*own));
 		if (!own)
 			goto out;	/* then a listing of this very moment is believed too much */
-		own->dir = dir;
-		hash_insert(&merge->own, &own->node, hash_u64(dir));
+		own->ino = ino;
+		hash_insert(&merge->own, &own->node, hash_u64(ino));
 	}
 	own->version = MAX(own->version, version);
 out:
 	pthread_mutex_unlock(&cache->lock);
 }
 
-void merge_own_moved(struct cache *cache, uint64_t from_dir, uint64_t to_dir)
+uint64_t merge_own_version(struct cache *cache, uint64_t ino)
 {
-	uint64_t version = 0;
 	struct own *own;
+	uint64_t version;
 
 	pthread_mutex_lock(&cache->lock);
-	own = own_find(cache->apply->merge, from_dir);
-	if (own)
-		version = own->version;
+	own = own_find(cache->apply->merge, ino);
+	version = own && own->version > cache->position ? own->version : 0;
 	pthread_mutex_unlock(&cache->lock);
+	return version;
+}
+
+uint64_t merge_own_before_start(struct cache *cache)
+{
+	return cache->apply->merge->own_before;
+}
+
+void merge_own_moved(struct cache *cache, uint64_t from_dir, uint64_t to_dir)
+{
+	uint64_t version = merge_own_version(cache, from_dir);
+
 	if (version)
 		merge_own_name(cache, to_dir, version);
 }
@@ -305,7 +318,7 @@ bool merge_is_overtaken(struct cache *cache, const struct inode_edit *dir, uint6
 
 /* ---- start and end ---- */
 
-int merge_new(struct merge **ret_merge)
+int merge_new(uint64_t own_before, struct merge **ret_merge)
 {
 	struct merge *merge = calloc(1, sizeof(*merge));
 	int err;
@@ -319,6 +332,7 @@ int merge_new(struct merge **ret_merge)
 	}
 	list_init(&merge->sweeps);
 	merge->own_max = OWN_MIN;
+	merge->own_before = own_before;
 	*ret_merge = merge;
 	return 0;
 }

@@ -159,10 +159,11 @@ int nameop_log_unlink(struct change *change, struct inode_edit *edit,
 }
 
 int nameop_log_rename(struct change *change, const struct inode_edit *edit, const struct inode_edit *from_dir, struct slice from,
-		      const struct inode_edit *to_dir, struct slice to, const struct inode_edit *victim, uint64_t *ret_seq)
+		      const struct inode_edit *to_dir, struct slice to, struct inode_edit *victim, uint64_t *ret_seq)
 {
 	struct kml_record record = { 0 };
 	struct kml_rename *rename = &record.body.kml_body_u.rename;
+	int err;
 
 	record.body.op = KML_RENAME;
 	rename->from_parent = from_dir->v.oid;
@@ -174,8 +175,10 @@ int nameop_log_rename(struct change *change, const struct inode_edit *edit, cons
 		rename->replaced = victim->v.oid;
 		rename->replaced_base = victim->v.data_version;
 	}
-	return cml_append(change, edit->inode->ino, &record, (const uint64_t[]){ from_dir->inode->ino, to_dir->inode->ino },
-			  ret_seq);
+	err = cml_append(change, edit->inode->ino, &record, (const uint64_t[]){ from_dir->inode->ino, to_dir->inode->ino }, ret_seq);
+	if (!err && victim)
+		EDIT(victim, attr_seq, *ret_seq);
+	return err;
 }
 
 /* A new object of what upstream has forgotten, or is about to: all of it is to be sent. */

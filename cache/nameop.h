@@ -38,9 +38,9 @@ int nameop_log_make(struct change *change, struct inode_edit *edit, const struct
  */
 int nameop_log_unlink(struct change *change, struct inode_edit *edit,
 		      const struct inode_edit *dir, struct slice name, uint64_t *ret_seq);
-/* The RENAME.  victim: what the new name stood for, or NULL. */
+/* The RENAME.  victim: what the new name stood for, or NULL; it is marked, for it has one name less upstream once this is done. */
 int nameop_log_rename(struct change *change, const struct inode_edit *edit, const struct inode_edit *from_dir, struct slice from,
-		      const struct inode_edit *to_dir, struct slice to, const struct inode_edit *victim, uint64_t *ret_seq);
+		      const struct inode_edit *to_dir, struct slice to, struct inode_edit *victim, uint64_t *ret_seq);
 /*
  * An object is to have a name upstream once more (was_local names only so far, or not): LINK, or,
  * when upstream knows it no longer, a new object with all its content.  -EIO: that content is not

@@ -335,6 +335,8 @@ static const char *stage_name(enum cml_stage stage)
 		return "being sent";
 	case CML_IS_FIXED:
 		return "sent, not answered";
+	case CML_STANDS_ASIDE:
+		return "its content goes ahead, others pass it";
 	case CML_WAITS:
 		break;
 	}

@@ -151,8 +151,8 @@ static int run_records(struct segment *segment, bool refuse_first, int refuse_er
 		}
 		outcome.done = i + 1;
 		got = FAULT("apply.stepped");
-		if (!got && !segment->must_end && i >= segment->progress)
-			got = segment_progress_next(segment);
+		if (!got && !segment->must_end)
+			got = segment_progress(segment, i);
 		if (!got)
 			got = keep_answer(segment->tree, segment->client, &answers[i]);
 		if (got)

@@ -148,18 +148,36 @@ static struct timespec to_timespec(struct kml_time time)
 }
 
 /*
- * fd may be an O_PATH one: then only what the name in /proc reaches works, which it does for all
+ * With is_path fd is an O_PATH one: then only what the name in /proc reaches works, which it does for all
  * but symlinks' modes.
  */
-static int set_by_fd(int fd, const struct kml_attr *attr, unsigned set)
+static int set_mode(int fd, bool is_path, mode_t mode)
+{
+	char path[40];
+
+	if (!is_path)
+		return fchmod(fd, mode);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return chmod(path, mode);
+}
+
+static int set_times(int fd, bool is_path, const struct timespec times[2])
+{
+	char path[40];
+
+	if (!is_path)
+		return futimens(fd, times);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return utimensat(AT_FDCWD, path, times, 0);
+}
+
+static int set_by_fd(int fd, bool is_path, const struct kml_attr *attr, unsigned set)
 {
 	struct timespec times[2] = { { 0, UTIME_OMIT }, { 0, UTIME_OMIT } };
-	char path[40];
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (set & (KML_SET_UID | KML_SET_GID)) {
 		uid_t uid = set & KML_SET_UID ? attr->uid : st.st_uid;
 		gid_t gid = set & KML_SET_GID ? attr->gid : st.st_gid;
@@ -175,14 +193,14 @@ static int set_by_fd(int fd, const struct kml_attr *attr, unsigned set)
 		 * A change of owner has taken setuid and setgid away: the mode is said last, and
 		 * always.
 		 */
-		if (set & (KML_SET_MODE | KML_SET_UID | KML_SET_GID) && chmod(path, mode) < 0)
+		if (set & (KML_SET_MODE | KML_SET_UID | KML_SET_GID) && set_mode(fd, is_path, mode) < 0)
 			return -errno;
 	}
 	if (set & KML_SET_ATIME)
 		times[0] = to_timespec(attr->atime);
 	if (set & KML_SET_MTIME)
 		times[1] = to_timespec(attr->mtime);
-	if (set & (KML_SET_ATIME | KML_SET_MTIME) && utimensat(AT_FDCWD, path, times, 0) < 0)
+	if (set & (KML_SET_ATIME | KML_SET_MTIME) && set_times(fd, is_path, times) < 0)
 		return -errno;
 	return 0;
 }
@@ -201,12 +219,34 @@ int file_set(int dirfd, const char *name, struct file_id id, const struct kml_at
 		return err;
 	if (!file_id_equal(st.id, id))
 		return -ESTALE;
-	return set_by_fd(fd, attr, set);
+	return set_by_fd(fd, true, attr, set);
 }
 
 int file_set_fd(int fd, const struct kml_attr *attr, unsigned set)
 {
-	return set_by_fd(fd, attr, set);
+	return set_by_fd(fd, false, attr, set);
+}
+
+int file_set_new(int fd, const struct kml_attr *attr, struct file_stat *ret_stat)
+{
+	const struct timespec times[2] = { to_timespec(attr->atime), to_timespec(attr->mtime) };
+	const struct kml_attr *is = &ret_stat->attr;
+	bool is_other_owner;
+	int err;
+
+	if (futimens(fd, times) < 0)
+		return -errno;
+	err = file_stat(fd, "", ret_stat);
+	if (err)
+		return err;
+	is_other_owner = is->uid != attr->uid || is->gid != attr->gid;
+	if (!is_other_owner && is->mode == attr->mode)
+		return 0;
+	if (is_other_owner && fchown(fd, attr->uid, attr->gid) < 0)
+		return -errno;
+	if (fchmod(fd, attr->mode) < 0)
+		return -errno;
+	return file_stat(fd, "", ret_stat);
 }
 
 void file_copy_xattrs(int from, int to)

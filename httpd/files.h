@@ -53,6 +53,8 @@ int file_set(int dirfd, const char *name, struct file_id id, const struct kml_at
 	     unsigned set);
 /* The same for an open file. */
 int file_set_fd(int fd, const struct kml_attr *attr, unsigned set);
+/* The same, all of it, for one that was just made, with calls only for what is not so already; and what it is then. */
+int file_set_new(int fd, const struct kml_attr *attr, struct file_stat *ret_stat);
 
 /* -EEXIST when there is one of that name already, on any file system. */
 int file_rename_new(int from, const char *from_name, int to, const char *to_name);

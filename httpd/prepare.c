@@ -91,17 +91,18 @@ static int look_for(struct segment *segment, const struct kml_body *body)
 
 int prepare_look(struct segment *segment)
 {
-	int err = 0;
+	int err = tree_read_begin(segment->tree);
 
 	for (uint32_t i = 0; !err && i < segment->n; i++)
 		err = look_for(segment, &segment->records[i].body);
+	tree_read_end(segment->tree);
 	if (!err && segment->look.n)
 		err = reconcile_locked(segment->tree, segment->look.v, segment->look.n);
 	segment->look.n = 0;
 	return err;
 }
 
-/* ---- new objects ---- */
+/* ---- new objects other than files ---- */
 
 #define SET_ALL (KML_SET_MODE | KML_SET_UID | KML_SET_GID | KML_SET_ATIME | KML_SET_MTIME)
 
@@ -126,35 +127,27 @@ static int make_node(struct tree *tree, const char *name, const struct kml_body 
 		target[text.len] = '\0';
 		done = symlinkat(target, tree->stage_fd, name);
 		break;
-	case KML_MKNOD:
+	default:
 		done = mknodat(tree->stage_fd, name, formats[node->type] | 0600,
 			       makedev(node->major, node->minor));
-		break;
-	default:
-		done = openat(tree->stage_fd, name,
-			      O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (done >= 0)
-			done = close(done);
 	}
 	return done < 0 ? -errno : 0;
 }
 
-static int stage_make(struct segment *segment, uint32_t i)
+static struct kml_attr attr_of(const struct kml_make *make)
+{
+	return (struct kml_attr){ .mode = make->mode, .uid = make->uid, .gid = make->gid, .atime = make->atime, .mtime = make->mtime };
+}
+
+static int stage_node(struct segment *segment, uint32_t i)
 {
 	const struct kml_record *record = &segment->records[i];
-	const struct kml_make *make = segment_make_of(&record->body);
-	struct kml_attr attr = { .mode = make->mode,
-				 .uid = make->uid,
-				 .gid = make->gid,
-				 .atime = make->atime,
-				 .mtime = make->mtime };
+	struct kml_attr attr = attr_of(segment_make_of(&record->body));
 	struct plan *plan = &segment->plan[i];
 	int dirfd = segment->tree->stage_fd;
 	char name[64];
 	int err;
 
-	if (plan->is_staged)
-		return 0;
 	segment_stage_name(segment->client, record->seq, name);
 	(void)file_delete(dirfd, name);		/* left by a crash; making it tells if it stays */
 	err = FAULT("prepare.make");
@@ -194,15 +187,18 @@ static bool is_whole(const struct kml_store *store)
 /* Old bytes up to keep, then zeros up to size; gaps are not written. */
 static int cut_and_extend(int fd, uint64_t keep, uint64_t size)
 {
+	uint64_t has;
 	struct stat st;
 
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	has = (uint64_t)st.st_size;
 	/* Too large for this file system shows before anything is lost. */
-	if (fstat(fd, &st) < 0 || ftruncate(fd, (off_t)MAX(size, (uint64_t)st.st_size)) < 0)
+	if (size > has && ftruncate(fd, (off_t)size) < 0)
 		return -errno;
-	if (ftruncate(fd, (off_t)MIN(keep, (uint64_t)st.st_size)) < 0 ||
-	    ftruncate(fd, (off_t)size) < 0)
+	if (keep < has && ftruncate(fd, (off_t)keep) < 0)
 		return -errno;
-	return 0;
+	return (keep < has || size < has) && ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
 }
 
 /* The file that was sent ahead.  -ENOENT: it is not (all) there. */
@@ -373,6 +369,82 @@ static int make_content(struct segment *segment, uint32_t i, const struct object
 	return err ? err : file_stat(fd, "", &plan->staged);
 }
 
+/* ---- new files ---- */
+
+/*
+ * A new file, with the content that store has for it, or none.  Made with its mode, open, and closed when it is all that it is to be: of ten
+ * thousand small files this is most of the work.  *ret_is_content: it was the content that failed.
+ */
+static int make_file(struct segment *segment, uint32_t i, const struct kml_store *store, bool *ret_is_content)
+{
+	const struct kml_record *record = &segment->records[i];
+	struct kml_attr attr = attr_of(&record->body.kml_body_u.make);
+	const int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	int dirfd = segment->tree->stage_fd;
+	AUTO_CLOSE int fd = -1;
+	char name[64];
+	int err;
+
+	*ret_is_content = false;
+	segment_stage_name(segment->client, record->seq, name);
+	err = FAULT("prepare.make");
+	if (err)
+		return err;
+	fd = openat(dirfd, name, flags, attr.mode & 0777);
+	if (fd < 0 && errno == EEXIST) {
+		(void)file_delete(dirfd, name);	/* left by a crash; making it tells if it stays */
+		fd = openat(dirfd, name, flags, attr.mode & 0777);
+	}
+	if (fd < 0)
+		return -errno;
+	if (store) {
+		attr.mtime = store->mtime;
+		err = put_ranges(segment, store, 0, fd);
+		if (!err)
+			err = FAULT("prepare.fill");
+		*ret_is_content = err != 0;
+	}
+	if (!err)
+		err = file_set_new(fd, &attr, &segment->plan[i].staged);
+	if (err)
+		(void)file_delete(dirfd, name);	/* at the next start then */
+	else
+		segment->plan[i].is_staged = true;
+	return err;
+}
+
+/* What a CREATE makes, if the record behind it has the content for it and that is here. */
+static const struct kml_store *content_behind(const struct segment *segment, uint32_t i)
+{
+	const struct kml_body *next = &segment->records[i + 1].body;
+	const struct kml_store *store = &next->kml_body_u.store;
+
+	if (i + 1 >= segment->n || next->op != KML_STORE || segment->plan[i + 1].is_staged || segment->plan[i + 1].refused)
+		return NULL;
+	return kml_oid_equal(store->oid, segment->records[i].body.kml_body_u.make.oid) && store->content.where == KML_INLINE ? store : NULL;
+}
+
+/* *ret_has_content: that of the next record is in it. */
+static int stage_file(struct segment *segment, uint32_t i, bool *ret_has_content)
+{
+	const struct kml_store *store = content_behind(segment, i);
+	struct plan *next = &segment->plan[i + 1];
+	bool is_content;
+	int err;
+
+	err = make_file(segment, i, store, &is_content);
+	/* What is wrong with the content is the next record's trouble alone. */
+	if (err && is_content)
+		return make_file(segment, i, NULL, &is_content);
+	if (err || !store)
+		return err;
+	next->is_into = true;
+	next->into = i;
+	next->staged = segment->plan[i].staged;
+	*ret_has_content = true;
+	return 0;
+}
+
 /*
  * The object is made by an earlier record of this segment: its content goes right into that file.
  */
@@ -490,6 +562,8 @@ static int stage_store(struct segment *segment, uint32_t i, struct hash_table *t
 	char name[64];
 	int got;
 
+	if (plan->is_into)
+		return 0;	/* it came with its CREATE */
 	if (made && (made->is_store || made->has_content))
 		return CUT_HERE;	/* it needs the version that the earlier one makes */
 	if (made) {
@@ -522,17 +596,22 @@ static int stage_one(struct segment *segment, uint32_t i, struct hash_table *tab
 {
 	const struct kml_body *body = &segment->records[i].body;
 	const struct kml_make *make = segment_make_of(body);
+	bool has_content = false;
 	int err;
 
 	if (segment->plan[i].refused)
 		return 0;
 	if (body->op == KML_STORE)
 		return stage_store(segment, i, table);
-	if (!make)
+	if (!make || (segment->plan[i].is_staged && body->op != KML_CREATE))
 		return 0;
-	err = stage_make(segment, i);
-	if (!err && body->op == KML_CREATE)
+	if (body->op != KML_CREATE)
+		return stage_node(segment, i);
+	err = segment->plan[i].is_staged ? 0 : stage_file(segment, i, &has_content);
+	if (!err)
 		err = note_made(table, make->oid, i, false);
+	if (!err && has_content)
+		find_made(table, make->oid)->has_content = true;
 	return err;
 }
 
@@ -584,16 +663,14 @@ static int sync_staged(struct segment *segment)
 	return fsync(segment->tree->stage_fd) < 0 ? -errno : 0;
 }
 
-int prepare_stage(struct segment *segment)
+static int stage_all(struct segment *segment, struct hash_table *table)
 {
-	struct hash_table table;
-	int err;
+	int err = tree_read_begin(segment->tree);
 
-	err = hash_init(&table);
 	if (err)
 		return err;
 	for (uint32_t i = 0; i < segment->n; i++) {
-		err = stage_one(segment, i, &table);
+		err = stage_one(segment, i, table);
 		if (!err)
 			continue;
 		if (err == -EBADMSG || (err < 0 && !is_transient(err) && err != -ENOENT)) {
@@ -603,10 +680,24 @@ int prepare_stage(struct segment *segment)
 		/* -ENOENT: what was sent ahead is not here (any more); it has to be sent again. */
 		if (err < 0)
 			segment->cut_error = -err;
-		cut(segment, i, segment->cut_error, &table);
+		cut(segment, i, segment->cut_error, table);
 		break;
 	}
+	tree_read_end(segment->tree);
+	return 0;
+}
+
+int prepare_stage(struct segment *segment)
+{
+	struct hash_table table;
+	int err;
+
+	err = hash_init(&table);
+	if (!err)
+		err = stage_all(segment, &table);
 	hash_drain(&table, free_made, NULL);
 	hash_release(&table);
+	if (err)
+		return err;
 	return segment->n ? sync_staged(segment) : 0;
 }

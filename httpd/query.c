@@ -253,6 +253,7 @@ int query_object(struct request *request)
 	bool is_json = request_wants_json(request);
 	struct kml_object kml;
 	struct object object;
+	uint64_t position = 0;
 	struct sql *sql;
 	struct buf buf;
 	int err;
@@ -261,6 +262,8 @@ int query_object(struct request *request)
 	if (err)
 		return err;
 	err = query_find(request, sql, &object);
+	if (!err)
+		err = snapshot_position(sql, &position);
 	if (!err)
 		err = object_to_kml(sql, &object, &kml);
 	tree_reader_put(request->tree, sql);
@@ -279,6 +282,8 @@ int query_object(struct request *request)
 	if (!err)
 		err = request_answer_buf(request, MHD_HTTP_OK, is_json ? QUERY_JSON : QUERY_XDR,
 					 &buf);
+	if (!err)
+		err = request_add_header(request, "Izo-Position", "%llu", (unsigned long long)position);
 	buf_release(&buf);
 	return err;
 }

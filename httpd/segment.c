@@ -141,16 +141,26 @@ int segment_progress_begin(struct segment *segment)
 	return 0;
 }
 
-int segment_progress_next(struct segment *segment)
+/* Nothing is done on disk for it: its content came with the file that the record before it has made. */
+static bool is_done_with_create(const struct segment *segment, uint32_t i)
+{
+	const struct plan *plan = &segment->plan[i];
+
+	return plan->is_into && plan->into + 1 == i;
+}
+
+int segment_progress(struct segment *segment, uint32_t i)
 {
 	char from[64], to[64];
 	int dirfd = segment->tree->stage_fd;
 
+	if (i < segment->progress || is_done_with_create(segment, i))
+		return 0;
 	progress_name(segment, segment->progress, from);
-	progress_name(segment, segment->progress + 1, to);
+	progress_name(segment, i + 1, to);
 	if (renameat(dirfd, from, dirfd, to) < 0)
 		return -errno;
-	segment->progress++;
+	segment->progress = i + 1;
 	return 0;
 }
 
@@ -186,6 +196,8 @@ int segment_progress_find(struct segment *segment)
 	if (err)
 		return err;
 	segment->done = segment->progress = search.done;
+	while (segment->done && segment->done < segment->n && is_done_with_create(segment, segment->done))
+		segment->done++;
 	/* A file system that orders nothing may have lost the file itself. */
 	return search.done ? 0 : segment_progress_begin(segment);
 }

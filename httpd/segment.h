@@ -90,7 +90,8 @@ const struct kml_make *segment_make_of(const struct kml_body *body);
 
 /* How far it is: the name of a file in stage/ says how many records are done on disk. */
 int segment_progress_begin(struct segment *segment);
-int segment_progress_next(struct segment *segment);
+/* Record i is done.  One for which nothing is to be done on disk is not noted. */
+int segment_progress(struct segment *segment, uint32_t i);
 void segment_progress_end(const struct segment *segment);
 /* After a crash: sets done and progress. */
 int segment_progress_find(struct segment *segment);

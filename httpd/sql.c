@@ -80,6 +80,8 @@ int sql_open(const char *path, bool may_write, struct sql **ret_sql)
 		goto fail;
 	}
 	(void)sqlite3_busy_timeout(sql->handle, 10000);
+	/* A statement is compiled once, whatever it is given (cache/db.h says more); known to every SQLite we build with. */
+	(void)sqlite3_db_config(sql->handle, SQLITE_DBCONFIG_ENABLE_QPSG, 1, NULL);
 	err = sql_exec(sql, "PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY; PRAGMA "
 			    "foreign_keys = OFF;");
 	if (!err)

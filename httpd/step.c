@@ -137,6 +137,7 @@ static int do_make(struct step *step, const struct kml_make *make)
 				 step->how);
 	if (err)
 		return failed(step, err, step->f.parent.id, name_slice(&name));
+	segment->plan[step->i].is_staged = false;	/* it has left stage/ */
 	if (step->record->body.op == KML_SYMLINK)
 		target = kml_target_get(&step->record->body.kml_body_u.symlink.target);
 	err = change_make(segment->tree, &step->by, &object, step->f.parent.id, name_slice(&name),

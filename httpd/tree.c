@@ -297,6 +297,16 @@ int tree_begin(struct tree *tree)
 	return sql_exec(tree->sql, "BEGIN IMMEDIATE");
 }
 
+int tree_read_begin(struct tree *tree)
+{
+	return sql_exec(tree->sql, "BEGIN");
+}
+
+void tree_read_end(struct tree *tree)
+{
+	(void)sql_exec(tree->sql, "ROLLBACK");	/* nothing was written; fails when SQLite has done it already */
+}
+
 void tree_rollback(struct tree *tree)
 {
 	(void)sql_exec(tree->sql, "ROLLBACK");	/* fails when SQLite has done it already */

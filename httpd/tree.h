@@ -70,6 +70,9 @@ void tree_unlock(struct tree *tree);
 int tree_begin(struct tree *tree);
 int tree_commit(struct tree *tree);
 void tree_rollback(struct tree *tree);
+/* Around many questions that change nothing: each by itself takes and gives back the database's locks. */
+int tree_read_begin(struct tree *tree);
+void tree_read_end(struct tree *tree);
 
 /*
  * With the lock held: a directory's descriptor, good until tree_unlock(), tree_trim_dirs() or

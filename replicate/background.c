@@ -118,7 +118,7 @@ static void stale_listed(struct listing *listing, int err)
 	}
 	/* Who waits for it has been told; with what is in it, it goes by this. */
 	if (err == -ENOENT || err == -EIDRM)
-		err = apply_object(slot->background->replicate->cache, &slot->oid, NULL) ? -ECANCELED : 0;
+		err = apply_object(slot->background->replicate->cache, &slot->oid, NULL, 0) ? -ECANCELED : 0;
 	if (err)
 		slot_failed(slot, err, listing->request.trouble);
 	else
@@ -132,11 +132,11 @@ static void stale_object_came(struct http_request *request, int err)
 	struct kml_object object = { 0 };
 
 	if (err == -ENOENT || err == -EIDRM) {
-		err = apply_object(r->cache, &slot->oid, NULL) ? -ECANCELED : 0;
+		err = apply_object(r->cache, &slot->oid, NULL, 0) ? -ECANCELED : 0;
 	} else if (!err) {
 		err = kml_object_decode(request->answer.data, request->answer.len, &object);
 		if (!err) {
-			err = apply_object(r->cache, &slot->oid, &object) ? -ECANCELED : 0;
+			err = apply_object(r->cache, &slot->oid, &object, request->has_position ? request->position : 0) ? -ECANCELED : 0;
 			kml_object_release(&object);
 		}
 	}

@@ -349,7 +349,7 @@ static void make_key(struct delta *delta)
 	const uint64_t mark[] = { delta->base, delta->size, delta->block };
 	uint64_t hash = hash_bytes(delta->hash, sizeof(delta->hash), hash_bytes(mark, sizeof(mark), delta->client));
 
-	snprintf(delta->delta_key, sizeof(delta->delta_key), "d%" PRIu64 "-%016" PRIx64, delta->item->record.seq, hash);
+	snprintf(delta->delta_key, sizeof(delta->delta_key), "d%" PRIu64 "-%016" PRIx64, staged_number(delta->item), hash);
 }
 
 /* All of it was read; was it one state of the file?  A copy of it cannot have changed. */

@@ -129,7 +129,7 @@ static void end_when_quiet(struct replay *replay)
 		if (sending->step == SENDING_OVER || sending->step == SENDING_RETIRED)
 			remove_sending(replay, sending);
 	}
-	if (replay->n_sendings || replay->is_taking)
+	if (replay->n_sendings || replay->is_taking || aside_is_busy(&replay->aside))
 		return;
 	if (!replay->is_started || !replay->hold_us)
 		idle(replay);
@@ -147,6 +147,7 @@ static void end(struct replay *replay, uint64_t hold_us)
 	loop_timer_cancel(replay->replicate->loop, &replay->timer);
 	list_each(sending, &replay->sendings, node)
 		sending_drop(sending);
+	aside_stop(&replay->aside);
 	advance_soon(replay);
 }
 
@@ -174,14 +175,15 @@ static void run_take(struct work *work)
 {
 	struct replay *replay = container_of(work, struct replay, take_work);
 	struct cache *cache = replay->replicate->cache;
-	struct cml_batch *taken = NULL, *rest;
+	struct cml_batch *taken, *rest;
 	struct sending *sending;
 	int err;
 
 	err = FAULT("replay.take");
+	replay->took = (struct cml_taken){ 0 };
 	if (!err)
-		err = cml_take_aged(cache, replay->take_max, MIN(replay->pace.bytes, (uint64_t)REPLAY_BYTES),
-				    replay->pace.min_age_s, &taken, &replay->young_us);
+		err = cml_take_wanted(cache, &replay->wants, &replay->took);
+	taken = replay->took.batch;
 	while (!err && taken) {
 		size_t n = end_of_part(taken);
 
@@ -201,13 +203,41 @@ static void run_take(struct work *work)
 	replay->take_err = err;
 }
 
+/* How many may be on their way at a time. */
+static size_t most_of(const struct replay *replay)
+{
+	return replay->pace.batches ? MIN(replay->pace.batches, REPLAY_BATCHES) : REPLAY_BATCHES;
+}
+
+/* What stands aside, by what the take found. */
+static void sort_aside(struct replay *replay)
+{
+	const struct cml_taken *took = &replay->took;
+	struct sending *sending;
+
+	list_each(sending, &replay->taken, node) {
+		const struct cml_item *item = &sending->batch->taken->items[0];
+
+		sending->was_ahead = batch_is_large(item) && aside_taken(&replay->aside, item->ino);
+	}
+	if (replay->step != REPLAY_END)
+		aside_found(&replay->aside, &replay->wants, took, most_of(replay));
+	replay->n_moved += took->n_moved;
+	if (!took->has_more && replay->n_moved) {
+		replay->move_us = clock_us() + replay->n_moved * REPLAY_MOVE_REST_US;
+		replay->n_moved = 0;
+	}
+}
+
 static void taken(struct work *work)
 {
 	struct replay *replay = container_of(work, struct replay, take_work);
 	struct sending *sending, *next;
 
 	replay->is_taking = false;
-	replay->is_dry = list_is_empty(&replay->taken);
+	replay->young_us = replay->took.young_us;
+	sort_aside(replay);
+	replay->is_dry = list_is_empty(&replay->taken) && !replay->took.has_more;
 	list_each_safe(sending, next, &replay->taken, node) {
 		list_del(&sending->node);
 		list_append(&replay->sendings, &sending->node);
@@ -231,9 +261,7 @@ static bool may_take(const struct replay *replay)
 {
 	const struct sending *sending;
 
-	unsigned most = replay->pace.batches ? MIN(replay->pace.batches, REPLAY_BATCHES) : REPLAY_BATCHES;
-
-	if (replay->is_taking || replay->is_dry || replay->n_sendings >= most)
+	if (replay->is_taking || replay->is_dry || replay->n_sendings >= most_of(replay))
 		return false;
 	list_each(sending, &replay->sendings, node) {
 		if (sending->is_cut || sending->is_dropped || sending->step == SENDING_FAILED)
@@ -248,7 +276,9 @@ static void take(struct replay *replay)
 	replicate_note_waits(replay->replicate, replay->pace.may_replay ? NULL :
 			     "the link is paid for: changes go when they are asked for, by izo-nfsd --sync");
 	if (!replay->pace.may_replay) {
+		aside_stop(&replay->aside);
 		replay->young_us = 0;
+		replay->took.is_held = false;
 		replay->is_dry = true;
 		advance_soon(replay);
 		return;
@@ -257,7 +287,15 @@ static void take(struct replay *replay)
 		replay->pace.min_age_s = 0;
 	replay->looked_us = clock_us();
 	replay->is_taking = true;
-	replay->take_max = replay->max_records;
+	replay->wants = (struct cml_wants){
+		.max_records = replay->max_records,
+		.max_bytes = MIN(replay->pace.bytes, (uint64_t)REPLAY_BYTES),
+		.min_age_s = replay->pace.min_age_s,
+		.large = BATCH_INLINE,
+		.may_move = replay->looked_us >= replay->move_us,
+		.ready = replay->ready,
+		.n_ready = aside_ready(&replay->aside, replay->ready),
+	};
 	/* Before the log is looked at: what comes after that look is never missed. */
 	atomic_store(&replay->wants_wake, true);
 	replay->take_work.run = run_take;
@@ -278,7 +316,7 @@ static bool settled(struct replay *replay, struct sending *sending)
 	else if (retry)
 		hold_text(replay, "the upstream cannot take changes now", retry > 0 ? strerror(retry) : NULL);
 	else
-		replicate_hold(r, NULL);
+		replicate_hold(r, aside_trouble(&replay->aside));
 	if (!err && sending->n_settled) {
 		replay->tries = 0;
 		r->was_useful = true;
@@ -429,12 +467,17 @@ static bool clear(struct replay *replay)
 /* Nothing is out, and nothing was to be taken. */
 static void nothing_left(struct replay *replay)
 {
-	replicate_hold(replay->replicate, replay->forbidden);
+	replicate_hold(replay->replicate, replay->forbidden ? replay->forbidden : aside_trouble(&replay->aside));
 	if (replay->young_us) {
 		ripen(replay);
 		return;
 	}
 	replay->young_since_us = 0;
+	if (replay->took.is_held)
+		loop_timer_set(replay->replicate->loop, &replay->timer, replay->move_us);
+	/* A large content is on its way; aside_moved() goes on. */
+	if (replay->took.is_held || aside_is_busy(&replay->aside))
+		return;
 	if (replay->pace.may_replay)
 		quality_asked_is_done(&replay->replicate->quality);
 	idle(replay);
@@ -473,6 +516,19 @@ static void run_job(struct loop_job *job)
 		advance(replay);
 	else if (replay->step == REPLAY_END)
 		end_when_quiet(replay);
+}
+
+static void aside_moved(struct aside *aside)
+{
+	struct replay *replay = container_of(aside, struct replay, aside);
+
+	replay->is_dry = false;
+	if (replay->step == REPLAY_GATHER) {
+		loop_timer_cancel(replay->replicate->loop, &replay->timer);
+		run(replay);
+	} else {
+		advance_soon(replay);
+	}
 }
 
 /* ---- from outside ---- */
@@ -532,7 +588,10 @@ void replay_stop(struct replay *replay)
 		return;
 	case REPLAY_GATHER:
 	case REPLAY_HELD:
-		idle(replay);
+		if (aside_is_busy(&replay->aside))
+			end(replay, 0);
+		else
+			idle(replay);
 		return;
 	case REPLAY_RUN:
 		end(replay, 0);
@@ -552,9 +611,10 @@ void replay_init(struct replay *replay, struct replicate *replicate)
 	replay->max_records = REPLAY_RECORDS;
 	list_init(&replay->sendings);
 	list_init(&replay->taken);
+	aside_init(&replay->aside, replicate, aside_moved);
 }
 
 void replay_release(struct replay *replay)
 {
-	(void)replay;	/* what is idle has nothing */
+	aside_release(&replay->aside);
 }

@@ -9,7 +9,8 @@
  *	                                    END ----------------+   (IDLE when the link is gone)
  *
  *	GATHER, HELD	a timer runs: gather(), hold(); on a weak link until the oldest record is of age: ripen()
- *	RUN		batches are taken, each goes its way (sending.h), their answers are retired: advance()
+ *	RUN		batches are taken, each goes its way (sending.h), their answers are retired: advance(); large contents
+ *			are sent ahead of their records (aside.h), in GATHER too
  *	END		all that is out is given up, and given back: end(), end_when_quiet()
  *
  * What holds while batches are out, oldest first in 'sendings':
@@ -28,6 +29,7 @@
 #define REPLICATE_REPLAY_H
 
 #include <stdatomic.h>
+#include "replicate/aside.h"
 #include "replicate/pace.h"
 #include "replicate/sending.h"
 
@@ -40,6 +42,11 @@
 #define REPLAY_BATCHES 6	/* out at a time */
 #define REPLAY_BYTES (1u << 20)	/* of content, in one batch; but for its last record */
 #define REPLAY_RECORDS 1024	/* in one batch: so that work on it overlaps with that on others */
+/*
+ * A record that stands aside is moved in the log, some 50 us of the writer's.  Of very many all are, each time that there is something
+ * behind them: then it is some twentieth of the time.
+ */
+#define REPLAY_MOVE_REST_US 1000
 
 enum replay_step { REPLAY_IDLE, REPLAY_GATHER, REPLAY_HELD, REPLAY_RUN, REPLAY_END };
 
@@ -54,7 +61,7 @@ struct replay {
 	atomic_bool wants_wake;		/* any thread: the first record from now on is news */
 	unsigned tries;			/* holds in a row */
 	struct pace pace;		/* of the last take */
-	uint64_t young_us;		/* the worker's: nothing was taken, for it is young: until it is not */
+	uint64_t young_us;		/* nothing was taken, for it is young: until it is not */
 	uint64_t looked_us;		/* when that take began */
 	uint64_t young_since_us;	/* so it has been for so long; 0: it is not so */
 	size_t max_records;		/* less after the upstream refused a batch as a whole */
@@ -65,9 +72,14 @@ struct replay {
 	size_t n_sendings;
 	bool is_deferred;		/* advance() is about to be run */
 	struct loop_job job;
+	struct aside aside;
+	size_t n_moved;			/* records, since it rested for them */
+	uint64_t move_us;		/* none is moved before that */
 	/* taking; the worker's while is_taking */
 	bool is_taking;
-	size_t take_max;		/* records */
+	struct cml_wants wants;
+	struct cml_ready ready[ASIDE_SLOTS];
+	struct cml_taken took;
 	int take_err;
 	struct list taken;		/* sendings */
 	struct work take_work;

@@ -107,9 +107,20 @@ static void staged(struct stage *stage, int err)
 	}
 }
 
+void sending_fill_stage(struct replicate *replicate, struct stage *stage)
+{
+	stage->cache = replicate->cache;
+	stage->http = &replicate->http;
+	stage->worker = replicate->worker;
+	stage->client = replicate->client;
+	stage->portion = &replicate->quality.piece;
+	stage->may_pack = replicate->probe.hello.has_zstd;
+	stage->may_delta = replicate->probe.hello.has_deltas;
+	stage->losses = &replicate->replay.losses;
+}
+
 static void stage_next(struct sending *sending, size_t from)
 {
-	struct replicate *r = sending->replicate;
 	struct stage *stage = &sending->stage;
 
 	sending->at = batch_next_large(sending->batch, from);
@@ -118,14 +129,8 @@ static void stage_next(struct sending *sending, size_t from)
 		return;
 	}
 	sending->step = SENDING_STAGE;
-	stage->cache = r->cache;
-	stage->http = &r->http;
-	stage->worker = r->worker;
-	stage->client = r->client;
-	stage->portion = &r->quality.piece;
-	stage->may_pack = sending->may_pack;
-	stage->may_delta = r->probe.hello.has_deltas;
-	stage->losses = &r->replay.losses;
+	sending_fill_stage(sending->replicate, stage);
+	stage->was_sent = sending->was_ahead;
 	stage->item = &sending->batch->taken->items[sending->at];
 	stage->done = staged;
 	stage_start(stage);

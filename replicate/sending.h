@@ -33,6 +33,7 @@ enum sending_step { SENDING_NEW, SENDING_STAGE, SENDING_READ, SENDING_READY, SEN
 struct sending {
 	/* the caller's */
 	struct list node;
+	bool was_ahead;			/* its large content was sent while the record stood aside (aside.h) */
 
 	/* results */
 	enum sending_step step;
@@ -75,6 +76,8 @@ int sending_new(struct replicate *replicate, struct cml_batch *taken, void (*mov
 void sending_free(struct sending *sending);
 
 void sending_start(struct sending *sending);
+/* What any stage of this link needs, but for item, done, and what kind it is. */
+void sending_fill_stage(struct replicate *replicate, struct stage *stage);
 /* READY.  after: the last seq of the batch that was sent before it and is not retired; 0: none. */
 void sending_post(struct sending *sending, uint64_t after);
 /* ANSWERED, and nothing before it is left. */

@@ -155,7 +155,7 @@ static int make_key(struct stage *stage)
 	if (!stage->is_resumable && getrandom(&hash, sizeof(hash), 0) != sizeof(hash))
 		return -EIO;
 	snprintf(stage->key, sizeof(stage->key), "%c%" PRIu64 "-%016" PRIx64,
-		 stage->is_resumable ? 's' : 'r', stage->item->record.seq, hash);
+		 stage->is_resumable ? 's' : 'r', staged_number(stage->item), hash);
 	return 0;
 }
 
@@ -190,10 +190,14 @@ static void prepared(struct work *work)
 		end(stage, 0);
 		return;
 	}
+	if (stage->is_ahead && !stage->is_resumable) {
+		local_trouble(stage, -EBUSY);
+		return;
+	}
 	stage->asked = 0;
 	stage->tried_delta = false;
 	/* What is not so large, or goes in one portion, is sent again sooner than asked for. */
-	if (stage->is_resumable && stage->total > MIN(portion_of(stage), (uint64_t)STAGE_ALL))
+	if (stage->is_resumable && (stage->was_sent || stage->total > MIN(portion_of(stage), (uint64_t)STAGE_ALL)))
 		ask_size(stage);
 	else
 		send_difference(stage);
@@ -451,7 +455,9 @@ static void settle(struct work *work)
 
 	stage->work_err = 0;
 	stage->has_changed = true;
-	if (stage->rounds >= STAGE_LIVE) {
+	if (stage->rounds >= STAGE_LIVE && stage->is_ahead) {
+		stage->work_err = -EBUSY;
+	} else if (stage->rounds >= STAGE_LIVE) {
 		log_debug(LOG_REPLAY, "replay: seq=%" PRIu64 " is written all the time, copying it",
 			  stage->item->record.seq);
 		stage->work_err = take_snapshot(stage);

@@ -11,9 +11,9 @@
  * meanwhile all of it is sent again, STAGE_LIVE times; then a clone or copy of it is made and
  * sent.
  *
- * The key of a staged content is made of the record's seq, its ranges, and the object file's
- * number and ctime: the same again after a restart, as long as nobody wrote to the file, so what
- * had arrived need not be sent again.  A file that was written a moment ago could be written once
+ * The key of a staged content is made of the file's number, the record's ranges, and the object file's
+ * number and ctime: the same again after a restart, or when its record has got another seq meanwhile, as long as
+ * nobody wrote to the file, so what had arrived need not be sent again.  A file that was written a moment ago could be written once
  * more within the same tick of its ctime; it gets a random key, which nothing will ever resume.
  *
  * Threads: the loop's; reading runs on the worker.
@@ -57,6 +57,12 @@ struct stage {
 	const uint64_t *portion;	/* bytes of the next PUT, as they are then; from STAGE_ALL on, and where it is NULL: all of it */
 	bool may_delta;			/* the upstream puts differences together */
 	struct stage_losses *losses;	/* the caller's, for all of them */
+	/*
+	 * Its record was not taken, and will be once all is there: so only what that will find again is sent.  Of a file that
+	 * does not keep still no copy is made, and what could only have a random key is not sent: -EBUSY.
+	 */
+	bool is_ahead;
+	bool was_sent;			/* in that way: ask before any of it is sent again */
 	/*
 	 * err 0: all of it is there, under stage->key, and item says what it is; an empty key: it
 	 * is small by now, and was not sent.  -EBUSY: the file does not keep still;

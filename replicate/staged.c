@@ -6,6 +6,12 @@
 #include <jansson.h>
 #include <stdio.h>
 
+uint64_t staged_number(const struct cml_item *item)
+{
+	/* In a file a record has its place, and nothing of the cache that it came from. */
+	return item->is_packed ? item->record.seq : item->ino;
+}
+
 void staged_path(struct http_request *request, uint64_t client, const char *key, const char *query)
 {
 	snprintf(request->path, sizeof(request->path), "/izo/v1/stage/%016" PRIx64 "/%s%s", client, key, query);

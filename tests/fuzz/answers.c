@@ -225,9 +225,9 @@ static void one_object(struct input *in)
 	struct kml_object got;
 
 	if (!bytes.len) {
-		(void)apply_object(cache, &oid, NULL);	/* may refuse */
+		(void)apply_object(cache, &oid, NULL, 0);	/* may refuse */
 	} else if (!kml_object_decode(copy, bytes.len, &got)) {
-		(void)apply_object(cache, &oid, &got);
+		(void)apply_object(cache, &oid, &got, got.data_version);
 		kml_object_release(&got);
 	}
 }

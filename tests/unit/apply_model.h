@@ -396,7 +396,7 @@ static UNUSED int m_list(struct model *m, struct fixture *f, struct kml_oid dir,
 
 	if (!o || !o->attr.nlink) {
 		apply_listing_failed(f->cache, ino, -ESTALE);
-		return apply_object(f->cache, &dir, NULL);
+		return apply_object(f->cache, &dir, NULL, m->position);
 	}
 	m_snapshot(m, dir, &l);
 	return m_deliver(f, ino, &l);
@@ -421,7 +421,7 @@ static UNUSED bool m_answer(struct model *m, struct fixture *f)
 		return true;
 	}
 	o = m_object_of(m, oid);
-	assert_int_equal(apply_object(f->cache, &oid, o && o->attr.nlink ? o : NULL), 0);
+	assert_int_equal(apply_object(f->cache, &oid, o && o->attr.nlink ? o : NULL, m->position), 0);
 	return true;
 }
 

@@ -328,6 +328,45 @@ static UNUSED void random_operation(struct fixture *f)
 	}
 }
 
+/* What has more bytes stands aside, and may go by chance; UINT64_MAX: nothing does. */
+static UNUSED uint64_t large_from = UINT64_MAX;
+
+static UNUSED uint64_t write_gen_of(struct fixture *f, uint64_t ino)
+{
+	struct cml_item *item;
+	uint64_t write_gen;
+
+	if (cml_aside_look(f->cache, ino, &item))
+		return 1;	/* of nothing */
+	write_gen = item->write_gen;
+	cml_item_free(item);
+	return write_gen;
+}
+
+static UNUSED struct cml_batch *random_take_wanted(struct fixture *f, size_t max_records, uint64_t max_bytes)
+{
+	static uint64_t known[CML_ASIDES];	/* stood aside the last time */
+	static size_t n_known;
+	struct cml_ready ready[CML_ASIDES];
+	struct cml_wants wants = {
+		.max_records = max_records, .max_bytes = max_bytes, .large = large_from, .may_move = rnd(8) != 0, .ready = ready,
+	};
+	struct cml_taken taken;
+
+	for (size_t i = 0; i < n_known; i++) {
+		if (rnd(3))
+			continue;
+		ready[wants.n_ready++] = (struct cml_ready){
+			.ino = known[i], .write_gen = rnd(4) ? write_gen_of(f, known[i]) : 0 };
+		if (!rnd(4))
+			random_operation(f);
+	}
+	assert_int_equal(cml_take_wanted(f->cache, &wants, &taken), 0);
+	n_known = taken.n_aside;
+	memcpy(known, taken.aside, n_known * sizeof(known[0]));
+	return taken.batch;
+}
+
 #define BATCHES_OUT 4
 #define BATCH_MAX 30
 
@@ -336,7 +375,7 @@ static UNUSED unsigned random_take(struct fixture *f, struct cml_batch *batches[
 {
 	unsigned n = 0, most = 1 + rnd(BATCHES_OUT - 1);
 
-	while (n < most && (batches[n] = take(f, 1 + rnd(BATCH_MAX), rnd(3000)))) {
+	while (n < most && (batches[n] = random_take_wanted(f, 1 + rnd(BATCH_MAX), rnd(3000)))) {
 		struct cml_batch *whole = batches[n++];
 
 		if (whole->n > 1 && n < BATCHES_OUT && !rnd(3)) {

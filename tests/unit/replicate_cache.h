@@ -49,6 +49,8 @@ struct cache {
 	/* the log: those with seq 0 are retired */
 	struct logged {
 		uint64_t seq;
+		uint64_t number;	/* its first seq: what it is known by */
+		bool was_taken;
 		int fd;			/* of a store */
 		uint64_t size;		/* all of it is one range */
 		int changes;		/* so often it changes while it is read; -1: always */
@@ -61,6 +63,8 @@ struct cache {
 	size_t n_out;			/* records */
 	unsigned given_back, taken;
 	uint64_t most_bytes;		/* that were ever allowed in a batch */
+	bool stands_aside;		/* large stores do */
+	unsigned moved, looks;
 
 	/* applied */
 	unsigned entries, resets, link_lost, listings, deep_listings, objects, objects_gone;
@@ -144,7 +148,7 @@ static UNUSED void logged_fill(struct logged *logged)
 	unsigned char *data = malloc(logged->size + 1);
 
 	for (uint64_t i = 0; i < logged->size; i++)
-		data[i] = byte_at(logged->seq, i);
+		data[i] = byte_at(logged->number, i);
 	assert_int_equal(fs_pwrite_all(logged->fd, data, logged->size, 0), 0);
 	free(data);
 }
@@ -160,6 +164,7 @@ static UNUSED uint64_t double_append(struct cache *cache, bool is_store, uint64_
 	logged = &cache->log[cache->n];
 	*logged = (struct logged){ .seq = ++cache->last_seq, .fd = -1, .size = size, .changes = changes,
 				    .born_us = clock_us() };
+	logged->number = logged->seq;
 	if (is_store) {
 		logged->fd = memfd_create("content", MFD_CLOEXEC);
 		logged_fill(logged);
@@ -188,7 +193,7 @@ static void item_fill(struct cml_item *item, const struct logged *logged)
 	struct kml_record *record = &item->record;
 	char name[32];
 
-	*item = (struct cml_item){ .fd = -1, .ino = logged->seq + 100 };
+	*item = (struct cml_item){ .fd = -1, .ino = logged->number + 100, .write_gen = logged->size };
 	record->format = KML_VERSION;
 	record->seq = logged->seq;
 	if (logged->fd < 0) {
@@ -217,29 +222,79 @@ static void item_fill(struct cml_item *item, const struct logged *logged)
 	item->fd = dup(logged->fd);
 }
 
-int cml_take_aged(struct cache *cache, size_t max_records, uint64_t max_bytes, uint64_t min_age_s,
-		  struct cml_batch **ret_batch, uint64_t *ret_young_us)
+static bool can_go(const struct cache *cache, const struct logged *logged, const struct cml_wants *wants)
+{
+	if (!cache->stands_aside || logged->fd < 0 || logged->size <= wants->large || logged->was_taken)
+		return true;
+	for (size_t i = 0; i < wants->n_ready; i++)
+		if (wants->ready[i].ino == logged->number + 100)
+			return !wants->ready[i].write_gen || wants->ready[i].write_gen == logged->size;
+	return false;
+}
+
+/* To the end, under another number. */
+static void move_aside(struct cache *cache, size_t at)
+{
+	struct logged logged = cache->log[at];
+
+	memmove(&cache->log[at], &cache->log[at + 1], (cache->n - at - 1) * sizeof(logged));
+	logged.seq = ++cache->last_seq;
+	cache->log[cache->n - 1] = logged;
+	cache->moved++;
+}
+
+/* It cannot go: true when it has moved, and another one is in its place; false: that is the end. */
+static bool step_aside(struct cache *cache, size_t at, const struct cml_wants *wants, struct cml_taken *taken)
+{
+	for (size_t i = at + 1; i < cache->n; i++) {
+		if (!cache->log[i].seq || !can_go(cache, &cache->log[i], wants))
+			continue;
+		taken->is_held = !wants->may_move;
+		if (taken->is_held)
+			return false;
+		if (taken->n_aside < CML_ASIDES)
+			taken->aside[taken->n_aside++] = cache->log[at].number + 100;
+		move_aside(cache, at);
+		taken->n_moved++;
+		return true;
+	}
+	taken->n_aside = 0;
+	for (size_t i = at; i < cache->n && taken->n_aside < CML_ASIDES; i++)
+		taken->aside[taken->n_aside++] = cache->log[i].number + 100;
+	return false;
+}
+
+int cml_take_wanted(struct cache *cache, struct cml_wants *wants, struct cml_taken *ret_taken)
 {
 	struct cml_batch *batch = calloc(1, sizeof(*batch));
 	uint64_t bytes = 0;
+	size_t i = 0;
 
 	batch->items = calloc(RECORDS_MAX, sizeof(*batch->items));
-	*ret_young_us = 0;
+	*ret_taken = (struct cml_taken){ 0 };
 	pthread_mutex_lock(&cache->lock);
-	cache->most_bytes = MAX(cache->most_bytes, max_bytes);
-	for (size_t i = 0; i < cache->n && batch->n < max_records && bytes <= max_bytes; i++) {
-		uint64_t of_age_us = cache->log[i].born_us + min_age_s * US_PER_S, now_us = clock_us();
+	cache->most_bytes = MAX(cache->most_bytes, wants->max_bytes);
+	while (i < cache->n && batch->n < wants->max_records && bytes <= wants->max_bytes) {
+		uint64_t of_age_us = cache->log[i].born_us + wants->min_age_s * US_PER_S, now_us = clock_us();
 
-		if (cache->log[i].seq <= cache->out_seq)
+		if (cache->log[i].seq <= cache->out_seq) {
+			i++;
 			continue;
-		if (min_age_s && of_age_us > now_us) {
-			*ret_young_us = batch->n ? 0 : of_age_us - now_us;
+		}
+		if (wants->min_age_s && of_age_us > now_us) {
+			ret_taken->young_us = batch->n ? 0 : of_age_us - now_us;
 			break;
+		}
+		if (!can_go(cache, &cache->log[i], wants)) {
+			if (!step_aside(cache, i, wants, ret_taken))
+				break;
+			continue;
 		}
 		item_fill(&batch->items[batch->n], &cache->log[i]);
 		assert_false(cache->log[i].is_out);
-		cache->log[i].is_out = true;
+		cache->log[i].is_out = cache->log[i].was_taken = true;
 		bytes += batch->items[batch->n++].bytes;
+		i++;
 	}
 	if (batch->n) {
 		cache->out_seq = batch->items[batch->n - 1].record.seq;
@@ -252,8 +307,45 @@ int cml_take_aged(struct cache *cache, size_t max_records, uint64_t max_bytes, u
 		free(batch);
 		batch = NULL;
 	}
-	*ret_batch = batch;
+	ret_taken->batch = batch;
 	return 0;
+}
+
+static struct logged *logged_of(struct cache *cache, uint64_t ino)
+{
+	for (size_t i = 0; i < cache->n; i++)
+		if (cache->log[i].seq && cache->log[i].number + 100 == ino)
+			return &cache->log[i];
+	return NULL;
+}
+
+int cml_aside_look(struct cache *cache, uint64_t ino, struct cml_item **ret_item)
+{
+	struct cml_item *item = calloc(1, sizeof(*item));
+	struct logged *logged;
+
+	pthread_mutex_lock(&cache->lock);
+	cache->looks++;
+	logged = logged_of(cache, ino);
+	if (logged && !logged->was_taken)
+		item_fill(item, logged);
+	pthread_mutex_unlock(&cache->lock);
+	if (!item->ino) {
+		free(item);
+		return -ENOENT;
+	}
+	*ret_item = item;
+	return 0;
+}
+
+void cml_item_free(struct cml_item *item)
+{
+	if (!item)
+		return;
+	kml_record_release(&item->record);
+	if (item->fd >= 0)
+		close(item->fd);
+	free(item);
 }
 
 int cml_split(struct cml_batch *batch, size_t at, struct cml_batch **ret_rest)
@@ -296,7 +388,8 @@ bool cml_refresh(struct cache *cache, struct cml_item *item)
 	bool has_changed = false;
 
 	pthread_mutex_lock(&cache->lock);
-	logged = logged_find(cache, item->record.seq);
+	logged = logged_of(cache, item->ino);
+	assert_non_null(logged);
 	if (logged->changes) {
 		has_changed = true;
 		if (logged->changes > 0)
@@ -305,7 +398,8 @@ bool cml_refresh(struct cache *cache, struct cml_item *item)
 		logged_fill(logged);
 		item->record.body.kml_body_u.store.size = logged->size;
 		item->record.body.kml_body_u.store.ranges.ranges_val[0].length = logged->size;
-		item->bytes = logged->size;
+		item->bytes = item->write_gen = logged->size;
+		pthread_cond_broadcast(&cache->changed);
 	}
 	pthread_mutex_unlock(&cache->lock);
 	return has_changed;
@@ -609,8 +703,9 @@ void apply_content_end(struct cache *cache, uint64_t ino, uint64_t version, uint
 	pthread_mutex_unlock(&cache->lock);
 }
 
-int apply_object(struct cache *cache, const struct kml_oid *oid, const struct kml_object *object)
+int apply_object(struct cache *cache, const struct kml_oid *oid, const struct kml_object *object, uint64_t position)
 {
+	(void)position;
 	pthread_mutex_lock(&cache->lock);
 	if (object)
 		cache->objects++;

@@ -442,7 +442,7 @@ static void refused_is_taken_back(void **state)
 	object.oid = oid;
 	object.attr = (struct kml_attr){ .type = KML_REG, .mode = 0644, .nlink = 1 };
 	object.attr_version = object.data_version = up->objects[up->n_objects - 1].attr_version;
-	assert_int_equal(apply_object(f->cache, &oid, &object), 0);
+	assert_int_equal(apply_object(f->cache, &oid, &object, 0), 0);
 	assert_acl(f, file, "u::6,g::4,o::4", "");
 	free(up);
 }
@@ -465,14 +465,14 @@ static void from_upstream(void **state)
 	object.attr = (struct kml_attr){ .type = KML_REG, .mode = 0660, .nlink = 1 };
 	object.attr_version = 1000;
 	object.extra = (kml_extra){ (u_int)buf.len, (char *)buf.data };
-	assert_int_equal(apply_object(f->cache, &object.oid, &object), 0);
+	assert_int_equal(apply_object(f->cache, &object.oid, &object, 0), 0);
 	assert_acl(f, file, "u::6,u:5:6,g::4,m::6,o::0", "");
 	f_reopen(f);
 	assert_acl(f, file, "u::6,u:5:6,g::4,m::6,o::0", "");
 	/* Ours waits: upstream's must wait, too. */
 	assert_int_equal(f_setacl(f, file, "u::6,u:7:6,g::4,m::6,o::0", NULL), 0);
 	object.attr_version++;
-	assert_int_equal(apply_object(f->cache, &object.oid, &object), 0);
+	assert_int_equal(apply_object(f->cache, &object.oid, &object, 0), 0);
 	assert_acl(f, file, "u::6,u:7:6,g::4,m::6,o::0", "");
 	buf_release(&buf);
 	free(acls);

@@ -379,6 +379,118 @@ static void own_entry_tells_nlink(void **state)
 	no_stale(t);
 }
 
+/* The records are taken, carried out there, and answered: each has the next of these entries. */
+static void retire_each(struct test *t, size_t n, uint64_t first)
+{
+	struct kml_answer answers[8] = { 0 };
+	struct cml_batch *batch;
+
+	assert_true(n <= ARRAY_SIZE(answers));
+	assert_int_equal(cml_take(t->f.cache, n, UINT64_MAX, &batch), 0);
+	assert_int_equal(batch->n, n);
+	for (size_t i = 0; i < n; i++)
+		answers[i] = (struct kml_answer){ .seq = batch->items[i].record.seq, .made_version = first + i };
+	assert_int_equal(cml_retire(t->f.cache, batch, answers, n), 0);
+}
+
+/* A file of upstream's with one name, and two more that we gave it; *ret_first: the entry of the first of these. */
+static uint64_t linked(struct test *t, uint64_t *ret_first)
+{
+	uint64_t ino = filled(t, KML_ROOT, "f", "x"), client = cml_client_id(t->f.cache);
+	struct kml_oid oid = m_oid(t->m, KML_ROOT, "f");
+
+	assert_int_equal(f_link(&t->f, ino, ROOT, "g"), 0);
+	assert_int_equal(f_link(&t->f, ino, ROOT, "h"), 0);
+	*ret_first = t->m->position + 1;
+	m_link(t->m, client, oid, KML_ROOT, "g");
+	m_link(t->m, client, oid, KML_ROOT, "h");
+	retire_each(t, 2, *ret_first);
+	return ino;
+}
+
+/* Both records are answered, and the state of after the first one comes. */
+static void nlink_of_between_our_records(void **state)
+{
+	struct test *t = *state;
+	uint64_t first, ino = linked(t, &first);
+
+	m_pull_to(t->m, &t->f, first);
+	assert_int_equal(inode_column(&t->f, ino, "nlink"), 3);
+	m_pull(t->m, &t->f);
+	assert_int_equal(inode_column(&t->f, ino, "nlink"), 3);
+	no_stale(t);
+	m_link(t->m, OTHERS, m_oid(t->m, KML_ROOT, "f"), KML_ROOT, "i");
+	m_pull(t->m, &t->f);
+	assert_int_equal(inode_column(&t->f, ino, "nlink"), 4);
+	no_stale(t);
+}
+
+/* The same over a restart, which forgets about what they were. */
+static void nlink_of_between_and_a_restart(void **state)
+{
+	struct test *t = *state;
+	uint64_t first, ino = linked(t, &first);
+
+	reopen(t);
+	m_pull_to(t->m, &t->f, first);
+	assert_int_equal(inode_column(&t->f, ino, "nlink"), 3);
+	assert_false(m_answer(t->m, &t->f));
+	m_pull(t->m, &t->f);
+	assert_true(m_answer(t->m, &t->f));
+	assert_int_equal(inode_column(&t->f, ino, "nlink"), 3);
+	no_stale(t);
+}
+
+/* An answer that was on its way for longer than what it says was so. */
+static void nlink_of_before(void **state)
+{
+	struct test *t = *state;
+	struct kml_object before;
+	struct kml_oid oid;
+	uint64_t ino, was;
+
+	ino = filled(t, KML_ROOT, "f", "x");
+	oid = m_oid(t->m, KML_ROOT, "f");
+	before = *m_object_of(t->m, oid);
+	was = t->m->position;
+	m_link(t->m, OTHERS, oid, KML_ROOT, "g");
+	m_pull(t->m, &t->f);
+	assert_int_equal(apply_object(t->f.cache, &oid, &before, was), 0);
+	assert_int_equal(inode_column(&t->f, ino, "nlink"), 2);
+	/* It is asked for again, for it may be that the entry did not say it. */
+	assert_true(m_answer(t->m, &t->f));
+	assert_int_equal(inode_column(&t->f, ino, "nlink"), 2);
+	no_stale(t);
+}
+
+/* A RENAME of ours takes a name from it, which is not a record about it. */
+static void nlink_of_before_a_name_was_replaced(void **state)
+{
+	struct test *t = *state;
+	uint64_t ino = filled(t, KML_ROOT, "f", "x"), at;
+	struct kml_oid oid = m_oid(t->m, KML_ROOT, "f");
+
+	m_link(t->m, OTHERS, oid, KML_ROOT, "g");
+	filled(t, KML_ROOT, "new", "y");
+	assert_int_equal(f_rename(&t->f, ROOT, "new", ROOT, "g"), 0);
+	assert_int_equal(inode_column(&t->f, ino, "nlink"), 1);
+	m_chmod(t->m, OTHERS, oid, 0600);
+	m_pull(t->m, &t->f);
+	assert_int_equal(inode_column(&t->f, ino, "nlink"), 1);
+	at = t->m->position;
+	m_chmod(t->m, OTHERS, oid, 0640);
+	m_rename(t->m, cml_client_id(t->f.cache), KML_ROOT, "new", KML_ROOT, "g");
+	retire_each(t, 1, t->m->position);
+	m_pull_to(t->m, &t->f, at + 1);
+	assert_int_equal(inode_column(&t->f, ino, "nlink"), 1);
+	m_pull(t->m, &t->f);
+	while (m_answer(t->m, &t->f))
+		;
+	m_compare(t->m, &t->f, KML_ROOT, ROOT);
+	no_stale(t);
+	assert_int_equal(count(&t->f, "inode WHERE attr_seq <> 0"), 0);
+}
+
 /* A name that only the kernel's client knows counts too. */
 static void local_names_count(void **state)
 {
@@ -874,17 +986,17 @@ static void given_out_once(void **state)
 	m_chmod(t->m, OTHERS, oid, 0641);
 	m_pull(t->m, &t->f);
 	retire(t, 0);
-	assert_int_equal(apply_object(t->f.cache, &oid, m_object_of(t->m, oid)), 0);
+	assert_int_equal(apply_object(t->f.cache, &oid, m_object_of(t->m, oid), t->m->position), 0);
 	assert_int_equal(inode_column(&t->f, ino, "is_stale"), 1);
 	assert_true(apply_next_stale(t->f.cache, &asked, &got, &is_dir));
-	assert_int_equal(apply_object(t->f.cache, &oid, m_object_of(t->m, oid)), 0);
+	assert_int_equal(apply_object(t->f.cache, &oid, m_object_of(t->m, oid), t->m->position), 0);
 	no_stale(t);
 	assert_false(apply_next_stale(t->f.cache, &asked, &got, &is_dir));
 	m_compare(t->m, &t->f, KML_ROOT, ROOT);
 	/* Gone there, and nobody knew. */
-	assert_int_equal(apply_object(t->f.cache, &oid, NULL), 0);
+	assert_int_equal(apply_object(t->f.cache, &oid, NULL, t->m->position), 0);
 	assert_int_equal(count(&t->f, "inode"), 1);
-	assert_int_equal(apply_object(t->f.cache, &oid, NULL), 0);
+	assert_int_equal(apply_object(t->f.cache, &oid, NULL, t->m->position), 0);
 }
 
 static void reset(void **state)
@@ -1277,6 +1389,10 @@ int main(void)
 		T(storing_while_read),
 		T(own_entries_skipped),
 		T(own_entry_tells_nlink),
+		T(nlink_of_between_our_records),
+		T(nlink_of_between_and_a_restart),
+		T(nlink_of_before),
+		T(nlink_of_before_a_name_was_replaced),
 		T(local_names_count),
 		T(unknown_objects),
 		T(older_than_listing),

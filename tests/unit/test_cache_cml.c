@@ -593,6 +593,7 @@ static void random_replays(void **state)
 
 	seed_init();
 	for (unsigned round = 0; round < 60; round++) {
+		large_from = rnd(3) ? rnd(300) : UINT64_MAX;
 		for (unsigned i = 0; i < 40; i++) {
 			random_operation(f);
 			if (!rnd(10))
@@ -689,6 +690,7 @@ static int child_main(char **argv)
 	snprintf(f.dir, sizeof(f.dir), "%s", argv[1]);
 	f.config = (struct cache_config){ .dir = f.dir, .no_sync = true, .starts_empty = true };
 	f_open(&f);
+	large_from = rnd(3) ? rnd(300) : UINT64_MAX;
 	for (unsigned i = 0; i < 400; i++) {
 		random_operation(&f);
 		if (!rnd(6))
@@ -725,7 +727,7 @@ static bool killed_at(const char *point, unsigned nth, const char *dir, const ch
 static void killed_anywhere(void **state)
 {
 	static const char *const points[] = {
-		"cml.append", "cml.take", "cml.retire", "writer.commit", "writer.committed", "data.pwrite",
+		"cml.append", "cml.take", "cml.aside", "cml.retire", "writer.commit", "writer.committed", "data.pwrite",
 	};
 	unsigned n_killed = 0;
 
@@ -757,6 +759,7 @@ static void killed_anywhere(void **state)
 		munmap(up, sizeof(*up));
 		f_remove_dir(&f);
 	}
+	large_from = UINT64_MAX;
 	assert_true(n_killed > 20);
 }
 

@@ -218,6 +218,51 @@ static void facts(void **state)
 	assert_string_equal(status.upstream_id, "");
 }
 
+/* ---- statements are compiled once ---- */
+
+/* How often any of its statements was compiled again. */
+static unsigned compiled_again(struct db *db)
+{
+	unsigned times = 0;
+
+	for (sqlite3_stmt *stmt = sqlite3_next_stmt(db_handle(db), NULL); stmt; stmt = sqlite3_next_stmt(db_handle(db), stmt)) {
+		unsigned n = (unsigned)sqlite3_stmt_status(stmt, SQLITE_STMTSTATUS_REPREPARE, 0);
+
+		if (n)
+			print_message("%u times: %s\n", n, sqlite3_sql(stmt));
+		times += n;
+	}
+	return times;
+}
+
+static void compiled_once(void **state)
+{
+	struct fixture *f = *state;
+	unsigned again;
+	char name[20];
+
+	for (unsigned i = 0; i < 10; i++) {
+		struct kml_answer answers[20] = { 0 };
+		struct cml_batch *batch;
+		uint64_t ino;
+
+		snprintf(name, sizeof(name), "f%u", i);
+		ino = made(f, ROOT, name, "content");
+		assert_int_equal(f_rename(f, ROOT, name, ROOT, "same"), 0);
+		assert_int_equal(f_chmod(f, ino, 0600), 0);
+		assert_int_equal(f_write(f, ino, 3, "more"), 0);
+		assert_int_equal(f_commit(f, ino), 0);
+		assert_int_equal(cml_take(f->cache, 20, UINT64_MAX, &batch), 0);
+		for (size_t k = 0; k < batch->n; k++)
+			answers[k] = (struct kml_answer){ .seq = batch->items[k].record.seq, .made_version = 10 + i };
+		assert_int_equal(cml_retire(f->cache, batch, answers, batch->n), 0);
+	}
+	pthread_mutex_lock(&f->cache->lock);
+	again = compiled_again(f->cache->write_db) + compiled_again(f->cache->read_db);
+	pthread_mutex_unlock(&f->cache->lock);
+	assert_int_equal(again, 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, f_setup, f_teardown)
@@ -231,6 +276,7 @@ int main(void)
 		T(is_private),
 		cmocka_unit_test(new_cache_knows_nothing),
 		T(facts),
+		T(compiled_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
