@@ -13,6 +13,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "cache/ahead.h"
+#include "cache/base.h"
 #include "cache/checkpoint.h"
 #include "cache/cml.h"
 #include "cache/content_log.h"
@@ -309,6 +310,8 @@ static int start(struct cache *cache, const struct cache_config *config, const c
 	if (!err)
 		err = recover_cache(cache);
 	if (!err)
+		err = base_recover(cache);
+	if (!err)
 		err = ahead_start(cache, path);
 	if (!err)
 		err = hoard_open(cache, path);
@@ -372,6 +375,7 @@ static void cache_free(struct cache *cache)
 {
 	hoard_free(cache);
 	content_log_free(cache);
+	base_free(cache);
 	object_cache_release(cache);
 	name_cache_release(cache);
 	inode_cache_release(cache);
@@ -405,6 +409,8 @@ int cache_open(const struct cache_config *config, struct cache **ret_cache, char
 		goto fail;
 	}
 	err = open_dirs(cache, ret_why);
+	if (!err)
+		err = base_open(cache, config);
 	if (!err)
 		err = reserve_open(cache);
 	if (!err)

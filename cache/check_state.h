@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* check_state: what check.c, check_rows.c, check_content.c and check_salvage.c share. */
+/* check_state: what check.c, check_rows.c, check_content.c, check_base.c and check_salvage.c share. */
 #ifndef CACHE_CHECK_STATE_H
 #define CACHE_CHECK_STATE_H
 
@@ -53,6 +53,7 @@ int check_inodes(struct check *check);
 int check_names(struct check *check);
 int check_log(struct check *check);
 int check_content(struct check *check);
+int check_bases(struct check *check);
 /* SQLite says that it is damaged: what can be read of it goes into a new one, which takes its place. */
 int check_salvage(struct check *check);
 

@@ -240,6 +240,14 @@ int object_cut(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size)
 	return ftruncate(fd, size) < 0 ? -errno : 0;
 }
 
+int object_link(struct cache *cache, uint64_t ino, uint32_t gen, int dirfd, const char *name)
+{
+	char from[NAME_ROOM];
+
+	object_name(ino, gen, from);
+	return linkat(cache->objects_dirfd, from, dirfd, name, 0) < 0 ? -errno : 0;
+}
+
 int object_grow(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size)
 {
 	AUTO_CLOSE int fd = -1;
