@@ -430,15 +430,18 @@ static int next_id(struct cache *cache, uint64_t after, uint64_t *ret_id)
 	return got;
 }
 
-int settle_all(struct cache *cache, enum settle_policy policy)
+int settle_all(struct cache *cache, enum settle_policy policy, bool (*leaves)(void *arg, uint64_t id), void *arg)
 {
 	uint64_t id = 0;
 	int got = 0;
 
 	while (policy != POLICY_KEEP_BOTH && (got = next_id(cache, id, &id)) > 0) {
 		AUTO_FREE char *why = NULL;
-		int err = settle_conflict(cache, id, policy == POLICY_SERVER_WINS ? SETTLE_THEIRS : SETTLE_MINE, &why);
+		int err;
 
+		if (leaves && leaves(arg, id))
+			continue;
+		err = settle_conflict(cache, id, policy == POLICY_SERVER_WINS ? SETTLE_THEIRS : SETTLE_MINE, &why);
 		if (err)
 			log_debug(LOG_CACHE, "conflict: not settled: id=%llu: %s", (unsigned long long)id, why ? why : strerror(-err));
 	}
