@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * (1) The result is a new generation of theirs' content file: made and on the disk before the change that speaks of it is
- *     committed, and removed when that fails, before anybody can take that generation for something else.
+ *     committed, and removed when that fails or is undone.  Its number is one that nobody else comes to meanwhile, for others go by one.
  * (2) All is done by one change, and each of its conditions is looked at within it.
  */
 #include "cache/merged.h"
@@ -33,6 +33,7 @@
 
 #define DIR_NAME "merging"
 #define NAME_ROOM 32
+#define GEN_AHEAD 1024		/* keeps (1) */
 
 static int __attribute__((format(printf, 3, 4))) fail(char **ret_why, int err, const char *format, ...)
 {
@@ -292,14 +293,19 @@ static int holds(struct take *t, struct inode_edit *theirs, struct inode_edit *m
 static int put_file(struct take *t, const struct inode_edit *theirs)
 {
 	struct cache *cache = t->change.cache;
-	uint32_t gen = theirs->v.gen + 1;
 	int err;
 
-	/* Of a transaction that was undone, and of this one's first try. */
-	object_unlink(cache, theirs->inode->ino, gen);
-	t->gen = gen;
-	err = object_adopt(cache, theirs->inode->ino, gen, t->all_fd, t->file);
+	t->gen = theirs->v.gen + GEN_AHEAD;
+	err = object_adopt(cache, theirs->inode->ino, t->gen, t->all_fd, t->file);
 	return err ? err : FAULT("merged.file");
+}
+
+/* keeps (1) */
+static void remove_file(struct take *t)
+{
+	if (t->gen)
+		object_unlink(t->m->cache, t->m->theirs, t->gen);
+	t->gen = 0;
 }
 
 static int edit_theirs(struct take *t, struct inode_edit *theirs)
@@ -380,6 +386,7 @@ static int take_run(struct change *change)
 	int got;
 
 	change->wants_sync = true;
+	remove_file(t);		/* it may be run again */
 	theirs = inode_edit(change, t->m->theirs, &got);
 	if (!theirs)
 		return got == -ESTALE ? -ECANCELED : got;
@@ -403,13 +410,12 @@ static int take_run(struct change *change)
 	return got;
 }
 
-/* keeps (1) */
 static void take_done(struct change *change, int err)
 {
 	struct take *t = container_of(change, struct take, change);
 
-	if (err && t->gen)
-		object_unlink(change->cache, t->m->theirs, t->gen);
+	if (err)
+		remove_file(t);
 	t->err = err;
 	(void)sem_post(&t->over);
 }

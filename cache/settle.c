@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "cache/acl.h"
+#include "cache/base.h"
 #include "cache/call.h"
 #include "cache/cml_state.h"
 #include "cache/conflict_note.h"
@@ -493,6 +494,8 @@ static int copy_sides(struct settle *s, char **ret_dir)
 	err = call_copy_out(&s->call, s->call.op.ino, fd, "theirs");
 	if (!err)
 		err = call_copy_out(&s->call, s->side.ours, fd, "mine");
+	if (!err)
+		err = MIN(base_copy_out(s->cache, s->side.id, fd, "base"), 0);
 	if (err) {	/* what is there is removed by the next kept_begin(), or kept_forget() */
 		free(*ret_dir);
 		*ret_dir = NULL;

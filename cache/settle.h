@@ -47,7 +47,8 @@ struct settle_paths {
 int settle_paths(struct cache *cache, uint64_t id, struct settle_paths *ret);
 
 /*
- * Copies of both sides, in a directory that the caller removes (kept_remove_tree()): *ret_dir, to be freed, has "mine" and "theirs".
+ * Copies of both sides, in a directory that the caller removes (kept_remove_tree()): *ret_dir, to be freed, has "mine" and "theirs", and
+ * "base", where one was kept (base.h).
  * -ENODATA: there are no two contents; *ret_why says what there is.
  */
 int settle_sides(struct cache *cache, uint64_t id, char **ret_dir, char **ret_why);

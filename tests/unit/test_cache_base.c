@@ -36,6 +36,20 @@ static int setup(void **state)
 	return 0;
 }
 
+/* Where the thread that asks may carry a change out itself, which must not wait. */
+static int setup_async(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	f_init(f);
+	configure(f);
+	f->config.durability = DURABILITY_ASYNC;
+	f_open(f);
+	*state = f;
+	return 0;
+}
+
 /* ---- what is kept ---- */
 
 static unsigned n_files(struct fixture *f)
@@ -688,6 +702,7 @@ static void cannot_be_made(void **state)
 #endif
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, f_teardown)
+#define ASYNC(name) { #name " async", name, setup_async, f_teardown, NULL }
 
 int main(void)
 {
@@ -700,6 +715,7 @@ int main(void)
 		T(only_what_matches), T(patterns_are_for), T(written_meanwhile), T(folded_away), T(refused), T(goes_to_the_conflict),
 		T(goes_to_the_conflict_of_a_replacement), T(goes_to_the_conflict_of_a_rename), T(a_damaged_one_is_none),
 		T(kept_over_a_restart), T(given_up_for_room), T(none_where_there_is_no_room), T(checked),
+		ASYNC(before_a_write), ASYNC(before_a_cut), ASYNC(when_another_takes_its_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
