@@ -177,6 +177,8 @@ static int lay_out_all(struct merged *m, struct call *call, bool needs_base, cha
 		return fail(ret_why, -EAGAIN, "the server's version is not here, and cannot be had now: go --online and wait for the link, then try again");
 	if (!got)
 		got = lay_out(m, call, m->ours, "mine");
+	if (got == -ESTALE)
+		return fail(ret_why, -EAGAIN, CHANGED_NOW);
 	if (!got)
 		got = base_copy_out(m->cache, m->id, m->dirfd, "base");
 	if (got < 0)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
@@ -20,7 +21,10 @@
 #include "cache/settle.h"
 #include "cmd/config.h"
 
-#define AGAIN_US (2 * US_PER_S)	/* for those that could not be begun: the server was not to be reached, a side was changing */
+/* For those that could not be begun, for the server was not to be reached, or a side was changing: twice as long each time. */
+#define AGAIN_US (2 * US_PER_S)
+#define AGAIN_MOST_US (16 * US_PER_S)
+#define LOCK_WAIT_S 5
 #define OUTPUT_ROOM 4096
 #define OUTPUT_LINES 10
 #define DIR_PATH "/proc/self/fd/9/"	/* RUN_DIR_FD */
@@ -31,7 +35,9 @@ struct merger {
 	struct cache *cache;
 	const struct config_tree *config;
 	int stop_fd;			/* an eventfd; readable: it is to end */
-	uint64_t look_at_us;		/* the policy's thread: not before that for those that could not be begun */
+	/* the policy's thread */
+	uint64_t look_at_us;		/* not before that for those that could not be begun */
+	uint64_t again_us;		/* and after that so long later */
 	uint64_t new_after;		/* conflicts above that have not been looked at at all */
 	pthread_mutex_t lock;		/* held while a command runs */
 };
@@ -165,6 +171,7 @@ static int merge_and_note(struct merger *merger, uint64_t id, const char *path, 
 int merger_merge(struct merger *merger, uint64_t id, char **ret_why)
 {
 	AUTO_FREE struct settle_paths *paths = malloc(sizeof(*paths));
+	struct timespec until;
 	const char *command;
 	int err;
 
@@ -175,7 +182,11 @@ int merger_merge(struct merger *merger, uint64_t id, char **ret_why)
 	command = command_for(merger, paths->name);
 	if (!command)
 		return fail(ret_why, -ENOENT, "no line merge of tree %s in the configuration is for it", merger->config->name);
-	pthread_mutex_lock(&merger->lock);
+	/* Whoever asks is answered soon: the one that runs may take its whole time. */
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += LOCK_WAIT_S;
+	if (pthread_mutex_clocklock(&merger->lock, CLOCK_MONOTONIC, &until))
+		return fail(ret_why, -EBUSY, "another file of tree %s is being merged: try again when that is over", merger->config->name);
 	err = merge_and_note(merger, id, paths->name, command, ret_why);
 	pthread_mutex_unlock(&merger->lock);
 	return err;
@@ -195,6 +206,16 @@ bool merger_waits_for(struct merger *merger, uint64_t id)
 
 	return merger_has_work(merger) && path && merged_next(merger->cache, id - 1, &next, path) > 0 && next == id &&
 	       command_for(merger, path);
+}
+
+/* has_some: there are some that could not be begun, of all there are, or of the new ones, which may be so only for a moment. */
+static void look_later(struct merger *merger, bool of_all, bool has_some)
+{
+	uint64_t at_us;
+
+	merger->again_us = of_all && has_some ? MIN(MAX(2 * merger->again_us, AGAIN_US), AGAIN_MOST_US) : AGAIN_US;
+	at_us = clock_us() + merger->again_us;
+	merger->look_at_us = of_all ? at_us : MIN(merger->look_at_us, at_us);
 }
 
 int merger_round(struct merger *merger)
@@ -219,7 +240,7 @@ int merger_round(struct merger *merger)
 		pthread_mutex_unlock(&merger->lock);
 	}
 	if (looks_again || has_some)
-		merger->look_at_us = clock_us() + AGAIN_US;
+		look_later(merger, looks_again, has_some);
 	return got;
 }
 
