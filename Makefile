@@ -50,7 +50,7 @@ src	= $(wildcard $(1)/*.c)
 PROGS	:= izo-nfsd izo-httpd
 # Files of cmd/ besides the program's own.
 izo-nfsd_CMD	:= accept accept_ask answer answer_export answer_hoard bandwidth check command config control ctl daemon export export_dead export_live hex hoard key\
-		   listener live mounts options place policy progress records replay report report_space resolve service settle status status_space sync top
+		   listener live merger mounts options place policy progress records replay report report_space resolve service settle status status_space sync top
 izo-httpd_CMD	:= options service
 izo-nfsd_LIBS	:= nfsd replicate cache rpcgen base
 izo-httpd_LIBS	:= httpd rpcgen base

@@ -5,6 +5,7 @@
 #include <sys/statvfs.h>
 #include "base/clock.h"
 #include "cache/access.h"
+#include "cache/base.h"
 #include "cache/cache.h"
 #include "cache/cml_state.h"
 #include "cache/internal.h"
@@ -146,7 +147,9 @@ static int set_size(struct change *change, struct inode_edit *edit, uint64_t siz
 {
 	int err;
 
-	err = inode_edit_size(edit, size);
+	err = base_keep(change, edit);
+	if (!err)
+		err = inode_edit_size(edit, size);
 	if (err)
 		return err;
 	/* All that was written goes into the row with it: nothing is left for a COMMIT. */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "cache/adopt.h"
 #include "cache/ahead.h"
+#include "cache/base.h"
 #include "cache/checkpoint.h"
 #include "cache/cml.h"
 #include "cache/content_log.h"
@@ -348,6 +349,8 @@ static int start(struct cache *cache, const struct cache_config *config, const c
 	if (!err)
 		err = recover_cache(cache);
 	if (!err)
+		err = base_recover(cache);
+	if (!err)
 		err = ahead_start(cache, path);
 	if (!err)
 		err = hoard_open(cache, path);
@@ -411,6 +414,7 @@ static void cache_free(struct cache *cache)
 {
 	hoard_free(cache);
 	content_log_free(cache);
+	base_free(cache);
 	object_cache_release(cache);
 	name_cache_release(cache);
 	inode_cache_release(cache);
@@ -444,6 +448,8 @@ int cache_open(const struct cache_config *config, struct cache **ret_cache, char
 		goto fail;
 	}
 	err = open_dirs(cache, ret_why);
+	if (!err)
+		err = base_open(cache, config);
 	if (!err)
 		err = reserve_open(cache);
 	if (!err)

@@ -53,6 +53,10 @@ struct cache_config {
 	/* Of content, on disk; and what is to stay free there: 0: any amount, nothing.  See space.h. */
 	uint64_t content_limit, floor_bytes;
 	unsigned floor_percent;		/* of the file system; with floor_bytes too, the smaller counts */
+	/* Of which files the content is kept as it was before it is changed, and up to which size: base.h. */
+	const char *const *base_patterns;
+	size_t n_base_patterns;
+	uint64_t base_limit;		/* 0: of none */
 	/*
 	 * Tests only: a cache that has no upstream yet starts with its root listed and empty, so that it works
 	 * with no fetcher.  Else the root of a new cache is unknown until apply_upstream() and a listing.

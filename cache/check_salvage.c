@@ -35,6 +35,8 @@ static const struct table {
 	TABLE("forward", "dir", "dir DESC"),
 	TABLE("hoard", "path", "path DESC"),
 	TABLE("conflict_side", "id", "id DESC"),
+	TABLE("base", "id", "id DESC"),
+	TABLE("merge", "id", "id DESC"),
 #undef TABLE
 };
 

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include "base/fault.h"
 #include "base/log.h"
+#include "cache/base.h"
 #include "cache/cml.h"
 #include "cache/cml_state.h"
 #include "cache/conflict.h"
@@ -177,6 +178,10 @@ static int retire_content(struct change *change, struct inode_edit *edit,
 		edit->set_taken = true;
 		edit->taken_seq = 0;
 	}
+	/* The next WRITE is to ask anew whether it may (data.c), for what is here now is the base of what it makes. */
+	if (edit->v.is_dirty && is_done(answer) && !edit->dirty.n && !edit->dirty_next.n && !edit->inode->work->has_uncommitted &&
+	    base_is_wanted(change, edit))
+		EDIT(edit, is_dirty, false);
 	cml_count_bytes(change->cache, edit->inode->ino,
 			extent_bytes(&edit->dirty) + extent_bytes(&edit->dirty_next));
 	return 0;
@@ -244,6 +249,8 @@ static int retire_one(struct change *change, const struct kml_record *record,
 		got = retire_replaced(change, record, answer);
 	if (!got && !is_done(answer))
 		got = conflict_settle(change, ino, record, answer);
+	if (!got)
+		got = base_record_ended(change, ino, record);
 	return got ? got : cml_drop(change, record->seq);
 }
 

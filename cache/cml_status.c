@@ -68,13 +68,13 @@ uint64_t cml_acked(struct cache *cache)
 /* The next one after that id: 1, 0: there is none, -errno. */
 static int conflict_next(struct cache *cache, uint64_t after, struct cml_conflict *ret)
 {
-	struct slice path, what;
+	struct slice path, what, merge;
 	sqlite3_stmt *stmt;
 	int got;
 
 	pthread_mutex_lock(&cache->lock);
 	got = db_query(cache->read_db, &stmt,
-		       "SELECT id, at, path, what FROM conflict WHERE id > ?1 ORDER BY id LIMIT 1",
+		       "SELECT id, at, path, what, why FROM conflict LEFT JOIN merge USING (id) WHERE id > ?1 ORDER BY id LIMIT 1",
 		       "i", (int64_t)after);
 	if (got > 0) {
 		ret->id = sqlite3_column_int64(stmt, 0);
@@ -85,6 +85,9 @@ static int conflict_next(struct cache *cache, uint64_t after, struct cml_conflic
 			       path.len ? (const char *)path.data : "");
 		(void)snprintf(ret->what, sizeof(ret->what), "%.*s", (int)what.len,
 			       what.len ? (const char *)what.data : "");
+		merge = db_column(stmt, 4);
+		(void)snprintf(ret->merge, sizeof(ret->merge), "%.*s", (int)merge.len,
+			       merge.len ? (const char *)merge.data : "");
 		db_done(stmt);
 	}
 	pthread_mutex_unlock(&cache->lock);

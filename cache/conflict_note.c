@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/buf.h"
 #include "base/log.h"
+#include "cache/base.h"
 #include "cache/cml.h"
 #include "cache/cml_state.h"
 #include "cache/db.h"
@@ -51,6 +52,7 @@ int conflict_note(const struct conflict_note *n, const char *format, va_list arg
 	struct db *db = writer_db(n->change->cache);
 	AUTO_FREE char *path = malloc(CML_PATH_MAX);
 	char what[256];
+	int64_t id;
 	int err;
 
 	if (!path)
@@ -61,7 +63,11 @@ int conflict_note(const struct conflict_note *n, const char *format, va_list arg
 		 kml_op_name(n->record->body.op), kml_status_name(n->answer->status));
 	err = db_run(db, "INSERT INTO conflict (at, path, what) VALUES (?1, ?2, ?3)", "ibt",
 		     n->change->now / 1000000000, (struct slice){ path, strlen(path) }, what);
-	return err ? err : note_side(n, sqlite3_last_insert_rowid(db_handle(db)));
+	if (err)
+		return err;
+	id = sqlite3_last_insert_rowid(db_handle(db));
+	err = note_side(n, id);
+	return !err && n->kind == CONFLICT_COPY ? base_give_to_conflict(n->change, n->ino, n->record, id) : err;
 }
 
 static int side_fill(sqlite3_stmt *stmt, struct conflict_side *ret)
@@ -98,19 +104,25 @@ int conflict_side_get(struct cache *cache, uint64_t id, struct conflict_side *re
 	return got;
 }
 
-static int done_run(struct change *change)
+int conflict_side_remove(struct change *change, uint64_t id)
 {
 	struct db *db = writer_db(change->cache);
-	int64_t id = *(const int64_t *)change->arg;
 	int err;
 
-	err = db_run(db, "DELETE FROM conflict WHERE id = ?1", "i", id);
-	return err ? err : db_run(db, "DELETE FROM conflict_side WHERE id = ?1", "i", id);
+	err = db_run(db, "DELETE FROM conflict WHERE id = ?1", "i", (int64_t)id);
+	if (!err)
+		err = db_run(db, "DELETE FROM conflict_side WHERE id = ?1", "i", (int64_t)id);
+	if (!err)
+		err = db_run(db, "DELETE FROM merge WHERE id = ?1", "i", (int64_t)id);
+	return err ? err : base_conflict_ended(change, (int64_t)id);
+}
+
+static int done_run(struct change *change)
+{
+	return conflict_side_remove(change, *(const uint64_t *)change->arg);
 }
 
 int conflict_side_done(struct cache *cache, uint64_t id)
 {
-	int64_t which = (int64_t)id;
-
-	return writer_call(cache, done_run, &which);
+	return writer_call(cache, done_run, &id);
 }

@@ -48,6 +48,8 @@ struct conflict_side {
 
 /* 1; 0: it is not there, or settled, or from before there was this table; -errno.  Any thread. */
 int conflict_side_get(struct cache *cache, uint64_t id, struct conflict_side *ret);
+/* It is settled, by this change. */
+int conflict_side_remove(struct change *change, uint64_t id);
 /* It is settled.  Blocks for a transaction; not on a loop's thread. */
 int conflict_side_done(struct cache *cache, uint64_t id);
 

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "cache/access.h"
 #include "cache/ahead.h"
+#include "cache/base.h"
 #include "cache/cache.h"
 #include "cache/internal.h"
 #include "cache/object.h"
@@ -163,8 +164,12 @@ static int note_run(struct change *change)
 	edit = inode_edit(change, op->priv.num[0], &err);
 	if (!edit)
 		return err;
-	if (!edit->v.is_dirty)
+	if (!edit->v.is_dirty) {
+		err = base_keep(change, edit);
+		if (err)
+			return err;
 		EDIT(edit, is_dirty, true);
+	}
 	if (!edit->v.gen)
 		EDIT(edit, gen, 1);
 	if (!access_write_kills_suid(&op->cred, &edit->v))

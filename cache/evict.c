@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "cache/base.h"
 #include "cache/cml_state.h"
 #include "cache/db.h"
 #include "cache/extent.h"
@@ -27,6 +28,7 @@ struct walk {
 	struct victim *v;
 	size_t n, room;
 	uint64_t bytes;		/* of those */
+	uint64_t need;		/* what the bases that went have not given */
 	int64_t now_s;
 };
 
@@ -93,7 +95,7 @@ static int push(struct walk *walk, const struct victim *victim)
 /* Would it be among those that go, as far as is known? */
 static bool is_candidate(const struct walk *walk, const struct victim *victim)
 {
-	if (walk->bytes < walk->evict->need && walk->n < EVICT_MOST)
+	if (walk->bytes < walk->need && walk->n < EVICT_MOST)
 		return true;
 	return walk->n && goes_before(victim, &walk->v[0]);
 }
@@ -169,7 +171,7 @@ static int look_at_file(void *arg, const struct object_file *file)
 	if (walk->n == EVICT_MOST)
 		pop(walk);
 	got = push(walk, &victim);
-	while (!got && walk->bytes - walk->v[0].used >= evict->need)
+	while (!got && walk->bytes - walk->v[0].used >= walk->need)
 		pop(walk);
 	return got;
 }
@@ -275,8 +277,14 @@ static int evict_piece(struct evict *evict, struct victim *v, size_t n)
 int evict(struct evict *evict)
 {
 	struct walk walk = { .evict = evict, .now_s = clock_wall().tv_sec };
-	int err = object_each_file(evict->cache, look_at_file, &walk);
+	int err = 0;
 
+	evict->total_bytes = base_used(evict->cache);
+	if (evict->need)
+		err = base_evict(evict->cache, evict->need, false, &evict->freed_bytes, &evict->freed_files);
+	walk.need = evict->need - MIN(evict->need, evict->freed_bytes);
+	if (!err)
+		err = object_each_file(evict->cache, look_at_file, &walk);
 	if (walk.n)
 		qsort(walk.v, walk.n, sizeof(*walk.v), by_turn);
 	for (size_t at = 0; at < walk.n && !err && evict->freed_bytes < evict->need; at += EVICT_PIECE) {
@@ -284,6 +292,8 @@ int evict(struct evict *evict)
 		if (__atomic_load_n(evict->is_stopping, __ATOMIC_RELAXED))
 			break;
 	}
+	if (!err && evict->freed_bytes < evict->need)
+		err = base_evict(evict->cache, evict->need - evict->freed_bytes, true, &evict->freed_bytes, &evict->freed_files);
 	if (evict->freed_files)
 		log_debug(LOG_CACHE, "evict: files=%llu bytes=%llu wanted=%llu err=%d", (unsigned long long)evict->freed_files,
 			  (unsigned long long)evict->freed_bytes, (unsigned long long)evict->need, err);

@@ -14,6 +14,8 @@
  * A file costs a round trip and its bytes to have again, and frees its bytes: so of two that are as old the larger goes, since the
  * small one would cost nearly as much and free nearly nothing.
  *
+ * Before all of these go the bases that may never be needed (base.h), and after all of them those of conflicts.
+ *
  * How: a walk through the content files finds as many as are needed (at most EVICT_MOST), asking the database about each; then
  * they are evicted in changes of EVICT_PIECE, where each is judged once more, by what is then true.  A content file is removed only
  * when the change is on the disk, whatever the durability, so that no row ever speaks of bytes that are not there; what

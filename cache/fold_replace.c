@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include "cache/acl.h"
+#include "cache/base.h"
 #include "cache/cml_state.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
@@ -73,8 +74,10 @@ static int take_records(const struct replacement *r)
 static int become(const struct replacement *r)
 {
 	struct inode_edit *edit = r->edit;
-	int err = take_records(r);
+	int err = r->victim ? base_keep_replaced(r->change, r->victim, edit->inode->ino, true) : 0;
 
+	if (!err)
+		err = take_records(r);
 	if (!err && r->victim)
 		err = merge_drop(r->change, r->victim);
 	if (!err)

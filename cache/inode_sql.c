@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cache/acl.h"
+#include "cache/base.h"
 #include "cache/db.h"
 #include "cache/inode.h"
 #include "cache/internal.h"
@@ -210,9 +211,10 @@ static int edit_flush(struct change *change, struct inode_edit *edit)
 	const char *sql;
 	int err, rc;
 
-	if (edit->is_removed)
-		return db_run(db, "DELETE FROM inode WHERE ino = ?1", "i",
-			      (int64_t)edit->inode->ino);
+	if (edit->is_removed) {
+		err = db_run(db, "DELETE FROM inode WHERE ino = ?1", "i", (int64_t)edit->inode->ino);
+		return err ? err : base_forget(change, edit->inode->ino);
+	}
 	set |= edit->has_maps ? 1u << COLUMN_MAPS : 0;
 	set |= edit->target ? 1u << COLUMN_TARGET : 0;
 	set |= edit->set_verifier ? 1u << COLUMN_VERIFIER : 0;

@@ -24,6 +24,7 @@ struct fetched;
 struct worker;
 struct space;
 struct hoard;
+struct bases;
 
 struct cache {
 	/* constant after open */
@@ -51,6 +52,7 @@ struct cache {
 	struct space *space;		/* how much content there may be; NULL: any amount */
 	struct hoard *hoard;		/* what must be here */
 	struct ahead *ahead;		/* what is likely to be read next */
+	struct bases *bases;		/* contents as they were before they were changed here */
 	int64_t content_used;		/* bytes of content files, from when they were counted on (space.h); atomic */
 	bool was_closed;		/* properly, before this start (recover.h) */
 

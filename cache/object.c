@@ -157,22 +157,28 @@ int object_pipe_now(struct object *object, struct page_pipe *pages, size_t len, 
 	return page_pipe_fill(pages, object->fd, len, offset);
 }
 
-int object_sync(struct cache *cache, struct object *object)
+/* The directory that the file is in. */
+static int dir_sync(struct cache *cache, uint64_t ino)
 {
 	AUTO_CLOSE int dirfd = -1;
 	char dir[8];
 
+	if (cache->no_sync)
+		return 0;
+	(void)snprintf(dir, sizeof(dir), "%02x", (unsigned)(ino % 256));
+	dirfd = openat(cache->objects_dirfd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return dirfd < 0 || fsync(dirfd) < 0 ? -EIO : 0;
+}
+
+int object_sync(struct cache *cache, struct object *object)
+{
 	if (FAULT("object.sync"))
 		return -EIO;
 	if (cache->no_sync)
 		return 0;
 	if (fdatasync(object->fd) < 0)
 		return -EIO;
-	if (!__atomic_exchange_n(&object->is_new, false, __ATOMIC_ACQ_REL))
-		return 0;
-	(void)snprintf(dir, sizeof(dir), "%02x", (unsigned)(object->ino % 256));
-	dirfd = openat(cache->objects_dirfd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return dirfd < 0 || fsync(dirfd) < 0 ? -EIO : 0;
+	return __atomic_exchange_n(&object->is_new, false, __ATOMIC_ACQ_REL) ? dir_sync(cache, object->ino) : 0;
 }
 
 int object_sync_inode(struct cache *cache, struct inode *inode)
@@ -238,6 +244,26 @@ int object_cut(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size)
 	if (FAULT("object.cut"))
 		return -EIO;
 	return ftruncate(fd, size) < 0 ? -errno : 0;
+}
+
+int object_link(struct cache *cache, uint64_t ino, uint32_t gen, int dirfd, const char *name)
+{
+	char from[NAME_ROOM];
+
+	object_name(ino, gen, from);
+	return linkat(cache->objects_dirfd, from, dirfd, name, 0) < 0 ? -errno : 0;
+}
+
+int object_adopt(struct cache *cache, uint64_t ino, uint32_t gen, int dirfd, const char *name)
+{
+	char to[NAME_ROOM];
+	struct stat st;
+
+	object_name(ino, gen, to);
+	if (linkat(dirfd, name, cache->objects_dirfd, to, 0) < 0 || fstatat(cache->objects_dirfd, to, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	__atomic_add_fetch(&cache->content_used, (int64_t)st.st_blocks * 512, __ATOMIC_RELAXED);
+	return dir_sync(cache, ino);
 }
 
 int object_grow(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size)

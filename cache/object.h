@@ -65,6 +65,10 @@ int object_write(struct cache *cache, uint64_t ino, uint32_t gen, struct slice b
 /* Without the lock: remove, cut the file of that generation.  A missing one is fine. */
 void object_unlink(struct cache *cache, uint64_t ino, uint32_t gen);
 int object_cut(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size);
+/* Without the lock: the file of that generation under another name, too. */
+int object_link(struct cache *cache, uint64_t ino, uint32_t gen, int dirfd, const char *name);
+/* Without the lock: a file of the cache's directory, which is on the disk, becomes the one of that generation; it keeps its name, too. */
+int object_adopt(struct cache *cache, uint64_t ino, uint32_t gen, int dirfd, const char *name);
 /* Without the lock: it is there, and as long as that (but where the file system has no such files).  0 or -errno. */
 int object_grow(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size);
 /* Bytes on disk of an open object; counted from now on.  With or without the lock. */

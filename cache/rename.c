@@ -2,6 +2,7 @@
 /* A second name, or another one: link, rename. */
 #include <errno.h>
 #include "cache/access.h"
+#include "cache/base.h"
 #include "cache/cache.h"
 #include "cache/dentry.h"
 #include "cache/fold.h"
@@ -122,6 +123,9 @@ static int log_rename(struct rename *r, uint64_t *from_seq, uint64_t *to_seq)
 		return MIN(got, 0);
 	got = nameop_log_rename(r->change, r->edit, r->from_dir, move.from, r->to_dir, move.to, r->victim, from_seq);
 	*to_seq = *from_seq;
+	/* Of one that has been changed, that may be on its way: then its base is not what the record is made on. */
+	if (!got && r->victim && r->edit->v.type == TYPE_REG)
+		got = base_keep_replaced(r->change, r->victim, r->edit->inode->ino, false);
 	return got;
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "cache/acl.h"
+#include "cache/base.h"
 #include "cache/call.h"
 #include "cache/cml_state.h"
 #include "cache/conflict_note.h"
@@ -430,15 +431,18 @@ static int next_id(struct cache *cache, uint64_t after, uint64_t *ret_id)
 	return got;
 }
 
-int settle_all(struct cache *cache, enum settle_policy policy)
+int settle_all(struct cache *cache, enum settle_policy policy, bool (*leaves)(void *arg, uint64_t id), void *arg)
 {
 	uint64_t id = 0;
 	int got = 0;
 
 	while (policy != POLICY_KEEP_BOTH && (got = next_id(cache, id, &id)) > 0) {
 		AUTO_FREE char *why = NULL;
-		int err = settle_conflict(cache, id, policy == POLICY_SERVER_WINS ? SETTLE_THEIRS : SETTLE_MINE, &why);
+		int err;
 
+		if (leaves && leaves(arg, id))
+			continue;
+		err = settle_conflict(cache, id, policy == POLICY_SERVER_WINS ? SETTLE_THEIRS : SETTLE_MINE, &why);
 		if (err)
 			log_debug(LOG_CACHE, "conflict: not settled: id=%llu: %s", (unsigned long long)id, why ? why : strerror(-err));
 	}
@@ -490,6 +494,8 @@ static int copy_sides(struct settle *s, char **ret_dir)
 	err = call_copy_out(&s->call, s->call.op.ino, fd, "theirs");
 	if (!err)
 		err = call_copy_out(&s->call, s->side.ours, fd, "mine");
+	if (!err)
+		err = MIN(base_copy_out(s->cache, s->side.id, fd, "base"), 0);
 	if (err) {	/* what is there is removed by the next kept_begin(), or kept_forget() */
 		free(*ret_dir);
 		*ret_dir = NULL;

@@ -12,6 +12,7 @@
 #ifndef CACHE_SETTLE_H
 #define CACHE_SETTLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "cache/cml.h"
 
@@ -34,10 +35,10 @@ enum settle_policy {
 int settle_conflict(struct cache *cache, uint64_t id, enum settle_keep keep, char **ret_why);
 
 /*
- * Settle all that is on record as the policy says; what the upstream refused is left to a person, for it would be refused again.
- * What cannot be settled now stays on record.  0; -errno: of the database.
+ * Settle all that is on record as the policy says; what the upstream refused is left to a person, for it would be refused again, and
+ * so is what 'leaves' (NULL: nothing) says.  What cannot be settled now stays on record.  0; -errno: of the database.
  */
-int settle_all(struct cache *cache, enum settle_policy policy);
+int settle_all(struct cache *cache, enum settle_policy policy, bool (*leaves)(void *arg, uint64_t id), void *arg);
 
 /* Where ours is now, and the name in dispute; "": nowhere, none. */
 struct settle_paths {
@@ -46,7 +47,8 @@ struct settle_paths {
 int settle_paths(struct cache *cache, uint64_t id, struct settle_paths *ret);
 
 /*
- * Copies of both sides, in a directory that the caller removes (kept_remove_tree()): *ret_dir, to be freed, has "mine" and "theirs".
+ * Copies of both sides, in a directory that the caller removes (kept_remove_tree()): *ret_dir, to be freed, has "mine" and "theirs", and
+ * "base", where one was kept (base.h).
  * -ENODATA: there are no two contents; *ret_why says what there is.
  */
 int settle_sides(struct cache *cache, uint64_t id, char **ret_dir, char **ret_why);

@@ -44,7 +44,7 @@ struct command_args {
 	const char *debug;		/* of --debug: names */
 	const char *path;		/* of --resolve, --diff, --hoard, --unhoard; of --forget: a number, or "all"; of --link: a word;
 					   of --accept-upstream: ID@POSITION */
-	const char *keep;		/* of --resolve: "mine", "theirs", "both" */
+	const char *keep;		/* of --resolve: "mine", "theirs", "both", "merged" */
 	unsigned interval_s;		/* of --top */
 	const char *file;		/* of --export-log, --replay-log */
 	bool repair;			/* with --check */

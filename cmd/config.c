@@ -8,11 +8,13 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/mem.h"
+#include "cache/base.h"
 #include "cmd/control.h"
 #include "cmd/key.h"
 
 #define FLOOR_BYTES (1ull << 30)	/* of the disk, by default: what a machine needs to go on */
 #define FLOOR_PERCENT 5
+#define MERGE_TIME_S 60
 #define SECTION_MAX 48		/* libinih cuts what is longer */
 
 /* ---- reading a file ---- */
@@ -60,7 +62,7 @@ static struct config_tree *add_tree(struct config *config, const char *name)
 	config->trees = more;
 	tree = &more[config->n_trees];
 	*tree = (struct config_tree){ .name = strdup(name), .disk_floor = { FLOOR_BYTES, FLOOR_PERCENT },
-				      .aging_window_s = LINK_WINDOW_S };
+				      .aging_window_s = LINK_WINDOW_S, .merge_time_s = MERGE_TIME_S, .base_limit = BASE_LIMIT };
 	if (!tree->name)
 		return NULL;
 	config->n_trees++;
@@ -450,6 +452,11 @@ void config_release(struct config *config)
 		for (size_t k = 0; k < tree->hoards.n; k++)
 			free(tree->hoards.v[k].path);
 		free(tree->hoards.v);
+		for (size_t k = 0; k < tree->merges.n; k++) {
+			free(tree->merges.v[k].pattern);
+			free(tree->merges.v[k].command);
+		}
+		free(tree->merges.v);
 		free(tree->limits.v);
 	}
 	free(config->trees);

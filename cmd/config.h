@@ -42,6 +42,17 @@ struct config_hoards {
 	size_t n;
 };
 
+/* What merges two contents of a name, "merge = PATTERN COMMAND". */
+struct config_merge {
+	char *pattern;			/* as base_pattern_matches() takes it; owned */
+	char *command;			/* for the shell; owned */
+};
+
+struct config_merges {
+	struct config_merge *v;		/* owned; the first that matches */
+	size_t n;
+};
+
 struct config_limits {
 	struct bandwidth *v;		/* owned */
 	size_t n;
@@ -64,6 +75,9 @@ struct config_tree {
 	uint64_t cache_limit;		/* bytes of content; 0: any amount */
 	struct config_floor disk_floor;
 	struct config_hoards hoards;
+	struct config_merges merges;
+	unsigned merge_time_s;		/* for one of these commands */
+	uint64_t base_limit;		/* of a content that is kept for them; 0: none is */
 	enum link_kind link;
 	unsigned aging_window_s;
 	struct config_limits limits;	/* of the link's bandwidth */

@@ -192,12 +192,16 @@ static int configure_hoard(struct cache *cache, const struct config_tree *config
 
 static int open_tree(struct daemon_tree *tree, const struct config_tree *config, struct cache_adopt *adopt)
 {
+	AUTO_FREE const char **patterns = calloc(config->merges.n + 1, sizeof(*patterns));
 	const struct cache_config cache = { .dir = config->cache,
 					    .durability = config->durability,
 					    .no_fold = config->keeps_records,
 					    .content_limit = config->cache_limit,
 					    .floor_bytes = config->disk_floor.bytes,
 					    .floor_percent = config->disk_floor.percent,
+					    .base_patterns = patterns,
+					    .n_base_patterns = config->merges.n,
+					    .base_limit = config->base_limit,
 					    .adopt = adopt->listing_fd < 0 ? NULL : adopt };
 	struct replicate_config link = { .url = config->upstream,
 					 .host = config->host,
@@ -208,6 +212,10 @@ static int open_tree(struct daemon_tree *tree, const struct config_tree *config,
 	AUTO_FREE char *why = NULL;
 	int err;
 
+	if (!patterns)
+		return -ENOMEM;
+	for (size_t i = 0; i < config->merges.n; i++)
+		patterns[i] = config->merges.v[i].pattern;
 	tree->config = config;
 	err = cache_open(&cache, &tree->cache, &why);
 	mem_close_fd(&adopt->listing_fd);
@@ -227,8 +235,8 @@ static int open_tree(struct daemon_tree *tree, const struct config_tree *config,
 		log_error("tree %s: the link to %s cannot be started: %s", config->name,
 			  config->upstream, why ? why : strerror(-err));
 	else
-		err = policy_start(tree->cache, config->conflicts, &tree->policy);
-	return err;
+		err = merger_new(tree->cache, config, &tree->merger);
+	return err ? err : policy_start(tree->cache, config->conflicts, tree->merger, &tree->policy);
 }
 
 static int open_trees(struct daemon *daemon)
@@ -252,8 +260,10 @@ static void close_trees(struct daemon *daemon)
 {
 	if (!daemon->trees)
 		return;
-	for (size_t i = 0; i < daemon->config->n_trees; i++)
+	for (size_t i = 0; i < daemon->config->n_trees; i++) {
 		policy_stop(daemon->trees[i].policy);
+		merger_free(daemon->trees[i].merger);
+	}
 	for (size_t i = 0; i < daemon->config->n_trees; i++)
 		if (daemon->trees[i].replicate)
 			replicate_stop(daemon->trees[i].replicate);
@@ -446,6 +456,9 @@ static int daemon_open(struct daemon *daemon)
 
 static void daemon_close(struct daemon *daemon)
 {
+	/* First: the control thread may wait for one. */
+	for (size_t i = 0; daemon->trees && i < daemon->config->n_trees; i++)
+		merger_stop(daemon->trees[i].merger);
 	control_free(daemon->control);
 	nfsd_free(daemon->nfsd);
 	close_trees(daemon);

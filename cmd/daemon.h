@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include "base/loop.h"
 #include "cmd/config.h"
+#include "cmd/merger.h"
 #include "cmd/mounts.h"
 #include "cmd/policy.h"
 #include "cmd/service.h"
@@ -25,6 +26,7 @@ struct daemon_tree {
 	const struct config_tree *config;
 	struct cache *cache;
 	struct replicate *replicate;
+	struct merger *merger;		/* runs what merges */
 	struct policy *policy;		/* NULL: a person decides */
 };
 

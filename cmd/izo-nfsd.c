@@ -148,8 +148,8 @@ static const char *take_accept(void *target, const char *value)
 
 static const char *take_keep(void *target, const char *value)
 {
-	if (strcmp(value, "mine") && strcmp(value, "theirs") && strcmp(value, "both"))
-		return "is not mine, theirs or both";
+	if (strcmp(value, "mine") && strcmp(value, "theirs") && strcmp(value, "both") && strcmp(value, "merged"))
+		return "is not mine, theirs, both or merged";
 	((struct given *)target)->command.keep = value;
 	return NULL;
 }
@@ -250,7 +250,8 @@ static const struct option_row rows[] = {
 	{ "conflicts", 0, NULL, "list what was changed on both sides", take_conflicts },
 	{ "resolve", 0, "PATH", "settle the conflict about PATH, as --keep says", take_resolve },
 	{ "keep", 0, "WHICH", "with --resolve: mine (ours takes the name, or is done),\n"
-	  "theirs (ours goes), both (as it is now)", take_keep },
+	  "theirs (ours goes), both (as it is now), merged (what the\n"
+	  "command for such names makes of both)", take_keep },
 	{ "diff", 0, "PATH", "compare ours with the server's version", take_diff },
 	{ "kept", 0, NULL, "list what lost when conflicts were settled", take_kept },
 	{ "forget", 0, "ID|all", "remove what --kept lists under that number", take_forget },
@@ -301,7 +302,7 @@ static int check_given(const struct given *given)
 		return -EINVAL;
 	}
 	if (!given->command.keep != (given->command.command != COMMAND_RESOLVE)) {
-		fprintf(stderr, "izo-nfsd: --resolve PATH and --keep mine, theirs or both go together\n");
+		fprintf(stderr, "izo-nfsd: --resolve PATH and --keep mine, theirs, both or merged go together\n");
 		return -EINVAL;
 	}
 	if ((given->command.has_depth || given->command.priority) && given->command.command != COMMAND_HOARD) {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "cache/base.h"
 #include "cache/hoard.h"
 #include "cmd/bandwidth.h"
 
@@ -54,6 +55,9 @@ const struct key key_tree[KEY_TREE_N] = {
 	{ "link",	KIND_LINK,	 T(link) },
 	{ "aging_window_s", KIND_COUNT,	 T(aging_window_s), 0, 86400 },
 	{ "bandwidth",	KIND_BANDWIDTH,	 T(limits) },
+	{ "merge",	KIND_MERGE,	 T(merges) },
+	{ "merge_time_s", KIND_COUNT,	 T(merge_time_s), 1, 3600 },
+	{ "base_limit",	KIND_BASE_LIMIT, T(base_limit) },
 };
 #undef T
 
@@ -330,6 +334,40 @@ static int parse_hoard(const char *value, struct config_hoards *hoards)
 	return 0;
 }
 
+/* "PATTERN COMMAND" */
+static int parse_merge(const char *value, struct config_merges *merges)
+{
+	size_t len = strcspn(value, " \t");
+	const char *command = value + len + strspn(value + len, " \t");
+	struct config_merge merge, *more;
+
+	if (!len || !*command)
+		return -EINVAL;
+	more = realloc(merges->v, (merges->n + 1) * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	merges->v = more;
+	merge = (struct config_merge){ .pattern = strndup(value, len), .command = strdup(command) };
+	if (!merge.pattern || !merge.command) {
+		free(merge.pattern);
+		free(merge.command);
+		return -ENOMEM;
+	}
+	more[merges->n++] = merge;
+	return 0;
+}
+
+static int parse_base_limit(const char *value, uint64_t *ret)
+{
+	uint64_t limit;
+	int err = key_parse_size(value, 1, &limit);
+
+	if (err || limit > BASE_LIMIT_MAX)
+		return -EINVAL;
+	*ret = limit;
+	return 0;
+}
+
 int key_put(const struct key *key, void *base, const char *value)
 {
 	void *field = (char *)base + key->offset;
@@ -369,6 +407,10 @@ int key_put(const struct key *key, void *base, const char *value)
 		return key_parse_link(value, field);
 	case KIND_BANDWIDTH:
 		return bandwidth_parse(value, field);
+	case KIND_MERGE:
+		return parse_merge(value, field);
+	case KIND_BASE_LIMIT:
+		return parse_base_limit(value, field);
 	}
 	return -EINVAL;
 }
@@ -394,6 +436,8 @@ void key_say_allowed(struct buf *out, const struct key *key)
 		[KIND_LINK] = "auto, weak, strong or paid",
 		[KIND_BANDWIDTH] = "[HH:MM-HH:MM] [up=RATE] [down=RATE]: a time of day, then bytes a second with K, M or G, at least 1K, or "
 				   "none; one line without a time",
+		[KIND_MERGE] = "a pattern without blanks, and a command, as /bin/sh takes it",
+		[KIND_BASE_LIMIT] = "none, or a number with K or M, at most 64M",
 		[KIND_HOST] = "1 to 63 letters, digits, - _ and ., not a . first",
 	};
 
@@ -405,7 +449,7 @@ void key_say_allowed(struct buf *out, const struct key *key)
 
 bool key_is_list(const struct key *key)
 {
-	return key->kind == KIND_HOARD || key->kind == KIND_BANDWIDTH;
+	return key->kind == KIND_HOARD || key->kind == KIND_BANDWIDTH || key->kind == KIND_MERGE;
 }
 
 const struct key *key_find(const struct key *keys, size_t n, const char *name)

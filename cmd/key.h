@@ -27,6 +27,8 @@ enum key_kind {
 	KIND_HOARD,		/* key_is_list() */
 	KIND_LINK,
 	KIND_BANDWIDTH,		/* key_is_list() */
+	KIND_MERGE,		/* key_is_list() */
+	KIND_BASE_LIMIT,
 };
 
 struct key {
@@ -37,7 +39,7 @@ struct key {
 };
 
 #define KEY_DAEMON_N 16
-#define KEY_TREE_N 17
+#define KEY_TREE_N 20
 #define KEY_SIZE_MIN (1ull << 20)
 #define KEY_FLOOR_MAX 50u		/* per cent */
 #define KEY_DEPTH_MAX 1000u

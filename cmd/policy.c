@@ -8,12 +8,14 @@
 #include <string.h>
 #include <time.h>
 #include "base/log.h"
+#include "cmd/merger.h"
 
 #define LOOK_EVERY_S 1
 
 struct policy {
 	struct cache *cache;
 	enum settle_policy which;
+	struct merger *merger;
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -36,14 +38,24 @@ static bool pause_is_last(struct policy *policy)
 	return is_stopping;
 }
 
+/* What is still to be merged is not to be settled otherwise. */
+static bool is_merged_first(void *arg, uint64_t id)
+{
+	const struct policy *policy = arg;
+
+	return merger_waits_for(policy->merger, id);
+}
+
 static void *policy_run(void *arg)
 {
 	struct policy *policy = arg;
 	bool has_failed = false;
 
 	while (!pause_is_last(policy)) {
-		int err = settle_all(policy->cache, policy->which);
+		int err = merger_round(policy->merger);
 
+		if (!err)
+			err = settle_all(policy->cache, policy->which, is_merged_first, policy);
 		if (err && !has_failed)
 			log_warn("conflicts cannot be settled by themselves: %s", strerror(-err));
 		has_failed = err != 0;
@@ -51,20 +63,21 @@ static void *policy_run(void *arg)
 	return NULL;
 }
 
-int policy_start(struct cache *cache, enum settle_policy which, struct policy **ret_policy)
+int policy_start(struct cache *cache, enum settle_policy which, struct merger *merger, struct policy **ret_policy)
 {
 	struct policy *policy;
 	pthread_condattr_t attr;
 	int err;
 
 	*ret_policy = NULL;
-	if (which == POLICY_KEEP_BOTH)
+	if (which == POLICY_KEEP_BOTH && !merger_has_work(merger))
 		return 0;
 	policy = calloc(1, sizeof(*policy));
 	if (!policy)
 		return -ENOMEM;
 	policy->cache = cache;
 	policy->which = which;
+	policy->merger = merger;
 	(void)pthread_mutex_init(&policy->lock, NULL);		/* these cannot fail */
 	(void)pthread_condattr_init(&attr);
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -327,5 +327,10 @@ void report_conflicts(FILE *out, const json_t *conflicts)
 		fprintf(out, "\n    ");
 		report_clean(out, report_text(one, "what"));
 		fprintf(out, "\n");
+		if (*report_text(one, "merge")) {
+			fprintf(out, "    merge: ");
+			report_clean(out, report_text(one, "merge"));
+			fprintf(out, "\n");
+		}
 	}
 }

@@ -80,7 +80,8 @@ static int run_diff(const char *dir, const char *mine, const char *theirs, const
 		if (chdir(dir) < 0)
 			_exit(127);
 		if (command)
-			(void)execl("/bin/sh", "sh", "-c", command, "sh", "theirs", "mine", (char *)NULL);
+			(void)execl("/bin/sh", "sh", "-c", command, "sh", "theirs", "mine", access("base", F_OK) ? NULL : "base",
+				    (char *)NULL);
 		else
 			(void)execlp("diff", "diff", "-u", "-r", "-N", "--label", theirs, "--label", mine, "theirs", "mine",
 				     (char *)NULL);

@@ -92,6 +92,16 @@ static int keep_of(const char *text, enum settle_keep *ret)
 	return -EINVAL;
 }
 
+/* As merged, too. */
+static int settle_one(const struct found *found, const char *keep, char **ret_why)
+{
+	enum settle_keep whose;
+
+	if (!strcmp(keep, "merged"))
+		return merger_merge(found->tree->merger, found->id, ret_why);
+	return keep_of(keep, &whose) ? -EINVAL : settle_conflict(found->tree->cache, found->id, whose, ret_why);
+}
+
 static int say(char **ret_why, const char *path, char *why, int err)
 {
 	if (asprintf(ret_why, "%s: %s", path, why ? why : strerror(-err)) < 0)
@@ -103,18 +113,19 @@ static int say(char **ret_why, const char *path, char *why, int err)
 int settle_answer(struct daemon *daemon, const struct daemon_tree *only, const json_t *request, json_t **ret_answer, char **ret_why)
 {
 	const char *path = json_string_value(json_object_get(request, "path"));
+	const char *keep = json_string_value(json_object_get(request, "keep"));
 	AUTO_FREE struct found *found = NULL;
-	enum settle_keep keep;
+	enum settle_keep ignored;
 	size_t n = 0;
 	int err;
 
-	if (!path || keep_of(json_string_value(json_object_get(request, "keep")), &keep))
-		return say(ret_why, path ? path : "", strdup("keep is none of mine, theirs, both"), -EINVAL);
+	if (!path || !keep || (strcmp(keep, "merged") && keep_of(keep, &ignored)))
+		return say(ret_why, path ? path : "", strdup("keep is none of mine, theirs, both, merged"), -EINVAL);
 	err = find(daemon, only, path, &found, &n, ret_why);
 	for (size_t i = 0; i < n && !err; i++) {
 		char *why = NULL;
 
-		err = settle_conflict(found[i].tree->cache, found[i].id, keep, &why);
+		err = settle_one(&found[i], keep, &why);
 		if (err)
 			(void)say(ret_why, path, why, err);
 	}

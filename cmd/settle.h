@@ -5,10 +5,10 @@
  *
  *	command		more members	in the answer
  *	resolve		path, keep	settled: how many
- *	sides		path		dir: has "mine" and "theirs", for the caller to remove; path, name: what they are called
+ *	sides		path		dir: has "mine", "theirs", "base" if there is one, for the caller to remove; path, name: what they are called
  *
  * path: in a tree or on a mount of one, of ours as it is now or of the name in dispute; or a conflict's number.
- * keep: "mine", "theirs" or "both".
+ * keep: "mine", "theirs", "both", or "merged": what the configured command makes of both.
  */
 #ifndef CMD_SETTLE_H
 #define CMD_SETTLE_H

@@ -303,9 +303,9 @@ static void add_conflict(void *arg, const struct cml_conflict *conflict)
 {
 	struct listing *listing = arg;
 
-	(void)json_array_append_new(listing->array, json_pack("{s:s, s:I, s:I, s:o, s:o}",	/* or it is missing */
+	(void)json_array_append_new(listing->array, json_pack("{s:s, s:I, s:I, s:o, s:o, s:o}",	/* or it is missing */
 			"tree", listing->tree, "id", number(conflict->id), "when_s", (json_int_t)conflict->when_s,
-			"path", status_text(conflict->path), "what", status_text(conflict->what)));
+			"path", status_text(conflict->path), "what", status_text(conflict->what), "merge", status_text(conflict->merge)));
 }
 
 json_t *status_conflicts_json(const struct daemon *daemon, const struct daemon_tree *only)

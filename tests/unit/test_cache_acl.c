@@ -481,7 +481,8 @@ static void from_upstream(void **state)
 
 /* ---- a cache of before ---- */
 
-/* Up to format 6 nothing was hoarded; up to 4: the table of calls carried out, by their tokens; no log of contents. */
+/* Up to format 8 no bases were kept; up to 6 nothing was hoarded; up to 4: the table of calls carried out, by their tokens; no log of contents. */
+static const char before_9[] = "DROP TABLE base; DROP TABLE merge;";
 static const char before_8[] = "ALTER TABLE cml DROP COLUMN gone; ALTER TABLE cml DROP COLUMN gone_names; ALTER TABLE cml DROP COLUMN gone_at;";
 static const char before_7[] = "DROP TABLE hoard; DROP TABLE conflict_side;";
 static const char before_5[] =
@@ -496,6 +497,7 @@ static void migration(void **state)
 	uint64_t file = made(f, ROOT, "f", "text");
 
 	f_close(f);
+	exec_sql(f, before_9);
 	exec_sql(f, before_8);
 	exec_sql(f, before_7);
 	exec_sql(f, before_5);
@@ -512,7 +514,7 @@ static void migration(void **state)
 	assert_int_equal(f_setacl(f, file, "u::6,u:5:6,g::4,m::6,o::0", NULL), 0);
 	f_reopen(f);
 	assert_acl(f, file, "u::6,u:5:6,g::4,m::6,o::0", "");
-	assert_int_equal(query(f, "PRAGMA user_version"), 8);
+	assert_int_equal(query(f, "PRAGMA user_version"), 9);
 	/* Their numbers go on from there. */
 	assert_true(made(f, ROOT, "later", "") > 90);
 	assert_true(query(f, "SELECT max(seq) FROM cml") > 70);
@@ -521,6 +523,7 @@ static void migration(void **state)
 	assert_int_equal(query(f, "SELECT ino FROM drc WHERE token = x'00112233445566778899aabbccddeeff' AND row = 2"), 7);
 	assert_int_equal(query(f, "SELECT max(id) FROM drc WHERE ino IN (7, 8)"), 2);
 	f_close(f);
+	exec_sql(f, before_9);
 	exec_sql(f, before_8);
 	exec_sql(f, before_7);
 	exec_sql(f, before_5);
@@ -530,6 +533,7 @@ static void migration(void **state)
 	assert_content(f, file, "text");
 	assert_int_equal(query(f, "SELECT count(*) FROM sqlite_master WHERE name = 'name_local'"), 1);
 	f_close(f);
+	exec_sql(f, before_9);
 	exec_sql(f, before_8);
 	exec_sql(f, before_7);
 	exec_sql(f, "PRAGMA user_version = 6;");
@@ -538,6 +542,13 @@ static void migration(void **state)
 	assert_int_equal(hoard_add(f->cache, "/f", 0, 1), 0);
 	f_reopen(f);
 	assert_int_equal(query(f, "SELECT count(*) FROM hoard"), 1);
+	f_close(f);
+	exec_sql(f, before_9);
+	exec_sql(f, "PRAGMA user_version = 8;");
+	f_open(f);
+	assert_content(f, file, "text");
+	assert_int_equal(query(f, "SELECT count(*) FROM base"), 0);
+	assert_int_equal(query(f, "SELECT count(*) FROM merge"), 0);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, f_teardown)

@@ -295,7 +295,7 @@ static void settled(void **state)
 	refuse_one_new(w);
 	away(w);
 	/* No policy does that: it would be refused again and again. */
-	assert_int_equal(settle_all(w->f.cache, POLICY_CLIENT_WINS), 0);
+	assert_int_equal(settle_all(w->f.cache, POLICY_CLIENT_WINS, NULL, NULL), 0);
 	settle(w, SETTLE_MINE);
 	assert_content(&w->f, found(&w->f, ROOT, name_of(ODD)), "content");
 	back(w);
