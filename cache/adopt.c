@@ -142,8 +142,8 @@ static int begin(struct adopt *a)
 {
 	static const char *const tables[] = {
 		"CREATE TEMP TABLE IF NOT EXISTS adopt_ino (ino INTEGER PRIMARY KEY, kind INTEGER NOT NULL)",
-		"CREATE TEMP TABLE IF NOT EXISTS adopt_undone (seq INTEGER PRIMARY KEY, ino INTEGER NOT NULL, record BLOB NOT NULL,"
-		" from_dir INTEGER NOT NULL, dir INTEGER NOT NULL)",
+		("CREATE TEMP TABLE IF NOT EXISTS adopt_undone (seq INTEGER PRIMARY KEY, ino INTEGER NOT NULL, record BLOB NOT NULL,"
+		 " from_dir INTEGER NOT NULL, dir INTEGER NOT NULL)"),
 		"CREATE TEMP TABLE IF NOT EXISTS adopt_path (ino INTEGER PRIMARY KEY, path BLOB NOT NULL)",
 		"DELETE FROM temp.adopt_ino; DELETE FROM temp.adopt_undone; DELETE FROM temp.adopt_path",
 	};
