@@ -75,7 +75,8 @@ static void has_nothing_but_its_own(void **state)
 	/* The last is of ls itself. */
 	assert_says("ls /proc/self/fd | tr '\\n' ' '", 0, "0 1 2 3 ");
 	assert_says("cat; pwd; umask", 0, "/\n0077\n");
-	assert_says("grep -E '^Sig(Blk|Ign)' /proc/self/status | tr -d '\\n\\t'", 0, "SigBlk:0000000000000000SigIgn:0000000000000000");
+	/* 32 and 33 are the C library's, which lets nobody change them: they are as this test was given them. */
+	assert_says("for s in Blk Ign; do echo $((0x$(sed -n \"s/^Sig$s:.//p\" /proc/self/status) & ~0x180000000)); done", 0, "0\n0\n");
 	assert_says("cat /proc/self/oom_score_adj", 0, "0\n");
 	run.dirfd = dirfd;
 	assert_run(&run, 0, "0 1 2 3 9 ");
