@@ -162,7 +162,7 @@ static void stopped_in_the_middle(void **state)
 	UNTIL(10, SERVED(gone_wrong) == 1);
 	assert_int_equal(replicate_set_offline(w->replicate, true), 0);
 	UNTIL(5, status(w).state == LINK_OFFLINE);
-	assert_false(status(w).is_replaying);
+	UNTIL(5, !status(w).is_replaying);
 	behave(w->upstream);
 	assert_int_equal(replicate_set_offline(w->replicate, false), 0);
 	all_came(w, 4);

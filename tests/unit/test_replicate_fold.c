@@ -125,7 +125,7 @@ static void do_theirs(struct fixture *f, uint64_t dir, enum theirs what)
 #define SEEN_MAX 1000
 
 struct seen {
-	char v[16][120];
+	char v[16][260];
 	int n;
 };
 
@@ -137,7 +137,7 @@ static int by_text(const void *a, const void *b)
 /* The date and host of a conflict's copy are left out. */
 static void seen_add(struct seen *seen, const char *path, const char *value)
 {
-	char clean[100], *at;
+	char clean[200], *at;
 
 	snprintf(clean, sizeof(clean), "%s", path);
 	at = strstr(clean, ".conflict-");
@@ -168,13 +168,13 @@ static void see_export(const char *path, const char *under, struct seen *seen)
 
 	assert_non_null(handle);
 	while ((entry = readdir(handle))) {
-		char full[400], below[80], text[40] = "=";
+		char full[400], below[200], text[40] = "=";
 		int fd;
 
 		if (entry->d_name[0] == '.')
 			continue;
-		snprintf(full, sizeof(full), "%s/%.70s", path, entry->d_name);
-		snprintf(below, sizeof(below), "%.20s%.55s", under, entry->d_name);
+		snprintf(full, sizeof(full), "%s/%.90s", path, entry->d_name);
+		snprintf(below, sizeof(below), "%.100s%.90s", under, entry->d_name);
 		fd = open(full, O_RDONLY | O_CLOEXEC | O_DIRECTORY);
 		if (fd >= 0) {
 			strcat(below, "/");
@@ -190,7 +190,7 @@ static void see_export(const char *path, const char *under, struct seen *seen)
 }
 
 struct names {
-	char v[16][80];
+	char v[16][100];
 	int n;
 };
 
@@ -200,7 +200,7 @@ static bool take_name(void *arg, const struct cache_dirent *entry)
 
 	if (entry->cookie > 2) {
 		assert_true(names->n < 16);
-		snprintf(names->v[names->n++], 80, "%.*s", (int)entry->name.len, (const char *)entry->name.data);
+		snprintf(names->v[names->n++], sizeof(names->v[0]), "%.*s", (int)entry->name.len, (const char *)entry->name.data);
 	}
 	return true;
 }
@@ -214,9 +214,9 @@ static bool see_client(struct fixture *f, uint64_t dir, const char *under, struc
 		return false;
 	for (int i = 0; i < names.n; i++) {
 		uint64_t ino = found(f, dir, names.v[i]);
-		char below[80], text[40] = "=";
+		char below[200], text[40] = "=";
 
-		snprintf(below, sizeof(below), "%.20s%.55s", under, names.v[i]);
+		snprintf(below, sizeof(below), "%.100s%.90s", under, names.v[i]);
 		if (!ino)
 			return false;
 		if (f->op.attr.type == TYPE_DIR) {
