@@ -469,7 +469,11 @@ static void nothing_left(struct replay *replay)
 {
 	replicate_hold(replay->replicate, replay->forbidden ? replay->forbidden : aside_trouble(&replay->aside));
 	if (replay->young_us) {
-		ripen(replay);
+		/* The link has got better while they were looked for: they are not too young any more. */
+		if (replay->pace.min_age_s < replay->wants.min_age_s)
+			run(replay);
+		else
+			ripen(replay);
 		return;
 	}
 	replay->young_since_us = 0;

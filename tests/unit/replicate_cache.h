@@ -62,6 +62,7 @@ struct cache {
 	uint64_t out_seq;		/* the last that is out; as the cache's own */
 	size_t n_out;			/* records */
 	unsigned given_back, taken;
+	bool takes_last;		/* what takes from it has not ended while this is so; "changed" tells */
 	uint64_t most_bytes;		/* that were ever allowed in a batch */
 	bool stands_aside;		/* large stores do */
 	unsigned moved, looks;
@@ -301,6 +302,8 @@ int cml_take_wanted(struct cache *cache, struct cml_wants *wants, struct cml_tak
 		cache->n_out += batch->n;
 	}
 	cache->taken++;
+	while (cache->takes_last)
+		pthread_cond_wait(&cache->changed, &cache->lock);
 	pthread_mutex_unlock(&cache->lock);
 	if (!batch->n) {
 		free(batch->items);

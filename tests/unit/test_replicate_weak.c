@@ -184,6 +184,27 @@ static void gets_better(void **state)
 	UNTIL(30, status(w).state == LINK_WEAK);
 }
 
+static void takes_last(struct world *w, bool do_they)
+{
+	LOCKED(w->cache, w->cache->takes_last = do_they);
+	pthread_cond_broadcast(&w->cache->changed);
+}
+
+/* It does so while the log is looked through for what may go on a weak one. */
+static void gets_better_meanwhile(void **state)
+{
+	struct world *w = *state;
+
+	start(w, LINK_KIND_WEAK, NULL, 0);
+	takes_last(w, true);
+	double_append(w->cache, true, 100, 0);
+	looked(w);
+	say(w, LINK_KIND_STRONG);
+	UNTIL(30, status(w).state == LINK_CONNECTED);
+	takes_last(w, false);
+	UNTIL(30, waiting(w) == 0);
+}
+
 static void wish(struct world *w, uint64_t ino, uint64_t offset, uint64_t len)
 {
 	struct kml_oid oid = { 1, ino };
@@ -355,6 +376,7 @@ int main(void)
 		TEST(always_young),
 		TEST(asked_goes),
 		TEST(gets_better),
+		TEST(gets_better_meanwhile),
 		TEST(read_goes_ahead),
 		TEST(paid_is_asked_for),
 		TEST(limits_hold),
