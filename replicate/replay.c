@@ -83,7 +83,7 @@ static void ripen(struct replay *replay)
 	snprintf(why, sizeof(why), "on a weak link changes go when they are %llu s old; izo-nfsd --sync sends them now",
 		 (unsigned long long)replay->pace.min_age_s);
 	replicate_note_waits(replay->replicate, why);
-	replicate_note_replay(replay->replicate, false, 0, 0);
+	replicate_note_replay(replay->replicate, aside_is_busy(&replay->aside), 0, 0);
 	replay->step = REPLAY_GATHER;
 	loop_timer_set(replay->replicate->loop, &replay->timer, replay->looked_us + replay->young_us);
 }
@@ -480,8 +480,10 @@ static void nothing_left(struct replay *replay)
 	if (replay->took.is_held)
 		loop_timer_set(replay->replicate->loop, &replay->timer, replay->move_us);
 	/* A large content is on its way; aside_moved() goes on. */
-	if (replay->took.is_held || aside_is_busy(&replay->aside))
+	if (replay->took.is_held || aside_is_busy(&replay->aside)) {
+		replicate_note_replay(replay->replicate, true, 0, 0);
 		return;
+	}
 	if (replay->pace.may_replay)
 		quality_asked_is_done(&replay->replicate->quality);
 	idle(replay);
