@@ -17,6 +17,7 @@
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/why.h"
 #include "cache/base.h"
 #include "cache/call.h"
 #include "cache/cml_state.h"
@@ -34,18 +35,6 @@
 #define DIR_NAME "merging"
 #define NAME_ROOM 32
 #define GEN_AHEAD 1024		/* keeps (1) */
-
-static int __attribute__((format(printf, 3, 4))) fail(char **ret_why, int err, const char *format, ...)
-{
-	va_list args;
-
-	free(*ret_why);
-	va_start(args, format);
-	if (vasprintf(ret_why, format, args) < 0)
-		*ret_why = NULL;
-	va_end(args);
-	return err;
-}
 
 #define CHANGED_NOW "one of the two was changed just now, or is not wholly known here yet: try again"
 
@@ -96,31 +85,31 @@ static int find_sides(struct merged *m, struct call *call, const struct conflict
 	int err;
 
 	if (side->kind != CONFLICT_COPY)
-		return fail(ret_why, -ENODATA, "it is not about two contents");
+		return why_fail(ret_why, -ENODATA, "it is not about two contents");
 	err = call_lookup(call, side->dir, name);
 	if (err == -ENOENT && !is_listed(m->cache, side->dir))
-		return fail(ret_why, -EAGAIN, CHANGED_NOW);
+		return why_fail(ret_why, -EAGAIN, CHANGED_NOW);
 	if (err == -ENOENT || err == -ESTALE || err == -ENOTDIR)
-		return fail(ret_why, -ENODATA, "nothing has the name %.*s any more", side->len, side->name);
+		return why_fail(ret_why, -ENODATA, "nothing has the name %.*s any more", side->len, side->name);
 	if (err)
 		return err;
 	m->theirs = call->op.ino;
 	if (call->op.attr.type != TYPE_REG || m->theirs == m->ours)
-		return fail(ret_why, -ENODATA, "what the server has under that name is no file of its own");
+		return why_fail(ret_why, -ENODATA, "what the server has under that name is no file of its own");
 	if (call->op.attr.size > MERGED_MAX)
-		return fail(ret_why, -ENODATA, "the server's version is larger than %llu MiB", MERGED_MAX >> 20);
+		return why_fail(ret_why, -ENODATA, "the server's version is larger than %llu MiB", MERGED_MAX >> 20);
 	err = call_getattr(call, m->ours);
 	if (err)
-		return err == -ESTALE ? fail(ret_why, -ENODATA, "our version is not there any more") : err;
+		return err == -ESTALE ? why_fail(ret_why, -ENODATA, "our version is not there any more") : err;
 	m->mine = call->op.attr;
 	if (m->mine.type != TYPE_REG)
-		return fail(ret_why, -ENODATA, "ours is no file");
+		return why_fail(ret_why, -ENODATA, "ours is no file");
 	if (m->mine.size > MERGED_MAX)
-		return fail(ret_why, -ENODATA, "our version is larger than %llu MiB", MERGED_MAX >> 20);
+		return why_fail(ret_why, -ENODATA, "our version is larger than %llu MiB", MERGED_MAX >> 20);
 	m->uid = m->mine.uid;
 	m->gid = m->mine.gid;
 	m->version = version_of(m->cache, m->theirs);
-	return m->version ? 0 : fail(ret_why, -EAGAIN, CHANGED_NOW);
+	return m->version ? 0 : why_fail(ret_why, -EAGAIN, CHANGED_NOW);
 }
 
 /* CACHE/merging; made when missing. */
@@ -174,24 +163,24 @@ static int lay_out_all(struct merged *m, struct call *call, bool needs_base, cha
 	if (!got)
 		got = lay_out(m, call, m->theirs, "theirs");
 	if (got == -EIO || got == -ETIMEDOUT)
-		return fail(ret_why, -EAGAIN, "the server's version is not here, and cannot be had now: go --online and wait for the link, then try again");
+		return why_fail(ret_why, -EAGAIN, "the server's version is not here, and cannot be had now: go --online and wait for the link, then try again");
 	if (!got)
 		got = lay_out(m, call, m->ours, "mine");
 	if (got == -ESTALE)
-		return fail(ret_why, -EAGAIN, CHANGED_NOW);
+		return why_fail(ret_why, -EAGAIN, CHANGED_NOW);
 	if (!got)
 		got = base_copy_out(m->cache, m->id, m->dirfd, "base");
 	if (got < 0)
 		return got;
 	m->has_base = got && fchmodat(m->dirfd, "base", 0444, 0) == 0;
 	if (!m->has_base && needs_base)
-		return fail(ret_why, -ENODATA, "the command needs BASE, the content that both were made of, and none was kept");
+		return why_fail(ret_why, -ENODATA, "the command needs BASE, the content that both were made of, and none was kept");
 	m->result_fd = openat(m->dirfd, "result", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (m->result_fd < 0 || fchmod(m->result_fd, 0666) < 0)
 		return -errno;
 	got = call_getattr(call, m->ours);
 	if (!got && (!is_same(&m->mine, &call->op.attr) || version_of(m->cache, m->theirs) != m->version))
-		return fail(ret_why, -EAGAIN, CHANGED_NOW);
+		return why_fail(ret_why, -EAGAIN, CHANGED_NOW);
 	return got;
 }
 
@@ -208,7 +197,7 @@ int merged_begin(struct cache *cache, uint64_t id, bool needs_base, struct merge
 		return -ENOMEM;
 	err = conflict_side_get(cache, id, &side);
 	if (err <= 0)
-		return err ? err : fail(ret_why, -ENODATA, "it is settled, or on record by a sentence only");
+		return err ? err : why_fail(ret_why, -ENODATA, "it is settled, or on record by a sentence only");
 	m.ours = side.ours;
 	err = settle_paths(cache, id, paths);
 	if (!err)
@@ -222,7 +211,7 @@ int merged_begin(struct cache *cache, uint64_t id, bool needs_base, struct merge
 	}
 	kml_record_release(&side.record);
 	if (err && !*ret_why)
-		(void)fail(ret_why, err, "%s", strerror(-err));
+		(void)why_fail(ret_why, err, "%s", strerror(-err));
 	if (err)
 		merged_end(&m);
 	else
@@ -445,9 +434,9 @@ static int copy_result(struct take *t, char **ret_why)
 	if (fstat(t->m->result_fd, &st) < 0)
 		return -errno;
 	if (!st.st_size)
-		return fail(ret_why, -ENODATA, "the command has written nothing to RESULT");
+		return why_fail(ret_why, -ENODATA, "the command has written nothing to RESULT");
 	if ((uint64_t)st.st_size > MERGED_MAX)
-		return fail(ret_why, -EFBIG, "what the command has written to RESULT is larger than %llu MiB", MERGED_MAX >> 20);
+		return why_fail(ret_why, -EFBIG, "what the command has written to RESULT is larger than %llu MiB", MERGED_MAX >> 20);
 	t->size = (uint64_t)st.st_size;
 	t->all_fd = open_all(cache->dirfd);
 	if (t->all_fd < 0)
@@ -503,7 +492,7 @@ int merged_take(struct merged *m, char **ret_why)
 	*ret_why = NULL;
 	err = conflict_side_get(m->cache, m->id, &t.side);
 	if (err <= 0)
-		return err ? err : fail(ret_why, -ENODATA, "it was settled meanwhile");
+		return err ? err : why_fail(ret_why, -ENODATA, "it was settled meanwhile");
 	err = copy_result(&t, ret_why);
 	if (!err)
 		err = keep_sides(&t);
@@ -519,8 +508,8 @@ int merged_take(struct merged *m, char **ret_why)
 	if (!err)
 		log_info("conflict: merged: id=%llu %s", (unsigned long long)m->id, m->path);
 	if (err == -ECANCELED || err == -ESTALE)
-		return fail(ret_why, -EAGAIN, CHANGED_NOW);
-	return err && !*ret_why ? fail(ret_why, err, "the result cannot be taken in: %s", strerror(-err)) : err;
+		return why_fail(ret_why, -EAGAIN, CHANGED_NOW);
+	return err && !*ret_why ? why_fail(ret_why, err, "the result cannot be taken in: %s", strerror(-err)) : err;
 }
 
 /* ---- on record ---- */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/why.h"
 #include "cache/acl.h"
 #include "cache/base.h"
 #include "cache/call.h"
@@ -33,18 +34,6 @@ struct place {
 	uint8_t len;
 	char name[CACHE_NAME_MAX + 1];
 };
-
-static int __attribute__((format(printf, 3, 4))) fail(struct settle *s, int err, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	free(s->why);
-	if (vasprintf(&s->why, format, args) < 0)
-		s->why = NULL;
-	va_end(args);
-	return err;
-}
 
 static struct slice disputed(const struct settle *s)
 {
@@ -117,7 +106,7 @@ static int keep(struct settle *s, uint64_t ino, struct slice name, const char *w
 	was = s->call.op.attr;
 	fd = kept_begin(s->cache->dirfd, s->side.id, dir);
 	if (fd < 0)
-		return fail(s, fd, "what loses cannot be kept in %s/conflicts: %s", s->cache->dir, strerror(-fd));
+		return why_fail(&s->why, fd, "what loses cannot be kept in %s/conflicts: %s", s->cache->dir, strerror(-fd));
 	err = call_copy_out(&s->call, ino, fd, strcmp(file, "about") ? file : "about_");
 	if (!err && asprintf(&about, "%s: %s", path, whose) < 0)
 		err = -ENOMEM;
@@ -126,11 +115,11 @@ static int keep(struct settle *s, uint64_t ino, struct slice name, const char *w
 	if (!err)
 		err = call_getattr(&s->call, ino);
 	if (err)
-		return fail(s, err, "%s: %s", path, failure_of(err));
+		return why_fail(&s->why, err, "%s: %s", path, failure_of(err));
 	/* Not ctime: that is this cache's, which may just have learned something of it. */
 	if (was.size != s->call.op.attr.size || was.mtime.tv_sec != s->call.op.attr.mtime.tv_sec ||
 	    was.mtime.tv_nsec != s->call.op.attr.mtime.tv_nsec)
-		return fail(s, -EAGAIN, "%s was changed just now; look at it, and try again", path);
+		return why_fail(&s->why, -EAGAIN, "%s was changed just now; look at it, and try again", path);
 	return 0;
 }
 
@@ -152,7 +141,7 @@ static int copy_mine(struct settle *s)
 
 	got = place_of(s->cache, s->side.ours, &ours);
 	if (got <= 0)
-		return got ? got : fail(s, -ENOENT, "our version is not there any more: --keep theirs settles it");
+		return got ? got : why_fail(&s->why, -ENOENT, "our version is not there any more: --keep theirs settles it");
 	if (ours.dir == s->side.dir && ours.len == s->side.len && !memcmp(ours.name, s->side.name, ours.len))
 		return 0;
 	err = call_getattr(&s->call, s->side.ours);
@@ -161,7 +150,7 @@ static int copy_mine(struct settle *s)
 	is_dir = s->call.op.attr.type == TYPE_DIR;
 	err = call_lookup(&s->call, s->side.dir, disputed(s));
 	if (err == -ESTALE || err == -ENOTDIR)
-		return fail(s, err, "the directory it was in is gone: move %s to where it is wanted, then --keep both", ours.name);
+		return why_fail(&s->why, err, "the directory it was in is gone: move %s to where it is wanted, then --keep both", ours.name);
 	if (err && err != -ENOENT)
 		return err;
 	if (!err) {
@@ -211,7 +200,7 @@ static int name_again(struct settle *s, uint64_t ino, bool is_link)
 	if (!got && s->call.op.ino == ino)
 		return 0;
 	if (!got)
-		return fail(s, -EEXIST, "something has the name %.*s by now: move that first", s->side.len, s->side.name);
+		return why_fail(&s->why, -EEXIST, "something has the name %.*s by now: move that first", s->side.len, s->side.name);
 	if (got != -ENOENT)
 		return got;
 	if (is_link)
@@ -276,7 +265,7 @@ static int do_again(struct settle *s)
 		return remove_again(s);
 	ino = object_of(s);
 	if (!ino)
-		return fail(s, -ENOENT, "what it was done to is not there any more: --keep theirs settles it");
+		return why_fail(&s->why, -ENOENT, "what it was done to is not there any more: --keep theirs settles it");
 	switch (op) {
 	case KML_RENAME:
 	case KML_LINK:
@@ -331,7 +320,7 @@ static int discard(struct settle *s)
 	if (err)
 		return err;
 	err = writer_call(s->cache, discard_run, &s->side.ours);
-	return err == -EBUSY ? fail(s, err, "it was written to since, and that waits to be sent: wait for how that ends") : err;
+	return err == -EBUSY ? why_fail(&s->why, err, "it was written to since, and that waits to be sent: wait for how that ends") : err;
 }
 
 static int send_again(struct settle *s)
@@ -345,7 +334,7 @@ static int send_again(struct settle *s)
 	if (s->side.record.body.op == KML_STORE)
 		return call_touch_content(&s->call, s->side.ours);
 	err = call_make_anew(&s->call, s->side.ours, ours.dir, name_of(&ours));
-	return err == -EISDIR ? fail(s, err, "rename it: that makes it anew at the server") : err;
+	return err == -EISDIR ? why_fail(&s->why, err, "rename it: that makes it anew at the server") : err;
 }
 
 /* ---- all of it ---- */
@@ -383,7 +372,7 @@ static int begin(struct settle *s, struct cache *cache, uint64_t id)
 static void end(struct settle *s, int err, char **ret_why)
 {
 	if (err && !s->why)
-		(void)fail(s, err, "%s", failure_of(err));
+		(void)why_fail(&s->why, err, "%s", failure_of(err));
 	*ret_why = err ? s->why : NULL;
 	if (!err)
 		free(s->why);
@@ -405,7 +394,7 @@ int settle_conflict(struct cache *cache, uint64_t id, enum settle_keep whose, ch
 	else if (!err)
 		err = decide(&s, whose);
 	else if (err == -ENOENT)
-		err = fail(&s, err, "it is on record by a sentence only: settle it by hand, then --keep both");
+		err = why_fail(&s.why, err, "it is on record by a sentence only: settle it by hand, then --keep both");
 	if (!err)
 		err = conflict_side_done(cache, id);
 	if (!err)
@@ -479,11 +468,11 @@ static int copy_sides(struct settle *s, char **ret_dir)
 	int err;
 
 	if (s->side.kind != CONFLICT_COPY)
-		return fail(s, -ENODATA, s->side.kind == CONFLICT_UNDONE ? "it is about what was done, not about contents" :
+		return why_fail(&s->why, -ENODATA, s->side.kind == CONFLICT_UNDONE ? "it is about what was done, not about contents" :
 									   "there is nothing of the server's to compare it with");
 	err = call_lookup(&s->call, s->side.dir, disputed(s));
 	if (err == -ENOENT || err == -ESTALE)
-		return fail(s, -ENODATA, "nothing has the name %.*s any more: all there is is ours", s->side.len, s->side.name);
+		return why_fail(&s->why, -ENODATA, "nothing has the name %.*s any more: all there is is ours", s->side.len, s->side.name);
 	if (err)
 		return err;
 	fd = kept_begin(s->cache->dirfd, s->side.id, name);
@@ -500,7 +489,7 @@ static int copy_sides(struct settle *s, char **ret_dir)
 		free(*ret_dir);
 		*ret_dir = NULL;
 	}
-	return err == -ESTALE ? fail(s, -ENODATA, "our version is not there any more") : err;
+	return err == -ESTALE ? why_fail(&s->why, -ENODATA, "our version is not there any more") : err;
 }
 
 int settle_sides(struct cache *cache, uint64_t id, char **ret_dir, char **ret_why)
@@ -513,7 +502,7 @@ int settle_sides(struct cache *cache, uint64_t id, char **ret_dir, char **ret_wh
 	if (!err)
 		err = copy_sides(&s, ret_dir);
 	else if (err == -ENOENT)
-		err = fail(&s, err, "it is on record by a sentence only");
+		err = why_fail(&s.why, err, "it is on record by a sentence only");
 	end(&s, err, ret_why);
 	return err;
 }

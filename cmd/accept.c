@@ -3,26 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/why.h"
 #include "cache/cache.h"
 #include "replicate/accept.h"
 #include "replicate/replicate.h"
-
-static int __attribute__((format(printf, 3, 4))) fail(char **ret_why, int err, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	if (vasprintf(ret_why, format, args) < 0)
-		*ret_why = NULL;
-	va_end(args);
-	return err;
-}
 
 static bool is_stopping(void *arg)
 {
@@ -50,7 +39,7 @@ static int fetch(struct daemon *daemon, const struct daemon_tree *tree, struct a
 
 	fd = open(tree->config->cache, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return fail(ret_why, -errno, "%s: no file can be made there for the listing: %s", tree->config->cache, strerror(errno));
+		return why_fail(ret_why, -errno, "%s: no file can be made there for the listing: %s", tree->config->cache, strerror(errno));
 	config->cache = tree->cache;
 	config->url = tree->config->upstream;
 	config->fd = fd;
@@ -76,12 +65,12 @@ int accept_answer(struct daemon *daemon, const struct daemon_tree *tree, const j
 	if (!tree && daemon->config->n_trees == 1)
 		tree = &daemon->trees[0];
 	if (!tree)
-		return fail(ret_why, -EINVAL, "an upstream is accepted for one tree: name it with --tree");
+		return why_fail(ret_why, -EINVAL, "an upstream is accepted for one tree: name it with --tree");
 	if (get_seen(request, &config))
-		return fail(ret_why, -EINVAL, "the request does not say which upstream, and at which position, was seen");
+		return why_fail(ret_why, -EINVAL, "the request does not say which upstream, and at which position, was seen");
 	replicate_get_status(tree->replicate, &link);
 	if (link.state == LINK_OFFLINE)
-		return fail(ret_why, -ENOTCONN, "tree %s is offline by your word: --online first", tree->config->name);
+		return why_fail(ret_why, -ENOTCONN, "tree %s is offline by your word: --online first", tree->config->name);
 	err = fetch(daemon, tree, &config, &adopt, ret_why);
 	if (err)
 		return err;

@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/run.h"
+#include "base/why.h"
 #include "cache/base.h"
 #include "cache/merged.h"
 #include "cache/settle.h"
@@ -41,18 +41,6 @@ struct merger {
 	uint64_t new_after;		/* conflicts above that have not been looked at at all */
 	pthread_mutex_t lock;		/* held while a command runs */
 };
-
-static int __attribute__((format(printf, 3, 4))) fail(char **ret_why, int err, const char *format, ...)
-{
-	va_list args;
-
-	free(*ret_why);
-	va_start(args, format);
-	if (vasprintf(ret_why, format, args) < 0)
-		*ret_why = NULL;
-	va_end(args);
-	return err;
-}
 
 /* The first that is for the path; NULL: none. */
 static const char *command_for(const struct merger *merger, const char *path)
@@ -118,14 +106,14 @@ static int run(struct merger *merger, const struct merged *m, const char *comman
 	free(env[7]);
 	free(env[8]);
 	if (err == -ETIMEDOUT)
-		return fail(ret_why, err, "the command took longer than %u s, and was ended", args.limit_s);
+		return why_fail(ret_why, err, "the command took longer than %u s, and was ended", args.limit_s);
 	if (err == -ECANCELED)
-		return fail(ret_why, err, "the daemon ends");
+		return why_fail(ret_why, err, "the daemon ends");
 	if (err)
-		return fail(ret_why, err, "the command cannot be run as user %u: %s", m->uid, strerror(-err));
+		return why_fail(ret_why, err, "the command cannot be run as user %u: %s", m->uid, strerror(-err));
 	if (status > 128)
-		return fail(ret_why, -EIO, "the command was ended by signal %d (%s)", status - 128, strsignal(status - 128));
-	return status ? fail(ret_why, -EIO, "the command ended with %d", status) : 0;
+		return why_fail(ret_why, -EIO, "the command was ended by signal %d (%s)", status - 128, strsignal(status - 128));
+	return status ? why_fail(ret_why, -EIO, "the command ended with %d", status) : 0;
 }
 
 /* Under the lock. */
@@ -158,7 +146,7 @@ static int merge_and_note(struct merger *merger, uint64_t id, const char *path, 
 	if (!err)
 		return 0;
 	if (!*ret_why)
-		(void)fail(ret_why, err, "%s", strerror(-err));
+		(void)why_fail(ret_why, err, "%s", strerror(-err));
 	/* What was not to be done now is tried again. */
 	noted = merged_note(merger->cache, id, err == -EAGAIN || err == -ECANCELED ? NULL : *ret_why ? *ret_why : strerror(-err));
 	if (err == -EAGAIN || err == -ECANCELED)
@@ -181,12 +169,12 @@ int merger_merge(struct merger *merger, uint64_t id, char **ret_why)
 		return err;
 	command = command_for(merger, paths->name);
 	if (!command)
-		return fail(ret_why, -ENOENT, "no line merge of tree %s in the configuration is for it", merger->config->name);
+		return why_fail(ret_why, -ENOENT, "no line merge of tree %s in the configuration is for it", merger->config->name);
 	/* Whoever asks is answered soon: the one that runs may take its whole time. */
 	(void)clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += LOCK_WAIT_S;
 	if (pthread_mutex_clocklock(&merger->lock, CLOCK_MONOTONIC, &until))
-		return fail(ret_why, -EBUSY, "another file of tree %s is being merged: try again when that is over", merger->config->name);
+		return why_fail(ret_why, -EBUSY, "another file of tree %s is being merged: try again when that is over", merger->config->name);
 	err = merge_and_note(merger, id, paths->name, command, ret_why);
 	pthread_mutex_unlock(&merger->lock);
 	return err;
