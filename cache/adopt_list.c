@@ -16,24 +16,12 @@
 #include "cache/db.h"
 #include "cache/dentry.h"
 #include "cache/internal.h"
+#include "cache/merge.h"
 
-#define FRAME_MAX (16u << 20)
 #define PIECE (256u << 10)
 #define NS_PER_S 1000000000
 
 /* ---- an object of the upstream's ---- */
-
-static uint64_t size_of(const struct kml_object *object)
-{
-	switch (object->attr.type) {
-	case KML_REG:
-		return MIN(object->attr.size, CACHE_SIZE_MAX);
-	case KML_LNK:
-		return object->extra.kml_extra_len;
-	default:
-		return 0;
-	}
-}
 
 /* Its access control lists, as the row has them; they have to be some. */
 static int acl_of(const struct kml_object *object, struct slice *ret)
@@ -65,7 +53,7 @@ static bool is_same_time(int64_t one, int64_t other)
 
 static bool is_like(const struct adopt_inode *inode, const struct kml_object *object)
 {
-	return inode->size == size_of(object) && is_same_time(inode->mtime, cml_time_ns(object->attr.mtime));
+	return inode->size == merge_size_of(object) && is_same_time(inode->mtime, cml_time_ns(object->attr.mtime));
 }
 
 static bool is_type(const struct adopt_inode *inode, const struct kml_object *object)
@@ -91,7 +79,7 @@ static int make(struct adopt *a, const struct kml_object *object, uint64_t paren
 		     "iiiiiiiiiiiiiiiiiibb", (int64_t)ino, (int64_t)object->oid.origin, (int64_t)object->oid.number,
 		     (int64_t)attr->type, (int64_t)(attr->mode & 07777), (int64_t)attr->uid, (int64_t)attr->gid, (int64_t)attr->major,
 		     (int64_t)attr->minor, (int64_t)attr->nlink, (int64_t)(attr->type == KML_DIR ? parent : 0),
-		     (int64_t)size_of(object), cml_time_ns(attr->atime), cml_time_ns(attr->mtime),
+		     (int64_t)merge_size_of(object), cml_time_ns(attr->atime), cml_time_ns(attr->mtime),
 		     MIN(cml_time_ns(attr->mtime), a->now), (int64_t)object->data_version, (int64_t)object->attr_version,
 		     (int64_t)a->given->position, target_of(object), acl);
 	if (err)
@@ -127,10 +115,10 @@ static int take(struct adopt *a, const struct adopt_inode *inode, const struct k
 			     (int64_t)attr->minor, (int64_t)attr->nlink, cml_time_ns(attr->atime), cml_time_ns(attr->mtime), a->now,
 			     (int64_t)object->data_version, (int64_t)object->attr_version, acl, (int64_t)a->given->position);
 	if (!err && inode->type == TYPE_REG && !keeps_content)
-		err = give_up_content(a, inode->ino, size_of(object));
+		err = give_up_content(a, inode->ino, merge_size_of(object));
 	if (!err && inode->type == TYPE_LNK)
 		err = db_run(a->db, "UPDATE inode SET target = ?2, size = ?3, keep_size = ?3 WHERE ino = ?1", "ibi", (int64_t)inode->ino,
-			     target_of(object), (int64_t)size_of(object));
+			     target_of(object), (int64_t)merge_size_of(object));
 	return err ? err : adopt_set_kind(a, inode->ino, ADOPT_TAKEN);
 }
 
@@ -266,62 +254,44 @@ static int take_root(struct adopt *a, const struct kml_listed *entry)
 
 /* ---- frames ---- */
 
-static int frame_came(struct adopt *a, const void *data, size_t len, uint64_t *io_n)
+struct listing {
+	struct adopt *adopt;
+	uint64_t n;		/* frames so far */
+};
+
+static int frame_came(void *arg, struct slice body)
 {
+	struct listing *listing = arg;
 	struct kml_listed entry;
-	int err = kml_listed_decode(data, len, &entry);
+	int err = kml_listed_decode(body.data, body.len, &entry);
 
 	if (err)
 		return err == -ENOMEM ? err : -EBADMSG;
-	err = *io_n ? take_entry(a, &entry) : take_root(a, &entry);
+	err = listing->n ? take_entry(listing->adopt, &entry) : take_root(listing->adopt, &entry);
 	kml_listed_release(&entry);
-	++*io_n;
+	listing->n++;
 	return err;
-}
-
-/* Takes out of buf the frames that are whole.  1: the empty one, which is the last, has come. */
-static int frames_take(struct adopt *a, struct buf *buf, uint64_t *io_n)
-{
-	struct slice body = { NULL, 1 };
-	size_t at = 0, used;
-	int got = 1;
-
-	while (got > 0 && body.len) {
-		got = kml_frame_next(buf->data + at, buf->len - at, FRAME_MAX, &body, &used);
-		if (got > 0 && body.len) {
-			int err = frame_came(a, body.data, body.len, io_n);
-
-			if (err)
-				return err;
-		}
-		at += got > 0 ? used : 0;
-	}
-	if (got < 0)
-		return got;
-	buf_consume(buf, at);
-	return got;
 }
 
 int adopt_list(struct adopt *a)
 {
 	AUTO_FREE char *piece = malloc(PIECE);
-	uint64_t offset = 0, n = 0;
-	struct buf buf;
-	ssize_t len;
-	int got = piece ? 0 : -ENOMEM;
+	struct listing listing = { .adopt = a };
+	struct frames frames;
+	uint64_t offset = 0;
+	int err = piece ? 0 : -ENOMEM;
 
-	buf_init(&buf, 0);
-	while (!got) {
-		len = fs_pread_full(a->given->listing_fd, piece, PIECE, offset);
+	frames_init(&frames);
+	while (!err && !frames.is_ended) {
+		ssize_t len = fs_pread_full(a->given->listing_fd, piece, PIECE, offset);
+
 		if (len <= 0) {
-			got = len ? (int)len : -EBADMSG;
+			err = len ? (int)len : -EBADMSG;
 			break;
 		}
 		offset += (uint64_t)len;
-		got = buf_append(&buf, piece, (size_t)len);
-		if (!got)
-			got = frames_take(a, &buf, &n);
+		err = frames_feed(&frames, piece, (size_t)len, frame_came, &listing);
 	}
-	buf_release(&buf);
-	return got < 0 ? got : n ? 0 : -EBADMSG;
+	frames_release(&frames);
+	return err ? err : listing.n ? 0 : -EBADMSG;
 }

@@ -32,7 +32,7 @@
 /* Set a field to a value; was it another one? */
 #define TAKE(e, field, value) ((e)->v.field != (value) ? (EDIT(e, field, value), true) : false)
 
-static uint64_t size_of(const struct kml_object *object)
+uint64_t merge_size_of(const struct kml_object *object)
 {
 	switch (object->attr.type) {
 	case KML_REG:
@@ -122,8 +122,8 @@ static int object_make(struct change *change, const struct kml_object *object, u
 		.major = attr->major,
 		.minor = attr->minor,
 		.nlink = attr->nlink,
-		.size = size_of(object),
-		.keep_size = size_of(object),
+		.size = merge_size_of(object),
+		.keep_size = merge_size_of(object),
 		.atime = cml_time_ns(attr->atime),
 		.mtime = cml_time_ns(attr->mtime),
 		.ctime = MIN(cml_time_ns(attr->mtime), change->now),
@@ -172,8 +172,8 @@ static int take_data(struct change *change, struct inode_edit *edit, const struc
 		/* Whoever reads the old version goes on with the old file. */
 		if (edit->v.gen)
 			EDIT(edit, gen, edit->v.gen + 1);
-		EDIT(edit, size, size_of(object));
-		EDIT(edit, keep_size, size_of(object));
+		EDIT(edit, size, merge_size_of(object));
+		EDIT(edit, keep_size, merge_size_of(object));
 		err = park_wake_content_after(change, edit->inode->ino);
 		if (err)
 			return err;

@@ -24,6 +24,9 @@ struct cache;
 struct change;
 struct inode_edit;
 
+/* The size that its inode has: a file's, a symlink's text's, else 0. */
+uint64_t merge_size_of(const struct kml_object *object);
+
 /*
  * Find the object by its oid, or make an inode for it (no names yet: merge_bind() follows), and bring
  * attributes, data version, link text up to date.  Clean content of another version is given up: GEN goes up.

@@ -12,9 +12,9 @@
 #include "base/fs.h"
 #include "cache/cml.h"
 #include "replicate/doubt.h"
-#include "replicate/frames.h"
 #include "replicate/hello.h"
 #include "replicate/http.h"
+#include "rpcgen/kml_codec.h"
 
 #define LOOK_US (US_PER_S / 5)
 #define PIECE (256u << 10)

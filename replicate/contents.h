@@ -10,8 +10,8 @@
 #define REPLICATE_CONTENTS_H
 
 #include "cache/fetcher.h"
-#include "replicate/frames.h"
 #include "replicate/http.h"
+#include "rpcgen/kml_codec.h"
 
 #define CONTENTS_SMALL (128u << 10)	/* files up to this many bytes are asked for in this way */
 #define CONTENTS_MOST 128		/* of them at a time, */

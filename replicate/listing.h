@@ -9,7 +9,6 @@
 #ifndef REPLICATE_LISTING_H
 #define REPLICATE_LISTING_H
 
-#include "replicate/frames.h"
 #include "replicate/http.h"
 #include "rpcgen/kml_codec.h"
 

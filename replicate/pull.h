@@ -8,7 +8,6 @@
 #ifndef REPLICATE_PULL_H
 #define REPLICATE_PULL_H
 
-#include "replicate/frames.h"
 #include "replicate/http.h"
 #include "rpcgen/kml_codec.h"
 

@@ -118,4 +118,22 @@ void kml_frame_end(struct buf *buf, size_t mark);
  */
 int kml_frame_next(const void *data, size_t len, size_t limit, struct slice *ret_body, size_t *ret_used);
 
+#define FRAME_MAX (16u << 20)	/* of a body, in what comes from elsewhere */
+
+/* A body of frames, taken apart as it comes (kml_frames.c). */
+struct frames {
+	struct buf rest;	/* the start of a frame that is not complete */
+	bool is_ended;		/* the empty frame has come */
+};
+
+void frames_init(struct frames *frames);
+void frames_release(struct frames *frames);
+
+/*
+ * More bytes: frame() is called for each that is complete.  0, what frame() gave when that is not
+ * 0, -EBADMSG for anything that is not frames (too long, or bytes behind the end), -ENOMEM.
+ */
+int frames_feed(struct frames *frames, const void *data, size_t len,
+		int (*frame)(void *arg, struct slice body), void *arg);
+
 #endif

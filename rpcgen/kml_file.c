@@ -12,7 +12,6 @@
 #define MAGIC_LEN 8
 #define HEAD_LEN (MAGIC_LEN + 4)		/* and the version */
 #define TAIL_LEN (4 + 8 + 8 + sizeof(XXH128_canonical_t))	/* an empty frame, the totals, the checksum */
-#define FRAME_MAX (16u << 20)
 #define WINDOW (256u << 10)			/* is written, read, hashed at a time */
 
 static uint64_t sum_of(const struct kml_range *ranges, u_int n)

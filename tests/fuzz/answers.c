@@ -17,7 +17,6 @@
 #include "cache/apply.h"
 #include "cache/cache.h"
 #include "cache/cml.h"
-#include "replicate/frames.h"
 #include "replicate/hello.h"
 #include "rpcgen/kml_codec.h"
 #include "tests/fuzz/cache_op.h"

@@ -10,9 +10,9 @@
 #include <string.h>
 #include <cmocka.h>
 #include "base/mem.h"
-#include "replicate/frames.h"
 #include "replicate/hello.h"
 #include "replicate/http.h"
+#include "rpcgen/kml_codec.h"
 
 /* ---- errno ---- */
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "replicate/frames.h"
+#include "rpcgen/kml_codec.h"
 
 #include <errno.h>
-#include "rpcgen/kml_codec.h"
 
 void frames_init(struct frames *frames)
 {
