@@ -171,20 +171,27 @@ static int rename_to_link(struct change *change, const struct fold_move *move, c
 	return 1;
 }
 
-/* The victim, of two names, leaves this one for the other, which is a LINK inside the log. */
+/*
+ * The victim, of two names, leaves this one for the other, which is a LINK inside the log.  As in fold_link(): without that LINK it
+ * must have had this name all the time, or a third one that was removed between would have been its last.
+ */
 static int leave_to_link(struct change *change, const struct fold_move *move)
 {
 	struct other_name other = { .not_dir = move->to_dir->inode->ino, .not_name = move->to };
 	struct history_row row = { 0 };
+	uint64_t mark;
 	int got;
 
+	got = mark_get(change, move->to_dir->inode->ino, move->to, &mark);
+	if (got)
+		return got;
 	got = fold_find_other(change, move->victim->inode->ino, &other);
 	if (got > 0)
 		got = history_last_on(change, move->victim->inode->ino, other.dir, other.name, &row);
 	if (got <= 0)
 		return got;
 	got = 0;
-	if (row.record.body.op == KML_LINK && kml_oid_equal(cml_oid_of(&row.record), move->victim->v.oid))
+	if (row.record.body.op == KML_LINK && mark < row.record.seq && kml_oid_equal(cml_oid_of(&row.record), move->victim->v.oid))
 		got = rename_to_link(change, move, &other, &row);
 	kml_record_release(&row.record);
 	return got;

@@ -735,6 +735,16 @@ static void not_upgraded_with_a_link(void **state)
 	assert_log(f, "RENAME CREATE STORE RENAME ");
 	sent(t);
 	assert_up(t->up, "n", "newest");
+	/* It had but the link for a while: without that, what was removed then would have been its last name. */
+	ino = known(t, "p", "kept");
+	assert_int_equal(f_link(f, ino, ROOT, "q"), 0);
+	assert_int_equal(f_remove(f, ROOT, "p"), 0);
+	assert_int_equal(f_link(f, ino, ROOT, "r"), 0);
+	saved(t, "r", "in its place");
+	assert_log(f, "LINK REMOVE LINK CREATE STORE RENAME ");
+	sent(t);
+	assert_up(t->up, "q", "kept");
+	assert_up(t->up, "r", "in its place");
 	/* The new one has another name, too. */
 	ino = found(f, ROOT, "a");
 	assert_int_equal(f_link(f, ino, ROOT, "d"), 0);
