@@ -303,7 +303,7 @@ static void drained(void **state)
 	}
 	for (unsigned i = 0; i < 3000 && rows(f) > 100; i++)
 		usleep(10000);
-	assert_in_range(rows(f), 1, 100);	/* those that came after it had begun */
+	assert_true(rows(f) <= 100);	/* those that came after it had begun */
 	assert_content(f, ino, content);
 	f_close(f);
 	assert_int_equal(rows(f), 0);
