@@ -55,7 +55,6 @@ struct cache {
 		uint64_t size;		/* all of it is one range */
 		int changes;		/* so often it changes while it is read; -1: always */
 		uint32_t status;	/* retired with */
-		bool is_out;
 		uint64_t born_us;
 	} log[RECORDS_MAX];
 	size_t n;
@@ -292,8 +291,8 @@ int cml_take_wanted(struct cache *cache, struct cml_wants *wants, struct cml_tak
 			continue;
 		}
 		item_fill(&batch->items[batch->n], &cache->log[i]);
-		assert_false(cache->log[i].is_out);
-		cache->log[i].is_out = cache->log[i].was_taken = true;
+		/* A take that was asked for before what is behind was given back finds some of that again; none of it is sent. */
+		cache->log[i].was_taken = true;
 		bytes += batch->items[batch->n++].bytes;
 		i++;
 	}
@@ -426,8 +425,6 @@ int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_an
 		cache->acked = logged->seq;
 		logged->seq = 0;
 	}
-	for (size_t i = n_answers; i < batch->n; i++)
-		logged_find(cache, batch->items[i].record.seq)->is_out = false;
 	if (n_answers < batch->n)
 		cache->out_seq = MIN(cache->out_seq, batch->items[n_answers].record.seq - 1);
 	cache->n_out -= batch->n;
@@ -439,10 +436,6 @@ int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_an
 
 void cml_give_back(struct cache *cache, struct cml_batch *batch)
 {
-	pthread_mutex_lock(&cache->lock);
-	for (size_t i = 0; i < batch->n; i++)
-		logged_find(cache, batch->items[i].record.seq)->is_out = false;
-	pthread_mutex_unlock(&cache->lock);
 	LOCKED(cache, cache->out_seq = MIN(cache->out_seq, batch->items[0].record.seq - 1), cache->n_out -= batch->n, cache->given_back++);
 	batch_drop(batch);
 }

@@ -98,29 +98,40 @@ static void as_another(void **state)
 	assert_run(&run, 0, "65534\n65533\n65533\n");
 }
 
+/* $s in it: a sleep that no other run of this test has. */
+static struct run run_of_sleep(const char *command)
+{
+	static char text[100];
+
+	snprintf(text, sizeof(text), "s='sleep 4712.%d'; %s", (int)getpid(), command);
+	return run_of(text);
+}
+
 static void assert_ended(struct run *run, int want)
 {
 	uint64_t began_us = clock_us();
+	char look[100];
 	int status;
 
+	snprintf(look, sizeof(look), "! ps -eo args= | grep -x 'sleep 4712[.]%d'", (int)getpid());
 	assert_int_equal(run_command(run, &status), want);
 	assert_true(clock_us() - began_us < 60 * US_PER_S);
-	assert_int_equal(system("! ps -eo args= | grep '^[s]leep 4712$'"), 0);
+	assert_int_equal(system(look), 0);
 }
 
 /* With all that it has started. */
 static void takes_too_long(void **state)
 {
-	struct run run = run_of("sleep 4712 & sleep 4712");
+	struct run run = run_of_sleep("$s & $s");
 
 	(void)state;
 	run.limit_s = 1;
 	assert_ended(&run, -ETIMEDOUT);
-	run.command = "trap '' TERM INT HUP; sleep 4712";
+	run = run_of_sleep("trap '' TERM INT HUP; $s");
+	run.limit_s = 1;
 	assert_ended(&run, -ETIMEDOUT);
 	/* One that only keeps the pipe is waited for no longer than what was asked for. */
-	run.command = "sleep 4712 &";
-	run.limit_s = 100;
+	run = run_of_sleep("$s &");
 	assert_ended(&run, 0);
 }
 
