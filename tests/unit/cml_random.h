@@ -262,6 +262,38 @@ static UNUSED void random_tree(struct fixture *f, uint64_t dir, const char *name
 	}
 }
 
+/* A file gets names and loses names, and then others take their places. */
+static UNUSED void random_links(struct fixture *f, uint64_t dir, const char *const *names)
+{
+	unsigned first = rnd(NAMES);
+	const char *three[] = { names[first], names[(first + 1) % NAMES], names[(first + 2) % NAMES] };
+	uint64_t ino = found(f, dir, three[0]);
+
+	if (!ino || f->op.attr.type != TYPE_REG)
+		return;
+	(void)f_link(f, ino, dir, three[1]);
+	for (unsigned n = 1 + rnd(5); n; n--) {
+		const char *name = three[rnd(3)], *to = three[rnd(3)];
+
+		switch (rnd(4)) {
+		case 0:
+			if (!f_create(f, dir, "t0", 0644)) {
+				random_write(f, f->op.ino);
+				(void)f_rename(f, dir, "t0", dir, name);
+			}
+			break;
+		case 1:
+			(void)f_rename(f, dir, name, dir, to);
+			break;
+		case 2:
+			(void)f_remove(f, dir, name);
+			break;
+		default:
+			(void)f_link(f, ino, dir, name);	/* ESTALE when it has none any more */
+		}
+	}
+}
+
 /* Whatever it is, it may fail as it likes: only that both sides agree in the end counts. */
 static UNUSED void random_operation(struct fixture *f)
 {
@@ -321,6 +353,9 @@ static UNUSED void random_operation(struct fixture *f)
 			random_unpack(f, dir, name, to_dir, to);
 		else
 			random_clean(f, names);
+		break;
+	case 15:
+		random_links(f, dir, names);
 		break;
 	default:
 		if (ino)

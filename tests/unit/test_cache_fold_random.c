@@ -77,7 +77,7 @@ static void same_tree(void **state)
 	f_init(&plain);
 	plain.config.no_fold = true;
 	f_open(&plain);
-	for (unsigned round = 0; round < 30; round++) {
+	for (unsigned round = 0; round < 100; round++) {
 		for (unsigned i = 0; i < 60; i++) {
 			unsigned long begin = seed;
 
