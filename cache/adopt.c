@@ -293,7 +293,7 @@ static int put_meta(struct adopt *a)
 	if (!err)
 		err = meta_put_int(db, "next_seq", (int64_t)a->next_seq);
 	/* The recovery has to look at everything. */
-	return err ? err : db_exec(db, "DELETE FROM meta WHERE key IN ('closed', 'own_position')");
+	return err ? err : db_exec(db, "DELETE FROM meta WHERE key IN ('closed', 'own_position', 'mark', 'mark_at')");
 }
 
 static int adopt_run(struct adopt *a)

@@ -33,7 +33,23 @@ static void position_reached(struct cache *cache, void *arg)
 
 	pthread_mutex_lock(&cache->lock);
 	cache->position = position;
+	if (cache->next_mark.position == position)
+		cache->mark = cache->next_mark;
 	pthread_mutex_unlock(&cache->lock);
+}
+
+static int mark_set(struct change *change, uint64_t position)
+{
+	struct kml_mark mark;
+	int err;
+
+	pthread_mutex_lock(&change->cache->lock);
+	mark = change->cache->next_mark;
+	pthread_mutex_unlock(&change->cache->lock);
+	if (!mark.position || mark.position != position)
+		return 0;
+	err = meta_set_int(change, "mark_at", (int64_t)mark.position);
+	return err ? err : meta_set_int(change, "mark", (int64_t)mark.value);
 }
 
 /* *position stays where it is until the change is over. */
@@ -42,7 +58,23 @@ static int position_set(struct change *change, uint64_t *position)
 	int err;
 
 	err = meta_set_int(change, "position", (int64_t)*position);
+	if (!err)
+		err = mark_set(change, *position);
 	return err ? err : writer_after_commit(change, position_reached, position);
+}
+
+void apply_mark(struct cache *cache, struct kml_mark *ret_mark)
+{
+	pthread_mutex_lock(&cache->lock);
+	*ret_mark = cache->mark;
+	pthread_mutex_unlock(&cache->lock);
+}
+
+void apply_next_mark(struct cache *cache, const struct kml_mark *mark)
+{
+	pthread_mutex_lock(&cache->lock);
+	cache->next_mark = *mark;
+	pthread_mutex_unlock(&cache->lock);
 }
 
 uint64_t apply_position(struct cache *cache)

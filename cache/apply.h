@@ -36,6 +36,14 @@ int apply_has_acls(struct cache *cache, bool has_acls);
 /* The journal position up to which everything has been taken in. */
 uint64_t apply_position(struct cache *cache);
 
+/*
+ * The mark of the journal's entry at the position that is reached, or of one before it: position 0, when none is known.  By it an
+ * upstream is recognised that was put back and has since gone on past that position.
+ */
+void apply_mark(struct cache *cache, struct kml_mark *ret_mark);
+/* Said before the call that reaches this position, which then keeps it. */
+void apply_next_mark(struct cache *cache, const struct kml_mark *mark);
+
 /* Are the names in every directory here? */
 bool apply_tree_is_listed(struct cache *cache);
 

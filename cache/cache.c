@@ -236,6 +236,8 @@ static int load_identity(struct cache *cache, bool starts_empty)
 	LOAD("client_id", client_id);
 	LOAD("tree_id", tree_id);
 	LOAD("position", position);
+	LOAD("mark_at", mark.position);
+	LOAD("mark", mark.value);
 	LOAD("is_offline", is_offline);
 	LOAD("link_word", link_word);
 	LOAD("has_acls", has_acls);

@@ -69,6 +69,7 @@ struct cache {
 	struct list written;		/* inode_work.quiet: files with is_dirty, by last_write_us */
 	uint8_t write_verifier[8];
 	uint64_t position;
+	struct kml_mark mark, next_mark;	/* apply_mark(); next: kept with its position */
 	char upstream_id[40];
 	uint64_t usage_objects, usage_bytes, usage_until_us;	/* of cache_status() */
 	bool has_leftovers;		/* content files that the next start has to look for */

@@ -174,7 +174,8 @@ static void print_question(FILE *out, const json_t *tree)
 	fprintf(out, "             known here: %s at position %" PRIu64 "\n", report_text(asks, "known_id"),
 		report_number(asks, "known_position"));
 	fprintf(out, "             there now:  %s at position %" PRIu64 "%s\n", report_text(asks, "id"), report_number(asks, "position"),
-		!strcmp(kind, "other") ? ", another one" : !strcmp(kind, "put back") ? ", an older state of it" :
+		!strcmp(kind, "other") ? ", another one" : !strcmp(kind, "put back") ? report_number(asks, "position") < report_number(asks, "known_position") ? ", an older state of it" :
+		", put back to an older state, and changed since" :
 		!strcmp(kind, "cache put back") ? "; this cache is what was put back" : "; it has changes of this cache from elsewhere");
 	fprintf(out, "             All that is in the cache is safe, and goes on working; nothing is sent.\n"
 		     "             If not: bring the right one back, and the log goes on by itself.\n"

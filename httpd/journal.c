@@ -78,6 +78,18 @@ int journal_read(struct sql *sql, uint64_t from, unsigned max, struct buf *buf, 
 	return got;
 }
 
+int journal_mark(struct sql *sql, uint64_t position, struct kml_mark *ret_mark)
+{
+	sqlite3_stmt *stmt;
+	int got = sql_query(sql, &stmt, "SELECT entry FROM journal WHERE position = ?1", "i", (int64_t)position);
+
+	if (got <= 0)
+		return got;
+	*ret_mark = (struct kml_mark){ position, kml_entry_mark(sql_column(stmt, 0)) };
+	sql_done(stmt);
+	return 1;
+}
+
 int journal_prune(struct tree *tree, uint64_t keep)
 {
 	uint64_t oldest;

@@ -34,6 +34,8 @@ int journal_append(struct tree *tree, uint64_t client, const struct kml_record *
  * one's position, or from.
  */
 int journal_read(struct sql *sql, uint64_t from, unsigned max, struct buf *buf, uint64_t *ret_last);
+/* The entry's mark: 1, 0: it is not there (any more), -errno. */
+int journal_mark(struct sql *sql, uint64_t position, struct kml_mark *ret_mark);
 /* Forget what is older than JOURNAL_KEPT entries; in a transaction of its own, under the lock. */
 int journal_prune(struct tree *tree, uint64_t keep);
 

@@ -2,6 +2,8 @@
 #include "httpd/query.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include "base/clock.h"
 #include "httpd/journal.h"
@@ -26,38 +28,80 @@ static int snapshot_position(struct sql *sql, uint64_t *ret_position)
 
 /* ---- hello ---- */
 
-int query_hello(struct request *request)
-{
-	const char *text = request_param(request, "client");
-	uint64_t client = 0, seq = 0, position = 0, oldest;
-	struct sql *sql;
-	struct buf buf;
-	json_t *json;
-	int err;
+/* What only one tree at one time says. */
+struct hello {
+	uint64_t client, known;		/* asked for; 0: not */
+	uint64_t position, seq;
+	struct kml_mark known_mark, mark;
+};
 
-	if (text && request_parse_client(text, &client))
-		return request_refuse(request, MHD_HTTP_BAD_REQUEST,
-				      "client is not 16 lower-case hex digits (and not 0)");
-	err = tree_reader_get(request->tree, &sql);
-	if (err)
-		return err;
-	err = snapshot_position(sql, &position);
-	if (!err && client)
-		err = turn_last_seq(sql, client, &seq);
-	tree_reader_put(request->tree, sql);
-	if (err)
-		return err;
-	oldest = tree_oldest(request->tree);
-	json = json_pack("{s:i, s:s, s:I, s:I, s:s, s:b, s:b, s:b, s:b}", "izo", 1, "id", request->tree->id, "position",
-			 (json_int_t)position, "oldest", (json_int_t)oldest, "host",
-			 request->tree->host, "acls", (int)request->tree->has_acls, "deltas", 1, "behind", 1, "zstd", 1);
-	if (client && json &&
-	    json_object_set_new(json, "last_seq", json_integer((json_int_t)seq))) {
+static int hello_read(struct sql *sql, struct hello *hello)
+{
+	int err = snapshot_position(sql, &hello->position);
+
+	if (!err && hello->client)
+		err = turn_last_seq(sql, hello->client, &hello->seq);
+	if (!err)
+		err = MIN(journal_mark(sql, hello->position, &hello->mark), 0);
+	if (!err && hello->known)
+		err = MIN(journal_mark(sql, hello->known, &hello->known_mark), 0);
+	return err;
+}
+
+static int add_mark(json_t *json, const char *key, const struct kml_mark *mark)
+{
+	char text[20];
+
+	if (!mark->position)
+		return 0;
+	(void)snprintf(text, sizeof(text), "%016" PRIx64, mark->value);
+	return json_object_set_new(json, key, json_string(text));
+}
+
+/* NULL: no memory. */
+static json_t *hello_json(const struct tree *tree, const struct hello *hello, uint64_t oldest)
+{
+	json_t *json = json_pack("{s:i, s:s, s:I, s:I, s:s, s:b, s:b, s:b, s:b}", "izo", 1, "id", tree->id, "position",
+				 (json_int_t)hello->position, "oldest", (json_int_t)oldest, "host",
+				 tree->host, "acls", (int)tree->has_acls, "deltas", 1, "behind", 1, "zstd", 1);
+	int err = 0;
+
+	if (json && hello->client)
+		err = json_object_set_new(json, "last_seq", json_integer((json_int_t)hello->seq));
+	if (json && !err)
+		err = add_mark(json, "mark", &hello->mark);
+	if (json && !err)
+		err = add_mark(json, "known_mark", &hello->known_mark);
+	if (err) {
 		json_decref(json);
 		json = NULL;
 	}
+	return json;
+}
+
+int query_hello(struct request *request)
+{
+	const char *text = request_param(request, "client");
+	struct hello hello = { 0 };
+	struct sql *sql;
+	struct buf buf;
+	int err;
+
+	if (text && request_parse_client(text, &hello.client))
+		return request_refuse(request, MHD_HTTP_BAD_REQUEST,
+				      "client is not 16 lower-case hex digits (and not 0)");
+	err = request_number(request, "known", INT64_MAX, &hello.known);
+	if (err)
+		return err;
+	err = tree_reader_get(request->tree, &sql);
+	if (err)
+		return err;
+	err = hello_read(sql, &hello);
+	tree_reader_put(request->tree, sql);
+	if (err)
+		return err;
 	buf_init(&buf, 0);
-	err = json_write(&buf, json);
+	err = json_write(&buf, hello_json(request->tree, &hello, tree_oldest(request->tree)));
 	if (!err)
 		err = buf_append(&buf, "\n", 1);
 	if (!err)

@@ -37,16 +37,19 @@ const char *doubt_holds(enum doubt_kind kind)
 static enum doubt_kind kind_of(struct cache *cache, const struct hello *hello, const struct replicate_doubt *known)
 {
 	struct cml_totals totals;
+	struct kml_mark mark;
 
 	if (!known->known_id[0])
 		return DOUBT_NONE;
 	if (strcmp(known->known_id, hello->id))
 		return DOUBT_OTHER;
 	/*
-	 * Put back, and gone on with: what it finds in its directory then may have brought it past
-	 * our position, but what we sent it is not known there any more.
+	 * Put back, and gone on with: that may have brought it past our position, but what we sent it is not known there any more, or
+	 * another change has the number of the last one that we know of.
 	 */
-	if (hello->position < known->known_position || hello->last_seq < cml_acked(cache))
+	apply_mark(cache, &mark);
+	if (hello->position < known->known_position || hello->last_seq < cml_acked(cache) ||
+	    (mark.position && hello->known_mark.position == mark.position && hello->known_mark.value != mark.value))
 		return DOUBT_PUT_BACK;
 	cml_totals(cache, &totals);
 	if (totals.last_seq < hello->last_seq)

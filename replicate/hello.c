@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A number that counts something; absent only where that is allowed. */
@@ -22,7 +23,23 @@ static bool get_count(const json_t *object, const char *key, bool may_lack, uint
 	return true;
 }
 
-static int parse(const json_t *json, struct hello *hello, const char **ret_why)
+/* Absent: an upstream that says nothing of them, or has no such entry any more. */
+static bool get_mark(const json_t *object, const char *key, uint64_t position, struct kml_mark *ret_mark)
+{
+	const json_t *value = json_object_get(object, key);
+	const char *text = json_string_value(value);
+	char *end;
+
+	*ret_mark = (struct kml_mark){ 0 };
+	if (!value)
+		return true;
+	if (!text || strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
+		return false;
+	*ret_mark = (struct kml_mark){ position, strtoull(text, &end, 16) };
+	return true;
+}
+
+static int parse(const json_t *json, uint64_t known, struct hello *hello, const char **ret_why)
 {
 	const json_t *version = json_object_get(json, "izo");
 	const char *id = json_string_value(json_object_get(json, "id"));
@@ -42,7 +59,9 @@ static int parse(const json_t *json, struct hello *hello, const char **ret_why)
 	strcpy(hello->id, id);
 	if (!get_count(json, "position", false, &hello->position) ||
 	    !get_count(json, "oldest", false, &hello->oldest) ||
-	    !get_count(json, "last_seq", true, &hello->last_seq))
+	    !get_count(json, "last_seq", true, &hello->last_seq) ||
+	    !get_mark(json, "mark", hello->position, &hello->mark) ||
+	    !get_mark(json, "known_mark", known, &hello->known_mark))
 		return -EPROTO;
 	/* Absent: an upstream that knows nothing of them. */
 	hello->has_acls = json_is_true(json_object_get(json, "acls"));
@@ -52,7 +71,7 @@ static int parse(const json_t *json, struct hello *hello, const char **ret_why)
 	return 0;
 }
 
-int hello_parse(const void *data, size_t len, struct hello *ret_hello, const char **ret_why)
+int hello_parse(const void *data, size_t len, uint64_t known, struct hello *ret_hello, const char **ret_why)
 {
 	struct hello hello = { 0 };
 	json_error_t error;
@@ -62,7 +81,7 @@ int hello_parse(const void *data, size_t len, struct hello *ret_hello, const cha
 	*ret_why = "it is not an izo-httpd";
 	if (!json)
 		return -EPROTO;
-	err = parse(json, &hello, ret_why);
+	err = parse(json, known, &hello, ret_why);
 	json_decref(json);
 	if (!err)
 		*ret_hello = hello;
@@ -128,7 +147,7 @@ static void hello_came(struct http_request *request, int err)
 		end(probe, refine(probe, err));
 		return;
 	}
-	err = hello_parse(request->answer.data, request->answer.len, &probe->hello, &why);
+	err = hello_parse(request->answer.data, request->answer.len, probe->known, &probe->hello, &why);
 	if (err)
 		snprintf(probe->trouble, sizeof(probe->trouble), "%s", why);
 	if (err || !probe->wants_root) {
@@ -158,8 +177,8 @@ void probe_start(struct probe *probe)
 	request->class = FLOW_CONTROL;
 	request->is_quick = true;
 	request->done = hello_came;
-	snprintf(request->path, sizeof(request->path), "/izo/v1/hello?client=%016" PRIx64,
-		 probe->client);
+	snprintf(request->path, sizeof(request->path), "/izo/v1/hello?client=%016" PRIx64 "&known=%" PRIu64, probe->client,
+		 probe->known);
 	err = http_start(probe->http, request);
 	if (err) {
 		snprintf(probe->trouble, sizeof(probe->trouble), "%s", strerror(-err));

@@ -14,19 +14,22 @@ struct hello {
 	char id[40];
 	uint64_t position, oldest;
 	uint64_t last_seq;		/* 0: none */
+	struct kml_mark mark;		/* of the entry at position; position 0: it says nothing of it */
+	struct kml_mark known_mark;	/* of the one that was asked for, likewise */
 	bool has_acls;			/* its file system has access control lists */
 	bool has_deltas;		/* it puts differences together */
 	bool has_zstd;			/* it takes bodies that are packed */
 	bool may_wait;			/* batches may be sent behind others that are not answered */
 };
 
-/* -EPROTO: that is not what an izo-httpd says; *ret_why, a constant, says in what way. */
-int hello_parse(const void *data, size_t len, struct hello *ret_hello, const char **ret_why);
+/* known: as probe.known.  -EPROTO: that is not what an izo-httpd says; *ret_why, a constant, says in what way. */
+int hello_parse(const void *data, size_t len, uint64_t known, struct hello *ret_hello, const char **ret_why);
 
 struct probe {
 	/* the caller's, before probe_start() */
 	struct http *http;
 	uint64_t client;
+	uint64_t known;			/* a position of which the mark is asked for; 0: of none */
 	bool wants_root;
 	/*
 	 * err 0: hello (and root) are filled in.  -EPROTO: whoever answers is not an izo-httpd of

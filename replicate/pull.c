@@ -27,6 +27,7 @@ static int take_in(struct pull *pull, uint64_t position)
 {
 	int err = FAULT("pull.apply");
 
+	apply_next_mark(pull->replicate->cache, &pull->mark);
 	if (!err)
 		err = apply_entries(pull->replicate->cache, pull->entries, pull->n, position);
 	log_debug(LOG_PULL, "pull: entries taken in: n=%zu position=%" PRIu64 " err=%d", pull->n,
@@ -52,6 +53,7 @@ static int entry_came(void *arg, struct slice body)
 	if (entry->position <= pull->at)
 		return -EBADMSG;
 	pull->at = entry->position;
+	pull->mark = (struct kml_mark){ pull->at, kml_entry_mark(body) };
 	return pull->n == PULL_CHUNK ? take_in(pull, pull->at) : 0;
 }
 
@@ -162,6 +164,7 @@ void pull_start(struct pull *pull)
 	if (pull->is_paused)
 		return;
 	pull->at = apply_position(r->cache);
+	pull->mark = (struct kml_mark){ 0 };
 	pull->started_us = clock_us();
 	frames_init(&pull->frames);
 	wait_s = quality_pace(&r->quality).pull_us ? 0 : PULL_WAIT_S;

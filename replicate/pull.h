@@ -25,6 +25,7 @@ struct pull {
 	struct kml_entry *entries;	/* owned; room for PULL_CHUNK */
 	size_t n;
 	uint64_t at;			/* position of the last entry that came */
+	struct kml_mark mark;		/* its mark */
 	uint64_t started_us;
 	uint64_t reset_us;		/* when the journal last did not reach back */
 	struct loop_timer again;

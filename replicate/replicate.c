@@ -155,7 +155,11 @@ static void abort_all(struct replicate *r)
 
 void replicate_probe(struct replicate *r)
 {
+	struct kml_mark mark;
+
 	set_probe_timer(r, CLOCK_NEVER);
+	apply_mark(r->cache, &mark);
+	r->probe.known = mark.position;
 	r->probe.wants_root = !apply_has_upstream(r->cache);
 	probe_start(&r->probe);
 }
@@ -276,10 +280,12 @@ static void probe_timer_fired(struct loop_timer *timer)
 /* ---- who is there ---- */
 
 /* Mark everything as not known and go on from where the upstream is. */
-static int relist(struct replicate *r, uint64_t position)
+static int relist(struct replicate *r, const struct hello *hello)
 {
-	int err = apply_reset(r->cache, position);
+	int err;
 
+	apply_next_mark(r->cache, &hello->mark);
+	err = apply_reset(r->cache, hello->position);
 	if (!err)
 		background_want_tree(&r->background, true);
 	return err;
@@ -309,6 +315,7 @@ static int check_in(struct replicate *r, const struct hello *hello, const char *
 	uint64_t position;
 	int err;
 
+	apply_next_mark(r->cache, &hello->mark);
 	err = apply_upstream(r->cache, hello->id, hello->position, &r->probe.root);
 	doubt_look(r->cache, hello, &doubt);
 	note_doubt(r, &doubt);
@@ -327,10 +334,10 @@ static int check_in(struct replicate *r, const struct hello *hello, const char *
 	position = apply_position(r->cache);
 	*ret_why = "the cache cannot be told to list everything again";
 	if (position < hello->position && position + 1 < hello->oldest)
-		err = relist(r, hello->position);
+		err = relist(r, hello);
 	/* Entries of our own are not pulled; here some of them are news. */
 	if (!err && forbidden(r) && !r->was_relisted) {
-		err = relist(r, hello->position);
+		err = relist(r, hello);
 		r->was_relisted = !err;
 	}
 	/* What has been listed before is kept right by the journal. */

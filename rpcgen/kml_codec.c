@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 /*
  * XDR is libtirpc's; what it cannot know (which numbers and names make sense) is checked after
@@ -502,6 +503,11 @@ int kml_entry_decode(const void *data, size_t len, struct kml_entry *ret_entry)
 	if (!err)
 		*ret_entry = entry;
 	return err;
+}
+
+uint64_t kml_entry_mark(struct slice entry)
+{
+	return XXH3_64bits(entry.data, entry.len);
 }
 
 int kml_listed_decode(const void *data, size_t len, struct kml_listed *ret_listed)

@@ -34,6 +34,18 @@ static inline bool kml_oid_is_none(struct kml_oid a)
 	return !a.origin && !a.number;
 }
 
+/*
+ * Two journals that have an entry of the same position have the same one there if their marks are the same: else one of them was put
+ * back to an older state and gone on with.  position 0: no mark.
+ */
+struct kml_mark {
+	uint64_t position;
+	uint64_t value;			/* kml_entry_mark() */
+};
+
+/* Of an entry as kml_entry_encode() gives it: XXH3, 64 bits. */
+uint64_t kml_entry_mark(struct slice entry);
+
 /* "ORIGIN-NUMBER", both 16 lower-case hexadecimal digits. */
 #define KML_OID_TEXT 34
 void kml_oid_print(struct kml_oid oid, char ret_text[KML_OID_TEXT]);

@@ -79,7 +79,7 @@ static void hello(struct input *in)
 	AUTO_FREE void *copy = input_copy(bytes);
 	struct hello hello = { 0 };
 	const char *why = NULL;
-	int err = hello_parse(copy, bytes.len, &hello, &why);
+	int err = hello_parse(copy, bytes.len, 1, &hello, &why);
 
 	MUST(err == 0 || err == -EPROTO);
 	MUST(err ? why && !hello.id[0] : hello.id[0] && memchr(hello.id, 0, sizeof(hello.id)));

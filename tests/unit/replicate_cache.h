@@ -45,6 +45,7 @@ struct cache {
 	unsigned link_word;
 	char upstream_id[40];
 	uint64_t position, last_seq, acked;
+	struct kml_mark mark;
 
 	/* the log: those with seq 0 are retired */
 	struct logged {
@@ -536,6 +537,16 @@ bool apply_has_upstream(struct cache *cache)
 void apply_known(struct cache *cache, char ret_id[40], uint64_t *ret_position)
 {
 	LOCKED(cache, snprintf(ret_id, 40, "%s", cache->upstream_id), *ret_position = cache->position);
+}
+
+void apply_mark(struct cache *cache, struct kml_mark *ret_mark)
+{
+	LOCKED(cache, *ret_mark = cache->mark);
+}
+
+void apply_next_mark(struct cache *cache, const struct kml_mark *mark)
+{
+	LOCKED(cache, cache->mark = *mark);
 }
 
 int apply_has_acls(struct cache *cache, bool has_acls)

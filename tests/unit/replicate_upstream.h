@@ -48,6 +48,7 @@ struct upstream {
 
 	char id[40];
 	uint64_t position, oldest, extra_last_seq;
+	uint64_t known_mark;		/* 0: it says nothing of marks */
 	uint64_t last_seq;
 	struct {
 		uint64_t seq;
@@ -145,6 +146,13 @@ static enum MHD_Result answer_hello(struct upstream *u, struct MHD_Connection *c
 		 u->id, u->position, u->oldest, MAX(u->last_seq, u->extra_last_seq), u->cannot_wait ? "" : ",\"behind\":true");
 	if (!u->cannot_unpack)
 		snprintf(text + strlen(text) - 1, sizeof(text) - strlen(text), ",\"zstd\":true}");
+	if (u->known_mark) {
+		const char *known = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "known");
+
+		assert_non_null(known);
+		if (strcmp(known, "0"))
+			snprintf(text + strlen(text) - 1, sizeof(text) - strlen(text), ",\"known_mark\":\"%016" PRIx64 "\"}", u->known_mark);
+	}
 	return answer_text(c, 200, text);
 }
 

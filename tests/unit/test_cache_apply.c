@@ -146,6 +146,40 @@ static void contact(void **state)
 	assert_int_equal(apply_upstream(t->f.cache, "upstream-1", 2, root), 0);
 }
 
+static void assert_mark(struct test *t, uint64_t position, uint64_t value)
+{
+	struct kml_mark mark;
+
+	apply_mark(t->f.cache, &mark);
+	assert_int_equal(mark.position, position);
+	assert_int_equal(mark.value, value);
+}
+
+/* The last entry's goes with the position. */
+static void mark_of_the_last(void **state)
+{
+	struct test *t = *state;
+
+	assert_mark(t, 0, 0);
+	apply_next_mark(t->f.cache, &(struct kml_mark){ 2, 0xfedcba9876543210 });
+	assert_mark(t, 0, 0);
+	m_file(t->m, KML_ROOT, "f");
+	m_pull(t->m, &t->f);
+	assert_mark(t, 2, 0xfedcba9876543210);
+	/* Nobody has said one: the older one is as true as it was. */
+	m_file(t->m, KML_ROOT, "g");
+	m_pull(t->m, &t->f);
+	assert_mark(t, 2, 0xfedcba9876543210);
+	reopen(t);
+	assert_mark(t, 2, 0xfedcba9876543210);
+	m_file(t->m, KML_ROOT, "h");
+	apply_next_mark(t->f.cache, &(struct kml_mark){ t->m->position, 5 });
+	assert_int_equal(apply_reset(t->f.cache, t->m->position), 0);
+	assert_mark(t, 4, 5);
+	reopen(t);
+	assert_mark(t, 4, 5);
+}
+
 static void contact_refuses(void **state)
 {
 	struct fixture *f = *state;
@@ -1378,7 +1412,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(failing),
-		T(contact),
+		T(contact), T(mark_of_the_last),
 		cmocka_unit_test_setup_teardown(contact_refuses, f_setup, f_teardown),
 		T(kinds),
 		T(removing),

@@ -209,20 +209,31 @@ static void hellos(void **state)
 		{ "{\"izo\":1,\"id\":\"u\",\"position\":1.5,\"oldest\":1}", -EPROTO },
 		{ "{\"izo\":1,\"id\":\"u\",\"position\":0,\"oldest\":1,\"last_seq\":\"x\"}",
 		  -EPROTO },
+		{ "{\"izo\":1,\"id\":\"u\",\"position\":5,\"oldest\":1,\"mark\":\"00000000000000ff\",\"known_mark\":\"fedcba9876543210\"}", 0 },
+		{ "{\"izo\":1,\"id\":\"u\",\"position\":5,\"oldest\":1,\"mark\":255}", -EPROTO },
+		{ "{\"izo\":1,\"id\":\"u\",\"position\":5,\"oldest\":1,\"mark\":\"ff\"}", -EPROTO },
+		{ "{\"izo\":1,\"id\":\"u\",\"position\":5,\"oldest\":1,\"known_mark\":\"00000000000000fg\"}", -EPROTO },
 	};
 	struct hello hello;
 	const char *why;
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		if (hello_parse(cases[i].json, strlen(cases[i].json), &hello, &why) != cases[i].err)
+		if (hello_parse(cases[i].json, strlen(cases[i].json), 3, &hello, &why) != cases[i].err)
 			fail_msg("%s", cases[i].json);
-	assert_int_equal(hello_parse(cases[0].json, strlen(cases[0].json), &hello, &why), 0);
+	assert_int_equal(hello_parse(cases[0].json, strlen(cases[0].json), 3, &hello, &why), 0);
 	assert_string_equal(hello.id, "u");
 	assert_int_equal(hello.position, 5);
 	assert_int_equal(hello.oldest, 2);
 	assert_int_equal(hello.last_seq, 7);
-	assert_int_equal(hello_parse(NULL, 0, &hello, &why), -EPROTO);
+	assert_int_equal(hello.mark.position, 0);
+	assert_int_equal(hello.known_mark.position, 0);
+	assert_int_equal(hello_parse(cases[16].json, strlen(cases[16].json), 3, &hello, &why), 0);
+	assert_int_equal(hello.mark.position, 5);
+	assert_int_equal(hello.mark.value, 255);
+	assert_int_equal(hello.known_mark.position, 3);
+	assert_int_equal(hello.known_mark.value, 0xfedcba9876543210);
+	assert_int_equal(hello_parse(NULL, 0, 3, &hello, &why), -EPROTO);
 }
 
 int main(void)

@@ -53,6 +53,7 @@ static const struct refusal {
 	const char *why;
 	uint64_t acked;
 	enum doubt_kind doubt;
+	uint64_t mark;			/* 0: no entry is known */
 } refusals[] = {
 	{ "a web page", "/izo/v1/hello", GARBAGE, 0, NULL, 0, "not an izo-httpd" },
 	{ "another server", "/", STATUS, 404, NULL, 0, "not an izo-httpd" },
@@ -62,6 +63,7 @@ static const struct refusal {
 	{ "another upstream", "", GOOD, 0, "upstream-two", 0, "another upstream", 0, DOUBT_OTHER },
 	{ "restored", "", GOOD, 0, NULL, 10, "older state", 0, DOUBT_PUT_BACK },
 	{ "restored and gone on with", "", GOOD, 0, NULL, 0, "older state", 3, DOUBT_PUT_BACK },
+	{ "restored, gone on with, and never sent anything", "", GOOD, 0, NULL, 1, "older state", 0, DOUBT_PUT_BACK, 78 },
 };
 
 static void refused(void **state)
@@ -77,6 +79,8 @@ static void refused(void **state)
 			snprintf(w->cache->upstream_id, sizeof(w->cache->upstream_id), "%s",
 				 refusal->id);
 		w->cache->position = refusal->position;
+		w->cache->mark = (struct kml_mark){ refusal->mark ? refusal->position : 0, refusal->mark };
+		w->upstream->known_mark = 77;
 		w->cache->acked = w->cache->last_seq = refusal->acked;
 		misbehave(w->upstream, "", refusal->prefix, refusal->misdeed, refusal->status, -1);
 		double_append(w->cache, false, 0, 0);
