@@ -371,6 +371,7 @@ static struct cache *cache_new(const struct cache_config *config)
 	cache->durability = config->durability;
 	cache->no_sync = config->no_sync;
 	cache->no_fold = config->no_fold;
+	cache->gather_us = config->gather_us ? config->gather_us : US_PER_S;
 	cache->max_inodes = INODES_MAX;
 	list_init(&cache->object_lru);
 	list_init(&cache->written);

@@ -50,6 +50,7 @@ struct cache_config {
 	enum durability durability;
 	bool no_sync;			/* tests only: never fsync */
 	bool no_fold;			/* the log keeps what could be folded (fold.h) */
+	uint64_t gather_us;		/* how long notes of what was fetched are gathered (fetched.h); 0: a second */
 	/* Of content, on disk; and what is to stay free there: 0: any amount, nothing.  See space.h. */
 	uint64_t content_limit, floor_bytes;
 	unsigned floor_percent;		/* of the file system; with floor_bytes too, the smaller counts */

@@ -14,7 +14,6 @@
 #include "cache/object.h"
 #include "cache/writer.h"
 
-#define GATHER_US US_PER_S
 #define ENOUGH 1024		/* files: do not gather longer */
 #define AT_ONCE 128		/* files in one change, which holds their content */
 #define SYNC_EACH_MAX 8		/* more files than this: sync the file system as a whole */
@@ -241,7 +240,7 @@ static void *fetched_run(void *arg)
 
 	pthread_mutex_lock(&cache->lock);
 	for (;;) {
-		uint64_t at_us = fetched->queue.len ? fetched->since_us + GATHER_US : CLOCK_NEVER;
+		uint64_t at_us = fetched->queue.len ? fetched->since_us + cache->gather_us : CLOCK_NEVER;
 
 		if (fetched->is_stopping)
 			break;

@@ -32,6 +32,7 @@ struct cache {
 	int dirfd, objects_dirfd, lock_fd;
 	enum durability durability;
 	bool no_sync, no_fold;
+	uint64_t gather_us;		/* fetched.h */
 	uint64_t client_id;
 	uint32_t tree_id;
 	uint8_t handle_key[32];

@@ -120,6 +120,9 @@ static UNUSED void t_contact(struct test *t)
 	assert_int_equal(m_list(t->m, &t->f, KML_ROOT, ROOT), 0);
 }
 
+/* struct cache_config's, of the caches of setup(); less than a second for tests that wait for notes again and again. */
+static UNUSED uint64_t gather_us;
+
 static UNUSED int setup(void **state)
 {
 	struct test *t = calloc(1, sizeof(*t));
@@ -127,6 +130,7 @@ static UNUSED int setup(void **state)
 	not_in_child();
 	assert_non_null(t);
 	f_init(&t->f);
+	t->f.config.gather_us = gather_us;
 	t_open(t);
 	t_contact(t);
 	*state = t;

@@ -12,6 +12,7 @@
 #include "cache/conflict_note.h"
 #include "cache/evict.h"
 #include "cache/internal.h"
+#include "tests/unit/often.h"
 
 #define THEIRS ((struct kml_oid){ 0, 77 })
 
@@ -655,7 +656,7 @@ static void killed(void **state)
 	for (size_t p = 0; p < ARRAY_SIZE(points); p++) {
 		unsigned n_killed = 0;
 
-		for (unsigned nth = 1; nth < 40; nth++) {
+		for (unsigned nth = 1; nth < 40; nth += EACH) {
 			char fault[60], command[128];
 			int status;
 

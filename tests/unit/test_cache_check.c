@@ -8,6 +8,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "cache/check.h"
+#include "tests/unit/often.h"
 
 #define TIME_MAX_S 60	/* for one damaged cache: it must never hang */
 #define BIG 4000
@@ -527,7 +528,7 @@ static int check_damaged(struct fixture *f)
 static void by_chance(void **state)
 {
 	const char *seed = getenv("IZO_SEED");
-	uint64_t first = seed ? strtoull(seed, NULL, 10) : 1, n = seed ? 1 : 40;
+	uint64_t first = seed ? strtoull(seed, NULL, 10) : 1, n = seed ? 1 : OFTEN(40);
 	struct fixture *f = *state, copy;
 	struct inos inos = make_tree(f);
 	char command[300], path[160];

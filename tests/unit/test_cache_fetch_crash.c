@@ -184,6 +184,7 @@ static int sync_fails(struct test *t)
 {
 	f_init(&t->f);
 	t->f.config.no_sync = false;
+	t->f.config.gather_us = 5 * US_PER_MS;
 	t_open(t);
 	t_contact(t);
 	make_files(t);

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "cache/apply.h"
 #include "cache/content_log.h"
+#include "tests/unit/often.h"
 
 #define LOCAL ".nfs0123456789abcdef01234567"
 #define SNAPSHOT 1024
@@ -285,7 +286,7 @@ static void killed_anywhere(void **state)
 
 	(void)state;
 	for (size_t p = 0; p < ARRAY_SIZE(kill_points); p++) {
-		for (unsigned nth = 1; nth < 100; nth++) {
+		for (unsigned nth = 1; nth < 100; nth += EACH) {
 			char fault[64], got[SNAPSHOT];
 			struct fixture f;
 			int status;
@@ -319,7 +320,7 @@ static void killed_anywhere(void **state)
 			rounds++;
 		}
 	}
-	assert_true(rounds > 30);
+	assert_true(rounds > 30 / EACH);
 }
 
 static bool is_write(size_t step)
@@ -365,7 +366,7 @@ static void full_anywhere(void **state)
 	unsigned rounds = 0;
 
 	(void)state;
-	for (unsigned nth = 1; nth < 100; nth++) {
+	for (unsigned nth = 1; nth < 100; nth += EACH) {
 		char fault[96], got[SNAPSHOT];
 		struct fixture f;
 		int status;
@@ -432,7 +433,7 @@ static void failing_anywhere(void **state)
 
 	(void)state;
 	for (size_t p = 0; p < ARRAY_SIZE(points); p++) {
-		for (unsigned nth = 1; nth < 100; nth++) {
+		for (unsigned nth = 1; nth < 100; nth += EACH) {
 			char fault[64], got[SNAPSHOT];
 			struct fixture f;
 			int status;

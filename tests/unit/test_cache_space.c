@@ -49,7 +49,7 @@ static bool is_noted(struct test *t, uint64_t ino)
 	return is;
 }
 
-/* What was fetched is noted on the disk a second later. */
+/* What was fetched is noted on the disk a moment later. */
 static void wait_noted(struct test *t, uint64_t ino)
 {
 	uint64_t until_us = clock_us() + 20 * US_PER_S;
@@ -775,6 +775,7 @@ static void open_crash_dir(struct test *t)
 {
 	snprintf(t->f.dir, sizeof(t->f.dir), "%s", crash_dir);
 	t->f.config.dir = t->f.dir;
+	t->f.config.gather_us = gather_us;
 	t->f.config.no_sync = false;
 	t_open(t);
 }
@@ -957,5 +958,6 @@ int main(void)
 	};
 
 	main_pid = getpid();
+	gather_us = 5 * US_PER_MS;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

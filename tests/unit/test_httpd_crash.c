@@ -13,6 +13,7 @@
 #include <signal.h>
 #include "base/fs.h"
 #include "httpd/upload.h"
+#include "tests/unit/often.h"
 
 #ifndef IZO_FAULTS
 
@@ -524,7 +525,7 @@ static void each_point(const char *action, bool is_kill)
 		if (is_kill)
 			assert_true(disturbed(point, nth++, action));
 		while (nth < 60 && disturbed(point, nth, action))
-			nth++;
+			nth += EACH;
 		n_runs += nth;
 	}
 	(void)fclose(points);

@@ -13,8 +13,9 @@
 #include <sys/prctl.h>
 #include "base/hash.h"
 #include "httpd/watch.h"
+#include "tests/unit/often.h"
 
-#define SEEDS 60
+#define SEEDS OFTEN(60)
 #define ROUNDS 25
 #define OIDS 24		/* numbers per client that records are about */
 
@@ -420,7 +421,7 @@ static void not_alone(void **state)
 	f_open(&f);
 	assert_int_equal(watch_start(f.tree, kind, &watch), 0);
 	pid = start_vandal(&f, 815);
-	for (unsigned i = 0; i < 300; i++)
+	for (unsigned i = 0; i < OFTEN(300); i++)
 		one_batch(&r, false);
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);

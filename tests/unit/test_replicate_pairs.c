@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include "base/fs.h"
 #include "base/log.h"
+#include "tests/unit/often.h"
 #include "tests/unit/pairs_model.h"
 #include "tests/unit/upstream_process.h"
 
@@ -681,8 +682,10 @@ static bool is_meant(enum what ours, enum what theirs)
 	const char *only = getenv("IZO_PAIR");
 	char name[64];
 
+	if (!only)
+		return !((ours + theirs) % EACH);
 	snprintf(name, sizeof(name), "%s/%s", what_names[ours], what_names[theirs]);
-	return !only || !strcmp(only, name);
+	return !strcmp(only, name);
 }
 
 static void run(struct world *w)
