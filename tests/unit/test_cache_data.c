@@ -167,7 +167,7 @@ static void quiet_file_is_committed(void **state)
 static void flush_logs_all(void **state)
 {
 	struct fixture *f = *state;
-	char name[8];
+	char name[16];
 
 	for (int i = 0; i < 20; i++) {
 		snprintf(name, sizeof(name), "n%d", i);
@@ -182,7 +182,7 @@ static void many_open_files(void **state)
 {
 	struct fixture *f = *state;
 	uint64_t inos[600];
-	char name[8];
+	char name[16];
 
 	for (int i = 0; i < 600; i++) {
 		snprintf(name, sizeof(name), "n%d", i);

@@ -206,6 +206,12 @@ static int sync_fails(struct test *t)
 	return 0;
 }
 
+/* What is begun now is not to be served, so its deadline may come soon. */
+static void fails_soon(struct test *t)
+{
+	t->f.wait_us = US_PER_S;
+}
+
 static int disk_full(struct test *t)
 {
 	struct wish wish;
@@ -215,7 +221,9 @@ static int disk_full(struct test *t)
 	t_open(t);
 	t_contact(t);
 	ino = file(t, "f", 2000);
+	fails_soon(t);
 	assert_int_equal(read_begin(t, ino, 0, 2000), CACHE_WAITS);
+	t->f.wait_us = 20 * US_PER_S;
 	wish = take_wish(t);
 	assert_int_equal(give_part(t, &wish, 0, 1000), 0);
 	assert_int_equal(give_part(t, &wish, 1000, 1000), -ENOSPC);
@@ -326,7 +334,9 @@ static int taken_back(struct test *t)
 	t_contact(t);
 	ino = file(t, "f", 2000);
 	old = t->m->position;
+	fails_soon(t);
 	assert_int_equal(read_begin(t, ino, 0, 2000), CACHE_WAITS);
+	t->f.wait_us = 20 * US_PER_S;
 	g.wish = take_wish(t);
 	assert_int_equal(give_part(t, &g.wish, 0, 1000), 0);
 	end(t, &g.wish, -EIO);

@@ -509,16 +509,16 @@ static void too_much_is_cleaned(void **state)
 	struct test *t = *state;
 	struct fixture *f = t->f;
 	uint64_t out = made_dir(f, ROOT, "out");
-	char name[256];
+	char name[270];
 
 	memset(name, 'n', sizeof(name));
 	for (int i = 0; i < 135; i++) {
-		snprintf(name + 250, 5, "%d", i);
+		snprintf(name + 250, sizeof(name) - 250, "%d", i);
 		made(f, out, name, NULL);
 	}
 	sent(t);
 	for (int i = 0; i < 135; i++) {
-		snprintf(name + 250, 5, "%d", i);
+		snprintf(name + 250, sizeof(name) - 250, "%d", i);
 		assert_int_equal(f_remove(f, out, name), 0);
 	}
 	assert_int_equal(f_rmdir(f, ROOT, "out"), 0);
