@@ -5,6 +5,7 @@
 #include <string.h>
 #include "cache/cml.h"
 #include "cache/cml_state.h"
+#include "cache/conflict_note.h"
 #include "cache/db.h"
 #include "cache/internal.h"
 #include "cache/writer.h"
@@ -94,6 +95,21 @@ static int conflict_next(struct cache *cache, uint64_t after, struct cml_conflic
 	return got;
 }
 
+/* Of a removal or renaming that was not done: where what it is about is, if not there. */
+static void tell_where(struct cache *cache, struct cml_conflict *conflict)
+{
+	size_t len = strlen(conflict->what);
+	char name[CACHE_NAME_MAX + 1];
+	struct conflict_side side;
+	uint64_t ino;
+
+	if (conflict_side_get(cache, conflict->id, &side) <= 0)
+		return;
+	if (side.kind == CONFLICT_UNDONE && side.record.body.op != KML_LINK && conflict_side_is_elsewhere(cache, &side, &ino, name))
+		(void)snprintf(conflict->what + len, sizeof(conflict->what) - len, "; it is there as %s", name);
+	kml_record_release(&side.record);
+}
+
 static int seen_run(struct change *change)
 {
 	return meta_set_int(change, "conflicts_seen", *(int64_t *)change->arg);
@@ -106,8 +122,10 @@ int cml_conflicts(struct cache *cache, void (*fn)(void *arg, const struct cml_co
 	int64_t seen;
 	int got;
 
-	while ((got = conflict_next(cache, conflict.id, &conflict)) > 0)
+	while ((got = conflict_next(cache, conflict.id, &conflict)) > 0) {
+		tell_where(cache, &conflict);
 		fn(arg, &conflict);
+	}
 	seen = conflict.id;
 	if (!got && seen)
 		(void)writer_call(cache, seen_run, &seen);	/* else they count as new once more */

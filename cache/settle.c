@@ -179,12 +179,22 @@ static int ours_goes(struct settle *s)
 
 /* ---- what was not done ---- */
 
+/* That object, by the name that it had, or has now; nothing else that has its name. */
 static int remove_again(struct settle *s)
 {
 	struct place place = { .dir = s->side.dir, .len = s->side.len };
+	uint64_t ino;
 	int err;
 
-	memcpy(place.name, s->side.name, place.len);
+	if (conflict_side_is_elsewhere(s->cache, &s->side, &ino, place.name)) {
+		err = place_of(s->cache, ino, &place);
+		if (err <= 0)
+			return err;
+	} else if (ino) {
+		memcpy(place.name, s->side.name, place.len);
+	} else {
+		return 0;
+	}
 	err = call_lookup(&s->call, place.dir, name_of(&place));
 	if (err)
 		return err == -ENOENT || err == -ESTALE ? 0 : err;

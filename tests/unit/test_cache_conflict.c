@@ -407,6 +407,43 @@ static void removed_here_too(void **state)
 	assert_no_marks(f);
 }
 
+/* Renamed over what another has changed, and removed, while another changed it too: it stays, beside its name. */
+static void renamed_aside_and_removed(void **state)
+{
+	struct kml_object root = { .oid = KML_ROOT, .attr = { .type = KML_DIR, .mode = 0755, .nlink = 3 }, .data_version = 1, .attr_version = 1 };
+	struct kml_listed listed[3] = { { .object = root }, { .parent = KML_ROOT }, { .parent = KML_ROOT } };
+	struct fixture *f = *state;
+	struct apply_listing *listing;
+	struct kml_oid oid;
+	struct round r;
+
+	assert_int_equal(apply_upstream(f->cache, "an upstream", 0, &root), 0);
+	(void)rewritten(f, "a");
+	round_begin(f, &r, "STORE ");
+	round_end(f, &r);
+	assert_int_equal(f_rename(f, ROOT, "a", ROOT, "b"), 0);
+	round_begin(f, &r, "RENAME ");
+	oid = record(&r, 0)->body.kml_body_u.rename.oid;
+	assert_int_equal(f_remove(f, ROOT, "b"), 0);
+	answer_renamed(&r, 0, "b.conflict-x");
+	round_end(f, &r);
+	round_begin(f, &r, "REMOVE ");
+	answer_object(&r, 0, KML_CONFLICT, oid, KML_REG, 9);
+	round_end(f, &r);
+	assert_conflicts(f, 1, "/b");
+	assert_null(strstr(last_conflict.what, "it is there as"));
+	/* The listing shows it, and another one under the name that it was to have. */
+	listed[1].object = (struct kml_object){ .oid = { 7, 7 }, .attr = { .type = KML_REG, .nlink = 1 }, .data_version = 8, .attr_version = 8 };
+	listed[2].object = (struct kml_object){ .oid = oid, .attr = { .type = KML_REG, .nlink = 1 }, .data_version = 9, .attr_version = 9 };
+	listed[1].name = (kml_name){ 1, (char *)"b" };
+	listed[2].name = (kml_name){ 12, (char *)"b.conflict-x" };
+	assert_int_equal(apply_listing_begin(f->cache, ROOT, version, false, &listing), 0);
+	assert_int_equal(apply_listing_add(listing, listed, 3), 0);
+	assert_int_equal(apply_listing_end(listing, 0), 0);
+	assert_conflicts(f, 1, "/b");
+	assert_non_null(strstr(last_conflict.what, "; it is there as b.conflict-x"));
+}
+
 /* Ours, where only part of the file is here. */
 static void parts_that_are_not_here(void **state)
 {
@@ -847,6 +884,7 @@ int main(void)
 		TEST(records_behind_a_conflict),
 		TEST(removed_in_the_same_batch),
 		TEST(removed_here_too),
+		TEST(renamed_aside_and_removed),
 		TEST(parts_that_are_not_here),
 		TEST(refused_content),
 		TEST(refused_object),
