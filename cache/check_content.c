@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "cache/check_state.h"
+#include "cache/digest.h"
 #include "cache/extent.h"
 
 #define NAME_ROOM 64
@@ -76,7 +77,9 @@ static int lengthen(struct check *check, const struct row *row)
 
 	(void)snprintf(name, sizeof(name), "objects/%02x/%" PRIu64 ".%" PRIu32, (unsigned)(row->ino % 256), row->ino, row->gen);
 	fd = openat(check->dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	return fd < 0 || ftruncate(fd, (off_t)row->needed) < 0 || fsync(fd) < 0 ? -errno : 0;
+	if (fd < 0 || ftruncate(fd, (off_t)row->needed) < 0 || fsync(fd) < 0)
+		return -errno;
+	return digest_drop(check->db, row->ino);
 }
 
 static int check_row(struct check *check, const struct row *row, struct mend *mend)
@@ -96,6 +99,20 @@ static int check_row(struct check *check, const struct row *row, struct mend *me
 		return 0;
 	err = check_keep_content(check, row->ino, row->gen);
 	return err && err != -ENOENT ? err : check_add(&mend->drop, row->ino);
+}
+
+/* What comes in their place is another content, of the same generation. */
+static int drop_digests(struct check *check, const struct buf *inos)
+{
+	int err = 0;
+
+	for (size_t at = 0; at < inos->len && !err; at += sizeof(uint64_t)) {
+		uint64_t ino;
+
+		memcpy(&ino, inos->data + at, sizeof(ino));
+		err = digest_drop(check->db, ino);
+	}
+	return err;
 }
 
 static int check_files(struct check *check)
@@ -119,6 +136,8 @@ static int check_files(struct check *check)
 	}
 	if (!err)
 		err = MIN(got, 0);
+	if (!err)
+		err = drop_digests(check, &mend.again);
 	if (!err)
 		err = check_each(check, &mend.again, "UPDATE inode SET present = NULL WHERE ino = ?1");
 	for (size_t at = 0; !err && at < mend.drop.len; at += sizeof(uint64_t)) {
