@@ -94,7 +94,8 @@ static int fetch_again(struct check *check, const struct content *content)
 }
 
 /*
- * What is clean can be had again.  Anything else may be the only one there is, so it stays: mending is that it was told, and is not told again.
+ * What is clean can be had again, at the latest when all that waits about it has been sent: until then it is told each time.  What was changed here is the
+ * only one there is, so it stays; with 'repair' whoever asked knows, and it is not told again.
  */
 static int altered(struct check *check, const struct content *content, const char *how)
 {
@@ -105,8 +106,12 @@ static int altered(struct check *check, const struct content *content, const cha
 		return check_found(check, "%s: its content %s on the disk; it is fetched again%s", path, how,
 				   check->config->repair ? ", and what is there is kept in lost+found" : "") ?
 			fetch_again(check, content) : 0;
-	check_lost(check, "%s: its content %s on the disk; %s: it is left as it is, look at it", path, how,
-		   content->is_ours ? "it holds changes that have not been sent" : "it cannot be fetched again now");
+	if (!content->is_ours) {
+		check_lost(check, "%s: its content %s on the disk; it can be fetched again once what waits about it has been sent: until then"
+				  " it is left as it is", path, how);
+		return 0;
+	}
+	check_lost(check, "%s: its content %s on the disk; it holds changes that have not been sent: it is left as it is, look at it", path, how);
 	return check->config->repair ? digest_drop(check->db, content->ino) : 0;
 }
 

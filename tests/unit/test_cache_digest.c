@@ -143,6 +143,28 @@ static void copied(void **state)
 	t_open(t);
 }
 
+/* What waits about it may yet need it: it goes when that has been sent. */
+static void attributes_wait(void **state)
+{
+	struct test *t = *state;
+	uint64_t ino = fetched(t, "f", 10000, 10000);
+	struct check_result result;
+	struct told told;
+
+	assert_int_equal(f_chmod(&t->f, ino, 0600), 0);
+	rest(t);
+	f_close(&t->f);
+	flip(&t->f, ino, 10);
+	result = checked(&t->f, true, &told);
+	assert_int_equal(result.damage, 1);
+	assert_int_equal(result.mended, 0);
+	assert_non_null(strstr(told.text, "once what waits about it has been sent"));
+	exec_sql(&t->f, "DELETE FROM cml; UPDATE inode SET attr_seq = 0");
+	assert_int_equal(checked(&t->f, true, &told).mended, 1);
+	assert_sound(&t->f);
+	t_open(t);
+}
+
 /* After a crash the file may lack what is still in the log of contents: the next start writes it. */
 static void yet_to_be_written(void **state)
 {
@@ -385,12 +407,13 @@ static void rows_of_nothing(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_SIZE(altered_cases) + ARRAY_SIZE(change_cases) + 7];
+	struct CMUnitTest tests[ARRAY_SIZE(altered_cases) + ARRAY_SIZE(change_cases) + 8];
 	size_t n = 0;
 
 	main_pid = getpid();
 	log_set_level(LOG_LEVEL_ERROR);
 	tests[n++] = (struct CMUnitTest)T(copied);
+	tests[n++] = (struct CMUnitTest)T(attributes_wait);
 	tests[n++] = (struct CMUnitTest)T(yet_to_be_written);
 	tests[n++] = (struct CMUnitTest)T(missing);
 	tests[n++] = (struct CMUnitTest)T(not_before_its_time);
