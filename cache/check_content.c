@@ -101,20 +101,6 @@ static int check_row(struct check *check, const struct row *row, struct mend *me
 	return err && err != -ENOENT ? err : check_add(&mend->drop, row->ino);
 }
 
-/* What comes in their place is another content, of the same generation. */
-static int drop_digests(struct check *check, const struct buf *inos)
-{
-	int err = 0;
-
-	for (size_t at = 0; at < inos->len && !err; at += sizeof(uint64_t)) {
-		uint64_t ino;
-
-		memcpy(&ino, inos->data + at, sizeof(ino));
-		err = digest_drop(check->db, ino);
-	}
-	return err;
-}
-
 static int check_files(struct check *check)
 {
 	struct mend mend;
@@ -136,8 +122,6 @@ static int check_files(struct check *check)
 	}
 	if (!err)
 		err = MIN(got, 0);
-	if (!err)
-		err = drop_digests(check, &mend.again);
 	if (!err)
 		err = check_each(check, &mend.again, "UPDATE inode SET present = NULL WHERE ino = ?1");
 	for (size_t at = 0; !err && at < mend.drop.len; at += sizeof(uint64_t)) {

@@ -136,7 +136,7 @@ static int check_one(struct comparing *c, const struct digest *digest, const str
 
 	if (content->is_unsettled)
 		return 0;
-	/* It speaks of what is not there any more. */
+	/* It speaks of what is not there any more, and is not to meet what comes in its place (of the same generation, where a file was missing). */
 	if (!content->is_there || content->gen != digest->gen || !digest_is_within(&digest->ranges, &content->present))
 		return c->check->config->repair ? digest_drop(c->check->db, digest->ino) : 0;
 	fd = open_content(c->check, content);

@@ -160,7 +160,7 @@ static int look(struct digester *d, struct made *made, uint64_t ino)
 	if (!inode)
 		return err == -ESTALE ? 0 : err;
 	since_us = MAX(inode->work->last_write_us, inode->work->last_fetch_us);
-	if (!is_at_rest(inode))
+	if (!inode->pins && !is_at_rest(inode))
 		goto put;
 	if (inode->pins || (since_us && clock_us() < since_us + rest_us(inode))) {
 		if (!inode->is_digest_due)

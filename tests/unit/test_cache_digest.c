@@ -403,11 +403,35 @@ static void rows_of_nothing(void **state)
 	t_open(t);
 }
 
+/* Of ours, the end of which is lost, and zeros from now on: that is told once. */
+static void cut_short(void **state)
+{
+	struct test *t = *state;
+	uint64_t ino = made(&t->f, ROOT, "n", "new content");
+	struct check_result result;
+	struct told told;
+	char path[160];
+
+	rest(t);
+	assert_true(has_row(t, ino));
+	f_close(&t->f);
+	object_path(&t->f, ino, path);
+	assert_int_equal(truncate(path, 3), 0);
+	result = checked(&t->f, false, &told);
+	assert_int_equal(result.damage, 1);
+	assert_null(strstr(told.text, "altered"));
+	result = checked(&t->f, true, &told);
+	assert_int_equal(result.mended, 1);
+	assert_int_equal(result.damage, 0);
+	assert_sound(&t->f);
+	t_open(t);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_SIZE(altered_cases) + ARRAY_SIZE(change_cases) + 8];
+	struct CMUnitTest tests[ARRAY_SIZE(altered_cases) + ARRAY_SIZE(change_cases) + 9];
 	size_t n = 0;
 
 	main_pid = getpid();
@@ -416,6 +440,7 @@ int main(void)
 	tests[n++] = (struct CMUnitTest)T(attributes_wait);
 	tests[n++] = (struct CMUnitTest)T(yet_to_be_written);
 	tests[n++] = (struct CMUnitTest)T(missing);
+	tests[n++] = (struct CMUnitTest)T(cut_short);
 	tests[n++] = (struct CMUnitTest)T(not_before_its_time);
 	tests[n++] = (struct CMUnitTest)T(found_again);
 	tests[n++] = (struct CMUnitTest)T(changed_meanwhile);
