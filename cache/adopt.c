@@ -263,6 +263,7 @@ static int drop_left(struct adopt *a)
 		"UPDATE inode SET nlink = 0 WHERE type <> 2 AND ino NOT IN (SELECT ino FROM temp.adopt_ino WHERE kind = 2)",
 		"UPDATE inode SET nlink = max(nlink, links_up) +"
 		" (SELECT count(*) FROM name WHERE name.ino = inode.ino AND name.ino > 0) - links_up WHERE type <> 2",
+		"DELETE FROM digest WHERE NOT EXISTS (SELECT 1 FROM inode WHERE inode.ino = digest.ino AND inode.gen = digest.gen)",
 	};
 
 	return run_all(a, steps, ARRAY_SIZE(steps));

@@ -20,6 +20,7 @@
 #include "cache/content_log.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
+#include "cache/digester.h"
 #include "cache/fetched.h"
 #include "cache/hoard_table.h"
 #include "cache/internal.h"
@@ -331,6 +332,8 @@ static int start(struct cache *cache, const struct cache_config *config, const c
 
 	err = content_log_recover(cache);
 	if (!err)
+		err = digester_open(cache);
+	if (!err)
 		err = writer_start(cache);
 	if (!err)
 		err = content_log_start(cache);
@@ -358,6 +361,8 @@ static int start(struct cache *cache, const struct cache_config *config, const c
 		err = hoard_open(cache, path);
 	if (!err)
 		err = space_start(cache, config, path);
+	if (!err)
+		err = digester_start(cache, path);
 	return err ? err : hoard_start(cache);
 }
 
@@ -399,6 +404,7 @@ no_inodes:
 static void cache_stop(struct cache *cache)
 {
 	hoard_stop(cache);
+	digester_stop(cache);
 	ahead_stop(cache);
 	space_stop(cache);
 	park_stop(cache);
@@ -422,6 +428,7 @@ static void cache_free(struct cache *cache)
 	name_cache_release(cache);
 	inode_cache_release(cache);
 	inode_sql_release(cache);
+	digester_free(cache);
 	db_close(cache->read_db);
 	db_close(cache->write_db);
 	reserve_close(cache);

@@ -214,8 +214,8 @@ static int open_database(struct check *check, bool for_repair)
 /* The rows, or with 'repair' all of it in one transaction: a check that breaks off has changed nothing in the database. */
 static int check_all(struct check *check)
 {
-	static int (*const parts[])(struct check *) = { check_meta, check_inodes, check_names, check_log, check_content, check_bases, check_links,
-						      check_conflicts };
+	static int (*const parts[])(struct check *) = { check_meta, check_inodes, check_names, check_log, check_content, check_digests, check_bases,
+						      check_links, check_conflicts };
 	int64_t closed = 0;
 	int err = MIN(meta_get_int(check->db, "closed", &closed), 0);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "cache/check_state.h"
+#include "cache/digest.h"
 #include "cache/extent.h"
 
 #define NAME_ROOM 64
@@ -76,7 +77,9 @@ static int lengthen(struct check *check, const struct row *row)
 
 	(void)snprintf(name, sizeof(name), "objects/%02x/%" PRIu64 ".%" PRIu32, (unsigned)(row->ino % 256), row->ino, row->gen);
 	fd = openat(check->dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	return fd < 0 || ftruncate(fd, (off_t)row->needed) < 0 || fsync(fd) < 0 ? -errno : 0;
+	if (fd < 0 || ftruncate(fd, (off_t)row->needed) < 0 || fsync(fd) < 0)
+		return -errno;
+	return digest_drop(check->db, row->ino);
 }
 
 static int check_row(struct check *check, const struct row *row, struct mend *mend)

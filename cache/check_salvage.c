@@ -37,6 +37,7 @@ static const struct table {
 	TABLE("conflict_side", "id", "id DESC"),
 	TABLE("base", "id", "id DESC"),
 	TABLE("merge", "id", "id DESC"),
+	TABLE("digest", "ino", "ino DESC"),
 #undef TABLE
 };
 

@@ -53,6 +53,7 @@ int check_inodes(struct check *check);
 int check_names(struct check *check);
 int check_log(struct check *check);
 int check_content(struct check *check);
+int check_digests(struct check *check);
 int check_bases(struct check *check);
 /* check_links.c: link counts; what is on record of conflicts. */
 int check_links(struct check *check);

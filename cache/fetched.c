@@ -50,6 +50,7 @@ void fetched_add(struct cache *cache, struct inode *inode)
 	struct fetched *fetched = cache->fetched;
 
 	inode->work->fetched_gen = inode->work->write_gen;
+	inode->work->last_fetch_us = clock_us();
 	if (inode->work->has_fetched)
 		return;
 	/* No memory: then it is not noted, and fetched once more after a restart. */

@@ -76,6 +76,7 @@ struct inode {
 	bool is_noted;			/* is_dirty is committed: content may be written */
 	bool has_names;			/* v.is_listed is committed: the readers' connection has its names */
 	bool is_recent : 1;		/* used since the sweep came by (inode.c) */
+	bool is_digest_due : 1;		/* in digester.h's queue */
 	bool is_guessed : 1;		/* asked for before anybody wanted it, and not read since (ahead.h) */
 	uint32_t read_s;		/* its content was read then, since 1970; 0: not since it is in memory (space.h) */
 };
@@ -104,7 +105,7 @@ struct inode_work {
 	uint64_t fetched_gen;		/* write_gen when bytes were fetched last */
 	bool has_fetched;		/* bytes were fetched that the maps on disk do not have yet */
 	uint64_t cut_gen;		/* goes up when the object file gets shorter: reads begin anew */
-	uint64_t last_write_us, last_commit_us;
+	uint64_t last_write_us, last_commit_us, last_fetch_us;
 	bool has_uncommitted;		/* since the last COMMIT: size and maps on disk are older */
 	struct list quiet;		/* in cache->written: is_dirty, waits for 5 s of quiet */
 	/* Its STORE record in the replayer's hands (or by one before the start); 0: none. */

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "cache/content_log.h"
 #include "cache/db.h"
+#include "cache/digester.h"
 #include "cache/flusher.h"
 #include "cache/inode.h"
 #include "cache/internal.h"
@@ -390,6 +391,7 @@ static void edit_apply(struct cache *cache, struct inode_edit *edit)
 		map_swap(&inode->present, &edit->present);
 		map_swap(&work->dirty, &edit->dirty);
 		map_swap(&work->dirty_next, &edit->dirty_next);
+		digester_later(cache, inode);
 	}
 	if (edit->set_taken)
 		work->taken_seq = edit->taken_seq;

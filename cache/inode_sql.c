@@ -6,6 +6,7 @@
 #include "cache/acl.h"
 #include "cache/base.h"
 #include "cache/db.h"
+#include "cache/digest.h"
 #include "cache/inode.h"
 #include "cache/internal.h"
 #include "cache/writer.h"
@@ -242,6 +243,8 @@ int inode_edits_flush(struct change *change)
 
 	list_each(edit, &change->edits, node) {
 		err = edit_flush(change, edit);
+		if (!err)
+			err = digest_edit(change, edit);
 		if (err)
 			return err;
 	}

@@ -25,6 +25,7 @@ struct worker;
 struct space;
 struct hoard;
 struct bases;
+struct digester;
 
 struct cache {
 	/* constant after open */
@@ -54,6 +55,7 @@ struct cache {
 	struct hoard *hoard;		/* what must be here */
 	struct ahead *ahead;		/* what is likely to be read next */
 	struct bases *bases;		/* contents as they were before they were changed here */
+	struct digester *digester;	/* makes digests of contents at rest */
 	int64_t content_used;		/* bytes of content files, from when they were counted on (space.h); atomic */
 	bool was_closed;		/* properly, before this start (recover.h) */
 

@@ -282,6 +282,16 @@ int object_grow(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size)
 	return 0;
 }
 
+int object_open_aside(struct cache *cache, uint64_t ino, uint32_t gen)
+{
+	char name[NAME_ROOM];
+	int fd;
+
+	object_name(ino, gen, name);
+	fd = openat(cache->objects_dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? -errno : fd;
+}
+
 int object_write(struct cache *cache, uint64_t ino, uint32_t gen, struct slice bytes, uint64_t offset)
 {
 	AUTO_CLOSE int fd = -1;

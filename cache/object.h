@@ -71,6 +71,8 @@ int object_link(struct cache *cache, uint64_t ino, uint32_t gen, int dirfd, cons
 int object_adopt(struct cache *cache, uint64_t ino, uint32_t gen, int dirfd, const char *name);
 /* Without the lock: it is there, and as long as that (but where the file system has no such files).  0 or -errno. */
 int object_grow(struct cache *cache, uint64_t ino, uint32_t gen, uint64_t size);
+/* Without the lock: a descriptor of one's own to read that generation.  -ENOENT: there is none. */
+int object_open_aside(struct cache *cache, uint64_t ino, uint32_t gen);
 /* Bytes on disk of an open object; counted from now on.  With or without the lock. */
 uint64_t object_used(struct cache *cache, struct object *object);
 

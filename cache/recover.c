@@ -10,6 +10,7 @@
 #include "cache/content_log.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
+#include "cache/digester.h"
 #include "cache/internal.h"
 #include "cache/meta.h"
 #include "cache/object.h"
@@ -258,6 +259,8 @@ void recover_end(struct cache *cache)
 	(void)content_log_clear(cache);		/* else the next start puts it where it is already */
 	/* Nothing but a start looks for those that have lost their last name, and their records since. */
 	if (has_nameless(cache->write_db) != 0)
+		return;
+	if (digester_save(cache))
 		return;
 	(void)meta_put_int(cache->write_db, "closed", 1);	/* without it the next start takes longer */
 }

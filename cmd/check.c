@@ -3,19 +3,45 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cache/check.h"
 #include "cmd/command.h"
+#include "cmd/progress.h"
 #include "cmd/report.h"
+
+#define SHOW_EVERY_US (200 * US_PER_MS)
+
+struct telling {
+	const char *tree;
+	struct progress progress;
+	uint64_t show_us;
+};
 
 static void print_finding(void *arg, enum check_kind kind, const char *text)
 {
-	const char *tree = arg;
+	struct telling *telling = arg;
+	const char *tree = telling->tree;
 
+	progress_end(&telling->progress);
 	printf("tree %s: %s", tree, kind == CHECK_DAMAGE ? "damaged: " : kind == CHECK_MENDED ? "mended: " : "");
 	report_clean(stdout, text);
 	printf("\n");
+}
+
+/* Holes are passed over, so the bytes may not come to their sum. */
+static void show_progress(void *arg, const struct check_progress *at)
+{
+	struct telling *telling = arg;
+	const struct progress_at shown = { at->files_done, at->files - at->files_done, at->bytes_done,
+					   at->bytes - MIN(at->bytes, at->bytes_done), "files" };
+
+	if (clock_us() < telling->show_us)
+		return;
+	telling->show_us = clock_us() + SHOW_EVERY_US;
+	(void)fflush(stdout);	/* its end is looked at */
+	progress_show(&telling->progress, &shown);
 }
 
 static int say_result(const struct config_tree *tree, const struct check_result *result)
@@ -37,11 +63,15 @@ static int say_result(const struct config_tree *tree, const struct check_result 
 
 static int check_tree(const struct config_tree *tree, bool repair)
 {
-	const struct check_config config = { tree->cache, repair, print_finding, tree->name };
+	struct telling telling = { .tree = tree->name };
+	const struct check_config config = { tree->cache, repair, print_finding, &telling, show_progress };
 	struct check_result result;
 	AUTO_FREE char *why = NULL;
-	int err = cache_check(&config, &result, &why);
+	int err;
 
+	progress_begin(&telling.progress, stderr);
+	err = cache_check(&config, &result, &why);
+	progress_end(&telling.progress);
 	if (!err)
 		return say_result(tree, &result);
 	log_error("tree %s: the cache cannot be %s: %s", tree->name, repair ? "mended" : "checked", why ? why : strerror(-err));

@@ -43,9 +43,9 @@ void progress_line(char *line, size_t size, const struct progress_at *at, uint64
 	int tail_len, bar_len, filled;
 
 	tail_len = snprintf(tail, sizeof(tail),
-			    "%3d %%  %" PRIu64 " of %" PRIu64 " records  %s of %s  %s/s",
+			    "%3d %%  %" PRIu64 " of %" PRIu64 " %s  %s of %s  %s/s",
 			    (int)(part * 100), at->records_done,
-			    at->records_done + at->records_left, report_bytes(done, at->bytes_done),
+			    at->records_done + at->records_left, at->what ? at->what : "records", report_bytes(done, at->bytes_done),
 			    report_bytes(all, at->bytes_done + at->bytes_left),
 			    report_bytes(speed, per_s));
 	bar_len = MIN((int)width - tail_len - 4, BAR_MAX);

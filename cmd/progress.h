@@ -19,6 +19,7 @@ struct progress {
 struct progress_at {
 	uint64_t records_done, records_left;
 	uint64_t bytes_done, bytes_left;
+	const char *what;		/* they are, instead of records; may be NULL */
 };
 
 void progress_begin(struct progress *progress, FILE *out);

@@ -58,7 +58,7 @@ static void take_text(void *arg, enum check_kind kind, const char *text)
 
 static int run(struct fixture *f, bool repair, struct told *told, struct check_result *result)
 {
-	struct check_config config = { f->dir, repair, take_text, told };
+	struct check_config config = { .dir = f->dir, .repair = repair, .found = take_text, .arg = told };
 	char *why;
 	int err;
 
