@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "cache/apply.h"
+#include "cache/settle.h"
 #include "cache/conflict.h"
 #include "cache/inode.h"
 #include "cache/object.h"
@@ -414,6 +415,7 @@ static void renamed_aside_and_removed(void **state)
 	struct kml_listed listed[3] = { { .object = root }, { .parent = KML_ROOT }, { .parent = KML_ROOT } };
 	struct fixture *f = *state;
 	struct apply_listing *listing;
+	char *why = NULL;
 	struct kml_oid oid;
 	struct round r;
 
@@ -442,6 +444,15 @@ static void renamed_aside_and_removed(void **state)
 	assert_int_equal(apply_listing_end(listing, 0), 0);
 	assert_conflicts(f, 1, "/b");
 	assert_non_null(strstr(last_conflict.what, "; it is there as b.conflict-x"));
+	/* Removed after all: that one, and not who has the name. */
+	assert_int_equal(settle_conflict(f->cache, last_conflict.id, SETTLE_MINE, &why), 0);
+	free(why);
+	assert_int_equal(found(f, ROOT, "b.conflict-x"), 0);
+	assert_true(found(f, ROOT, "b") != 0);
+	round_begin(f, &r, "REMOVE ");
+	assert_true(kml_oid_equal(record(&r, 0)->body.kml_body_u.unlink.oid, oid));
+	round_end(f, &r);
+	assert_conflicts(f, 0, "");
 }
 
 /* Ours, where only part of the file is here. */
