@@ -125,7 +125,7 @@ static int refuse(struct segment *segment, uint32_t i, int error, struct kml_ans
 		 "seq=%llu %s: %s",
 		 (unsigned long long)segment->client, (unsigned long long)segment->records[i].seq,
 		 kml_op_name(segment->records[i].body.op), strerror((int)ret_answer->error));
-	return 0;
+	return segment->records[i].body.op == KML_DETACH ? step_stand_back(segment, i) : 0;
 }
 
 /* (4): all records of the segment, up to the first that must wait. */
@@ -377,7 +377,8 @@ static int repeat_answers(struct tree *tree, const struct kml_batch *batch,
 		got = kept_answer(tree, batch->client, seq, &answers[i]);
 		if (got < 0)
 			return got;
-		if (!got && seq > batch->acked)
+		/* A server that knew no DETACH was sent the same without, perhaps, and had no answer to keep. */
+		if (!got && seq > batch->acked && batch->records.records_val[i].body.op != KML_DETACH)
 			return -ESTALE;
 		if (!got)
 			answers[i] = (struct kml_answer){ .seq = seq, .status = KML_ALREADY };

@@ -293,6 +293,7 @@ static void take(struct replay *replay)
 		.min_age_s = replay->pace.min_age_s,
 		.large = BATCH_INLINE,
 		.may_move = replay->looked_us >= replay->move_us,
+		.has_detach = replay->replicate->probe.hello.has_detach,
 		.ready = replay->ready,
 		.n_ready = aside_ready(&replay->aside, replay->ready),
 	};

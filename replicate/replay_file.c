@@ -127,6 +127,11 @@ static int take(struct run *run)
 		got = kml_file_next(run->config->file, &entry->saved, &entry->at);
 		if (got <= 0)
 			break;
+		if (entry->saved.record.body.op == KML_DETACH && !run->probe.hello.has_detach) {
+			kml_saved_release(&entry->saved);
+			run->result.records++;
+			continue;
+		}
 		*item = (struct cml_item){
 			.record = entry->saved.record,
 			.fd = run->config->fd,

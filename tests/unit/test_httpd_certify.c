@@ -260,6 +260,10 @@ static struct kml_record record_of(const struct certify_case *c)
 		record.body.kml_body_u.setacl.attr_base = c->base;
 		/* only counted */
 		record.body.kml_body_u.setacl.acls.def.kml_acl_len = c->has_default ? 4 : 0;
+		break;
+	case KML_DETACH:
+		record.body.kml_body_u.detach.oid = oid;
+		record.body.kml_body_u.detach.data_base = c->base;
 	}
 	return record;
 }
