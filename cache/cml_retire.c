@@ -320,6 +320,9 @@ int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_an
 	while (retire.n < MIN(n_answers, batch->n) && answers[retire.n].status != KML_RETRY &&
 	       answers[retire.n].seq == batch->items[retire.n].record.seq)
 		retire.n++;
+	/* A DETACH goes again with what it is for (detach.h). */
+	if (retire.n && retire.n < batch->n && batch->items[retire.n - 1].record.body.op == KML_DETACH)
+		retire.n--;
 	if (n_answers && batch->n && answers[0].seq != batch->items[0].record.seq)
 		err = -EBADMSG;
 	if (retire.n) {

@@ -51,7 +51,7 @@ static int keep_answer(struct tree *tree, uint64_t client, struct kml_answer *an
 	err = kml_answers_encode(&buf, &one);
 	if (!err)
 		err = sql_run(tree->sql,
-			      "INSERT INTO answer (client, seq, answer) VALUES (?1, ?2, ?3)", "iib",
+			      "INSERT OR REPLACE INTO answer (client, seq, answer) VALUES (?1, ?2, ?3)", "iib",
 			      (int64_t)client, (int64_t)answer->seq,
 			      (struct slice){ buf.data, buf.len });
 	buf_release(&buf);
@@ -85,7 +85,7 @@ static int count_client(const struct segment *segment, uint64_t seq)
 {
 	return sql_run(segment->tree->sql,
 		       "INSERT INTO client (client, last_seq, host, seen) VALUES (?1, ?2, ?3, ?4) "
-		       "ON CONFLICT (client) DO UPDATE SET last_seq = ?2, host = ?3, seen = ?4",
+		       "ON CONFLICT (client) DO UPDATE SET last_seq = max(last_seq, ?2), host = ?3, seen = ?4",
 		       "iiti", (int64_t)segment->client, (int64_t)seq, segment->host,
 		       file_now().sec);
 }
@@ -446,11 +446,25 @@ static int one_segment(struct segment *segment, bool refuse_first, int refuse_er
 	return 0;
 }
 
+/*
+ * A DETACH is done right before the record that it is for: between the two, a name could come that the DETACH had not seen.  Where they
+ * did not go through in one go it is done again, with what it is for; one that was refused has seen to it that the store is not done.
+ * Gives whether the record before the one that is next is such a DETACH; then its answer is given up.
+ */
+static bool must_detach_again(const struct kml_batch *batch, struct kml_answer *answers, uint32_t next)
+{
+	if (!next || next == batch->records.records_len || batch->records.records_val[next - 1].body.op != KML_DETACH ||
+	    answers[next - 1].status == KML_REFUSED)
+		return false;
+	release_answers(&answers[next - 1], 1);
+	return true;
+}
+
 /* All that is new in a batch, in as many segments as it takes.  *io_n: records answered. */
 static int apply_new(struct tree *tree, const struct kml_batch *batch, struct kml_answer *answers,
 		     uint32_t *io_n)
 {
-	uint32_t total = batch->records.records_len, first = *io_n, surprises = 0;
+	uint32_t total = batch->records.records_len, first = *io_n, surprises = 0, again = 0, again_at = total;
 	struct plan *plan = calloc(total + 1, sizeof(*plan));
 	struct outcome outcome = { 0 };
 	struct segment segment;
@@ -489,6 +503,13 @@ static int apply_new(struct tree *tree, const struct kml_batch *batch, struct km
 			break;
 		surprises = outcome.done ? outcome.why == STEP_SURPRISE : surprises + 1;
 		first += outcome.done;
+		if (first != again_at)
+			again = 0;
+		again_at = first;
+		if (outcome.why != STEP_RETRY && again < SURPRISES_MAX && must_detach_again(batch, answers, first)) {
+			plan[--first] = (struct plan){ 0 };	/* what was staged has its place */
+			again++;
+		}
 	}
 	/* What local programs did meanwhile to what was touched. */
 	tree_forget_dirs(tree);
@@ -518,6 +539,8 @@ static int apply_locked(struct tree *tree, const struct kml_batch *batch,
 	err = repeat_answers(tree, batch, answers, &n);
 	if (err)
 		return err;
+	if (must_detach_again(batch, answers, n))
+		n--;
 	err = n < total ? tree_has_room(tree, ROOM_MIN + bytes_of(batch)) : 0;
 	if (!err && n < total)
 		err = apply_new(tree, batch, answers, &n);

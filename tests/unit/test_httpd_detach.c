@@ -5,6 +5,8 @@
  */
 #include "tests/unit/httpd_batch.h"
 
+/* A DETACH that was done is done again with the store behind it, which needs what it made: then nothing is left to do. */
+
 /* A file of the client's, "base", and other names of it, by a local program. */
 static uint64_t linked(struct fixture *f, const char *const *others)
 {
@@ -85,7 +87,7 @@ static void told_to_all(void **state)
 	uint64_t before = linked(f, "l");
 	struct history history;
 
-	expect(saved(f, "saved"), "OK OK");
+	expect(saved(f, "saved"), "ALREADY OK");
 	history = history_after(f, before);
 	assert_int_equal(history.n, 3);
 	assert_int_equal(history.v[0].client, 0);
@@ -156,7 +158,7 @@ static void own_links_stay(void **state)
 	add_link(b, oid(1), KML_ROOT, "own");
 	add_detach(b, oid(1), KML_ROOT, "f", 0);
 	add_store(b, oid(1), 0, "saved");
-	expect(b, "OK OK OK");
+	expect(b, "OK ALREADY OK");
 	assert_is(f, "f", "saved");
 	assert_is(f, "own", "saved");
 	assert_is(f, "snap/f", "base");
@@ -165,7 +167,7 @@ static void own_links_stay(void **state)
 	b = batch_new(f, OTHER);
 	add_link(b, oid(1), KML_ROOT, "other's");
 	expect(b, "OK");
-	expect(saved(f, "saved again"), "OK OK");
+	expect(saved(f, "saved again"), "ALREADY OK");
 	assert_is(f, "f", "saved again");
 	assert_is(f, "own", "saved again");
 	assert_is(f, "other's", "saved");
@@ -194,7 +196,7 @@ static void name_is_another_by_now(void **state)
 	linked(f, "snap/f", "snap/e");
 	assert_int_equal(renameat(f->fd, "f", f->fd, "g"), 0);
 	(void)look(f);
-	expect(saved(f, "saved"), "OK OK");
+	expect(saved(f, "saved"), "ALREADY OK");
 	assert_is(f, "g", "saved");
 	assert_is(f, "snap/f", "base");
 	assert_is(f, "snap/e", "base");
@@ -203,7 +205,7 @@ static void name_is_another_by_now(void **state)
 	assert_int_equal(unlinkat(f->fd, "g", 0), 0);
 	assert_int_equal(linkat(f->fd, "snap/h", f->fd, "snap/i", 0), 0);
 	(void)look(f);
-	expect(saved(f, "once more"), "OK OK");
+	expect(saved(f, "once more"), "ALREADY OK");
 	assert_true(!strcmp(content_of(f, "snap/h"), "once more") != !strcmp(content_of(f, "snap/i"), "once more"));
 	assert_true(!strcmp(content_of(f, "snap/h"), "saved") != !strcmp(content_of(f, "snap/i"), "saved"));
 }
@@ -229,7 +231,7 @@ static void not_in_conflict(void **state)
 	b = batch_new(f, CLIENT);
 	add_detach(b, oid(1), KML_ROOT, "f", version_of(f, "f"));
 	add_store(b, oid(1), version_of(f, "f"), "saved");
-	expect(b, "OK OK");
+	expect(b, "ALREADY OK");
 	assert_is(f, "l", "theirs");
 }
 
@@ -279,7 +281,7 @@ static void behind_a_store(void **state)
 	add_store(b, oid(1), 0, "written");
 	add_detach(b, oid(1), KML_ROOT, "f", 0);
 	add_store(b, oid(1), 0, "saved");
-	expect(b, "OK OK OK");
+	expect(b, "OK ALREADY OK");
 	assert_is(f, "f", "saved");
 	assert_is(f, "l", "written");
 }
@@ -296,7 +298,7 @@ static void access_lists_go_along(void **state)
 	add_setacl(b, oid(1), 0660, 1001, 0);
 	add_detach(b, oid(1), KML_ROOT, "f", 0);
 	add_store(b, oid(1), 0, "saved");
-	expect(b, "OK OK OK");	/* and check_acls() of both */
+	expect(b, "OK ALREADY OK");	/* and check_acls() of both */
 	assert_true(row_of(f, "f").has_acls);
 	assert_true(row_of(f, "l").has_acls);
 }
@@ -326,6 +328,48 @@ static void left_out_before(void **state)
 	free(b);
 }
 
+/* What it is for was put off, and a link came in between: it is done again, with that. */
+static void done_again(void **state)
+{
+	struct fixture *f = *state;
+	struct kml_answers answers;
+	struct batch *b;
+	struct buf buf;
+
+	linked(f, "l");
+	assert_int_equal(unlinkat(f->fd, "l", 0), 0);
+	(void)look(f);
+	b = batch_new(f, CLIENT);
+	add_detach(b, oid(1), KML_ROOT, "f", 0);
+	expect(b, "ALREADY");
+	assert_int_equal(linkat(f->fd, "f", f->fd, "l", 0), 0);
+	(void)look(f);
+	f->seq--;
+	b = saved(f, "saved");
+	add_setattr(b, oid(1), KML_SET_MODE, 0)->mode = 0600;
+	buf_init(&buf, 0);
+	assert_int_equal(send_raw(b, 0, &buf), 0);
+	assert_int_equal(kml_answers_decode(buf.data, buf.len, &answers), 0);
+	assert_int_equal(answers.answers.answers_len, 3);
+	for (u_int i = 0; i < 3; i++)
+		assert_int_equal(answers.answers.answers_val[i].seq, b->v[i].seq);
+	assert_int_equal(answers.answers.answers_val[1].status, KML_OK);
+	assert_int_equal(answers.answers.answers_val[2].status, KML_OK);
+	kml_answers_release(&answers);
+	buf_release(&buf);
+	assert_is(f, "f", "saved");
+	assert_is(f, "l", "base");
+	/* And counted once: the number of the last is what it was. */
+	b->n = 1;
+	buf_init(&buf, 0);
+	assert_int_equal(send_raw(b, 0, &buf), 0);
+	buf_release(&buf);
+	free(b);
+	b = batch_new(f, CLIENT);
+	add_store(b, oid(1), 0, "next");
+	expect(b, "OK");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -344,8 +388,9 @@ int main(void)
 		TEST(behind_a_store),
 		TEST(access_lists_go_along),
 		TEST(left_out_before),
+		TEST(done_again),
 	};
 
-	log_set_level(LOG_LEVEL_ERROR);
+	log_set_level(getenv("V") ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
