@@ -85,7 +85,7 @@ static int count_client(const struct segment *segment, uint64_t seq)
 {
 	return sql_run(segment->tree->sql,
 		       "INSERT INTO client (client, last_seq, host, seen) VALUES (?1, ?2, ?3, ?4) "
-		       "ON CONFLICT (client) DO UPDATE SET last_seq = max(last_seq, ?2), host = ?3, seen = ?4",
+		       "ON CONFLICT (client) DO UPDATE SET last_seq = ?2, host = ?3, seen = ?4",
 		       "iiti", (int64_t)segment->client, (int64_t)seq, segment->host,
 		       file_now().sec);
 }
