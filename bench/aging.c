@@ -125,6 +125,7 @@ static void look(struct trace *trace, const struct kml_record *record)
 		(void)thing_of(trace, record->body.kml_body_u.setattr.oid);
 		break;
 	case KML_SETACL:
+	case KML_DETACH:
 		break;
 	}
 }
@@ -289,6 +290,7 @@ static int do_again(struct run *run, const struct kml_record *record)
 	case KML_STORE:
 		return store(run, ino_of(run, u->store.oid), u->store.ranges.ranges_val, u->store.ranges.ranges_len, u->store.size);
 	case KML_SETACL:
+	case KML_DETACH:
 		break;
 	}
 	return 0;

@@ -193,7 +193,7 @@ static int find_ours(struct adopt *a)
 static int forget_upstream(struct adopt *a)
 {
 	static const char *const steps[] = {
-		"DELETE FROM cml", "DELETE FROM forward", "DELETE FROM base WHERE conflict = 0", "DELETE FROM name WHERE ino = 0",
+		"DELETE FROM cml", "DELETE FROM forward", "DELETE FROM detach", "DELETE FROM base WHERE conflict = 0", "DELETE FROM name WHERE ino = 0",
 		"UPDATE name SET seq = 0 WHERE seq <> 0", "DELETE FROM meta WHERE key >= 'merged ' AND key < 'merged!'",
 		"UPDATE inode SET data_version = 0, attr_version = 0, data_seq = 0, attr_seq = 0, is_stale = 0, listed_at = 0",
 	};

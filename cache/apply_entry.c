@@ -191,6 +191,7 @@ static int names_merge(struct work *w)
 	case KML_SETATTR:
 	case KML_STORE:
 	case KML_SETACL:
+	case KML_DETACH:
 		break;
 	}
 	return 0;

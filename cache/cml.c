@@ -163,6 +163,8 @@ struct kml_oid cml_oid_of(const struct kml_record *record)
 		return record->body.kml_body_u.store.oid;
 	case KML_SETACL:
 		return record->body.kml_body_u.setacl.oid;
+	case KML_DETACH:
+		return record->body.kml_body_u.detach.oid;
 	default:
 		return cml_make_of(record)->oid;
 	}
@@ -339,6 +341,13 @@ static int marks_of(struct change *change, const struct kml_record *record, cons
 	return err;
 }
 
+uint64_t cml_next_seq(struct cache *cache, enum kml_op op)
+{
+	if (cml_may_detach(op))
+		(void)counter_take(cache, COUNTER_SEQ);
+	return counter_take(cache, COUNTER_SEQ);
+}
+
 static int append(struct change *change, uint64_t ino, struct kml_record *record, const uint64_t *dirs,
 		  uint64_t *ret_seq)
 {
@@ -351,7 +360,7 @@ static int append(struct change *change, uint64_t ino, struct kml_record *record
 	if (err)
 		return err;
 	record->format = KML_VERSION;
-	record->seq = counter_take(change->cache, COUNTER_SEQ);
+	record->seq = cml_next_seq(change->cache, record->body.op);
 	record->time = cml_time(change->now);
 	buf_init(&buf, 0);
 	err = kml_record_encode(&buf, record);

@@ -64,6 +64,7 @@ struct cml_wants {
 	uint64_t min_age_s;
 	uint64_t large;			/* bytes: a content of more is large; UINT64_MAX: none is */
 	bool may_move;			/* records may be moved in the log: the caller's, who knows how much of that there was */
+	bool has_detach;		/* the upstream knows what a DETACH is; one may come besides max_records */
 	struct cml_ready *ready;
 	size_t n_ready;
 };

@@ -150,7 +150,7 @@ static int row_move(struct group *group, struct row *row)
 	uint64_t from = row->record.seq;
 	int err = FAULT("cml.aside");
 
-	row->record.seq = counter_take(cache, COUNTER_SEQ);
+	row->record.seq = cml_next_seq(cache, row->record.body.op);
 	if (!err)
 		err = db_run(writer_db(cache), "UPDATE cml SET seq = ?1 WHERE seq = ?2", "ii", (int64_t)row->record.seq, (int64_t)from);
 	if (!err)

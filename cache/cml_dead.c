@@ -35,6 +35,7 @@ struct cml_dead {
 	uint64_t first_aside;		/* the cache has given none from here on */
 	uint64_t next_aside;		/* seq for the next of them */
 	bool is_through;		/* the log is */
+	bool is_detached;		/* the next of them has been given its DETACH */
 	int fd;				/* content file of fd_ino, fd_gen, or -1 */
 	uint64_t fd_ino;
 	uint32_t fd_gen;
@@ -366,11 +367,13 @@ static int next_logged(struct cml_dead *dead, struct cml_exported *exported)
 {
 	sqlite3_stmt *stmt;
 	struct slice text;
+	uint64_t before;
 	int got, err;
 
 	got = db_query(dead->db, &stmt, "SELECT seq, ino, record FROM cml WHERE seq > ?1 ORDER BY seq LIMIT 1", "i", (int64_t)dead->after);
 	if (got <= 0)
 		return got;
+	before = dead->after;
 	dead->after = sqlite3_column_int64(stmt, 0);
 	exported->ino = sqlite3_column_int64(stmt, 1);
 	text = db_column(stmt, 2);
@@ -378,7 +381,13 @@ static int next_logged(struct cml_dead *dead, struct cml_exported *exported)
 	db_done(stmt);
 	if (!err && exported->saved.record.seq != dead->after)
 		err = -EBADMSG;
-	return err ? (err == -ENOMEM ? err : -EBADMSG) : 1;
+	if (err)
+		return err == -ENOMEM ? err : -EBADMSG;
+	err = cml_export_detach(dead->db, before, exported);
+	dead->after = exported->saved.record.seq;
+	if (err < 0)
+		kml_record_release(&exported->saved.record);
+	return err < 0 ? err : 1;
 }
 
 /* A record for the next file with content that has none, as a start would make it: 1, 0: there is none. */
@@ -390,22 +399,33 @@ static int next_unlogged(struct cml_dead *dead, struct cml_exported *exported)
 	int64_t mtime;
 	int got;
 
-	got = db_query(dead->db, &stmt, "SELECT ino, uid, mtime FROM inode WHERE " UNLOGGED " AND ino > ?1 ORDER BY ino LIMIT 1", "i",
+	got = db_query(dead->db, &stmt,
+		       "SELECT ino, uid, mtime, oid_origin, oid_number FROM inode WHERE " UNLOGGED " AND ino > ?1 ORDER BY ino LIMIT 1", "i",
 		       (int64_t)dead->unlogged_after);
 	if (got <= 0)
 		return got;
-	exported->ino = dead->unlogged_after = sqlite3_column_int64(stmt, 0);
+	exported->ino = sqlite3_column_int64(stmt, 0);
 	record->uid = sqlite3_column_int64(stmt, 1);
 	mtime = sqlite3_column_int64(stmt, 2);
+	record->body.kml_body_u.store.oid = (struct kml_oid){ (uint64_t)sqlite3_column_int64(stmt, 3), (uint64_t)sqlite3_column_int64(stmt, 4) };
 	db_done(stmt);
 	/* The log has a seq from the bound on: no cache of ours wrote that. */
 	if (last >= dead->next_aside)
 		return -EUCLEAN;
 	record->format = KML_VERSION;
-	record->seq = dead->next_aside++;
+	record->seq = dead->next_aside + 1;
 	record->time = cml_time(mtime);
 	record->body.op = KML_STORE;
 	record->body.kml_body_u.store.keep_size = CML_NOT_TAKEN;
+	got = dead->is_detached ? 0 : cml_export_detach(dead->db, last, exported);
+	if (got < 0)
+		return got;
+	dead->is_detached = got > 0;
+	if (!dead->is_detached) {
+		record->seq = dead->next_aside;
+		dead->unlogged_after = exported->ino;
+	}
+	dead->next_aside++;
 	return 1;
 }
 

@@ -9,6 +9,7 @@
 #include "cache/cml.h"
 #include "cache/cml_state.h"
 #include "cache/db.h"
+#include "cache/detach.h"
 #include "cache/dentry.h"
 #include "cache/forward.h"
 #include "cache/internal.h"
@@ -243,6 +244,18 @@ static int read_next(struct change *change, const struct next *next, struct cml_
 	return err ? (err == -ENOMEM ? err : -EUCLEAN) : 1;
 }
 
+int cml_export_detach(struct db *db, uint64_t after, struct cml_exported *exported)
+{
+	struct kml_record detach;
+	int got = detach_before(db, exported->ino, after, &exported->saved.record, &detach);
+
+	if (got > 0) {
+		kml_record_release(&exported->saved.record);
+		exported->saved.record = detach;
+	}
+	return got;
+}
+
 static int take_one(struct change *change, struct cml_exported *exported)
 {
 	AUTO_FREE char *path = malloc(CML_PATH_MAX);
@@ -280,6 +293,11 @@ static int next_run(struct change *change)
 		got = read_next(change, next, exported);
 		if (got <= 0)
 			break;
+		got = cml_export_detach(writer_db(change->cache), next->after, exported);
+		if (got < 0) {
+			cml_exported_release(exported);
+			break;
+		}
 		next->after = exported->saved.record.seq;
 		got = take_one(change, exported);
 		if (got > 0) {

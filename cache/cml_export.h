@@ -84,6 +84,13 @@ int cml_dead_read(struct cml_dead *dead, const struct cml_exported *exported, vo
 
 /* ---- for both of them ---- */
 
+struct db;
+/*
+ * The record that was read is to come behind a DETACH (detach.h): that is put in its place, and it has to be read again, as what comes
+ * after that.  after: the number of the record before it.  1, 0: there is none, -errno.
+ */
+int cml_export_detach(struct db *db, uint64_t after, struct cml_exported *exported);
+
 struct extent_map;
 /* saved->rest: what is present of the file and not in the record's ranges. */
 int cml_export_rest(struct kml_saved *saved, const struct extent_map *present);

@@ -20,6 +20,7 @@
 #include "cache/conflict.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
+#include "cache/detach.h"
 #include "cache/internal.h"
 #include "cache/merge.h"
 #include "cache/record.h"
@@ -211,6 +212,9 @@ static int retire_object(struct change *change, uint64_t ino, const struct kml_r
 		retire_links(change, ino, record, answer);
 	if (!err && record->body.op == KML_STORE)
 		err = retire_content(change, edit, record, answer);
+	/* Refused: its next one has to part from other names, as this would have. */
+	if (!err && record->body.op == KML_STORE && answer->status != KML_REFUSED)
+		err = detach_forget(change, ino);
 	return err;
 }
 
@@ -288,7 +292,10 @@ static int retire_run(struct change *change)
 		got = meta_set_int(change, "own_position", (int64_t)position);
 	if (!got)
 		got = is_log_empty(change);
-	return got > 0 ? cml_alias_clear(change) : got;
+	if (got <= 0)
+		return got;
+	got = cml_alias_clear(change);
+	return got ? got : detach_sweep(change);
 }
 
 static void log_retired(const struct retire *retire, int err)
@@ -313,6 +320,9 @@ int cml_retire(struct cache *cache, struct cml_batch *batch, const struct kml_an
 	while (retire.n < MIN(n_answers, batch->n) && answers[retire.n].status != KML_RETRY &&
 	       answers[retire.n].seq == batch->items[retire.n].record.seq)
 		retire.n++;
+	/* A DETACH goes again with what it is for (detach.h). */
+	if (retire.n && retire.n < batch->n && batch->items[retire.n - 1].record.body.op == KML_DETACH)
+		retire.n--;
 	if (n_answers && batch->n && answers[0].seq != batch->items[0].record.seq)
 		err = -EBADMSG;
 	if (retire.n) {

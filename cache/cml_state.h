@@ -93,6 +93,14 @@ int cml_alias_add(struct change *change, struct kml_oid oid, struct kml_oid is);
 /* The log is empty: nothing speaks of them any more. */
 int cml_alias_clear(struct change *change);
 
+/* May a DETACH have to go before it (detach.h)?  Then it has two numbers: its own, and before that the DETACH's. */
+static inline bool cml_may_detach(enum kml_op op)
+{
+	return op == KML_STORE || op == KML_SETATTR || op == KML_SETACL;
+}
+/* The number for a new record, or for one that moves to the end of the log. */
+uint64_t cml_next_seq(struct cache *cache, enum kml_op op);
+
 /* The object a record is about, and the directories and names it touches (1 or 2). */
 struct kml_oid cml_oid_of(const struct kml_record *record);
 const struct kml_make *cml_make_of(const struct kml_record *record);

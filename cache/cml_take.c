@@ -27,6 +27,7 @@
 #include "cache/cml_aside.h"
 #include "cache/cml_state.h"
 #include "cache/db.h"
+#include "cache/detach.h"
 #include "cache/forward.h"
 #include "cache/internal.h"
 #include "cache/object.h"
@@ -63,7 +64,7 @@ static int is_first(struct change *change, uint64_t ino, uint64_t seq)
 }
 
 /* What take_one() gives. */
-enum { TAKEN, SKIPPED, ENOUGH, MOVED };
+enum { TAKEN, SKIPPED, ENOUGH, MOVED };	/* TAKEN is 0 */
 
 /* The first time: (1), (2), (3).  The content is held, so that no write falls between them. */
 int cml_freeze_store(struct change *change, struct inode_edit *edit, struct kml_record *record)
@@ -340,6 +341,26 @@ static int take_one(struct change *change, struct take *take, struct cml_item *i
 	return got;
 }
 
+/* The last item, which is taken, may need a DETACH before it; after: the number of the record before that. */
+static int take_detach(struct change *change, struct take *take, uint64_t after)
+{
+	struct cml_batch *batch = take->batch;
+	struct cml_item *last = &batch->items[batch->n - 1], detach = { .ino = last->ino, .fd = -1 };
+	int got = take->wants->has_detach ? detach_before(writer_db(change->cache), last->ino, after, &last->record, &detach.record) : 0;
+
+	if (got <= 0)
+		return got;
+	got = batch_room(batch);
+	if (got) {
+		kml_record_release(&detach.record);
+		return got;
+	}
+	batch->items[batch->n] = batch->items[batch->n - 1];
+	batch->items[batch->n - 1] = detach;
+	batch->n++;
+	return 0;
+}
+
 static int take_all(struct change *change, struct take *take, uint64_t *io_after)
 {
 	struct cml_batch *batch = take->batch;
@@ -363,10 +384,12 @@ static int take_all(struct change *change, struct take *take, uint64_t *io_after
 			return got;
 		seq = item->record.seq;
 		got = take_one(change, take, item);
-		if (got == TAKEN)
+		if (got == TAKEN) {
 			batch->n++;
-		else
+			got = take_detach(change, take, *io_after);
+		} else {
 			cml_item_clear(item);
+		}
 		if (got < 0 || got == ENOUGH)
 			return MIN(got, 0);
 		if (got != MOVED)
@@ -498,7 +521,7 @@ int cml_take_wanted(struct cache *cache, struct cml_wants *wants, struct cml_tak
 	struct take take = {
 		.wants = wants,
 		.taken = &taken,
-		.max_records = MIN(MAX(wants->max_records, 1), (size_t)KML_BATCH_MAX),
+		.max_records = MIN(MAX(wants->max_records, 1), (size_t)KML_BATCH_MAX - 1),
 		.born_before = age ? now - age : INT64_MAX,
 		.born_until = age ? now + age : INT64_MAX,
 		.too_young = INT64_MAX,

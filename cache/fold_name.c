@@ -5,6 +5,7 @@
 #include "cache/cml_state.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
+#include "cache/detach.h"
 #include "cache/fold.h"
 #include "cache/fold_history.h"
 #include "cache/fold_rules.h"
@@ -331,6 +332,9 @@ static int rename_from_origin(struct change *change, const struct fold_move *mov
 		err = mark_put(change, move->from_dir->inode->ino, move->from, *ret_from);
 	if (!err)
 		err = forward_note(change, move->from_dir->inode->ino);
+	/* What the log says of it after that RENAME finds it where it was. */
+	if (!err)
+		err = detach_renamed(change, move->edit->inode->ino, origin->dir, origin->name);
 	if (err)
 		return err;
 	if (spot_is_same(&at, &to)) {

@@ -11,6 +11,7 @@
 #include "cache/cml_state.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
+#include "cache/detach.h"
 #include "cache/fold_rules.h"
 #include "cache/fold_removed.h"
 #include "cache/forward.h"
@@ -31,6 +32,8 @@ struct replacement {
 	struct history *history;	/* what the log says of it; NULL: nothing yet */
 	struct old_object old;
 	struct inode_edit *victim;	/* the old one's inode, which goes; NULL: it is gone */
+	uint64_t dir;			/* where it stands */
+	struct slice name;
 };
 
 static bool has_uncommitted(struct cache *cache, const struct inode *inode)
@@ -73,7 +76,7 @@ static int take_records(const struct replacement *r)
 /* The inode becomes the old object. */
 static int become(const struct replacement *r)
 {
-	struct inode_edit *edit = r->edit;
+	struct inode_edit *dir, *edit = r->edit;
 	int err = r->victim ? base_keep_replaced(r->change, r->victim, edit->inode->ino, true) : 0;
 
 	if (!err)
@@ -85,6 +88,12 @@ static int become(const struct replacement *r)
 	if (err)
 		return err;
 	EDIT(edit, data_version, r->old.data_version);
+	dir = inode_edit(r->change, r->dir, &err);
+	if (!dir)
+		return err;
+	err = detach_note(r->change, edit, r->old.ino, dir, r->name);
+	if (err)
+		return err;
 	EDIT(edit, attr_version, r->old.attr_version);
 	EDIT(edit, attr_seq, r->old.attr_seq);
 	EDIT(edit, data_seq, 0);
@@ -126,7 +135,7 @@ static bool can_become(const struct history *h)
 
 static int replace_victim(struct history *h, const struct fold_move *move, uint64_t *ret_from, uint64_t *ret_to)
 {
-	struct replacement r = { h->change, h->edit, h, .victim = move->victim };
+	struct replacement r = { h->change, h->edit, h, .victim = move->victim, .dir = move->to_dir->inode->ino, .name = move->to };
 	int got = old_object_now(h->change, move->victim, &r.old);
 
 	if (got <= 0)
@@ -288,6 +297,8 @@ static int replace_renamed(struct change *change, struct inode_edit *edit, const
 	got = find_new_one(change, row, &at, &r.history);
 	if (got > 0 && can_become(r.history)) {
 		r.edit = r.history->edit;
+		r.dir = at.dir;
+		r.name = at.name;
 		got = old_object_now(change, edit, &r.old);
 		if (got > 0) {
 			got = replace(&r);
@@ -319,7 +330,7 @@ int fold_remove(struct change *change, struct inode_edit *edit, uint64_t dir, st
 /* ---- removed, and made anew ---- */
 
 /* The REMOVE goes, and the name is the old file's again. */
-static int remake(struct replacement *r, uint64_t dir, uint64_t seq, uint64_t was, uint64_t *ret_mark)
+static int remake(struct replacement *r, uint64_t seq, uint64_t was, uint64_t *ret_mark)
 {
 	int err = cml_drop(r->change, seq);
 
@@ -327,12 +338,12 @@ static int remake(struct replacement *r, uint64_t dir, uint64_t seq, uint64_t wa
 		err = replace(r);
 	if (!err)
 		err = mark_alive(r->change, was, ret_mark);
-	return err ? err : forward_note(r->change, dir);
+	return err ? err : forward_note(r->change, r->dir);
 }
 
 int fold_make(struct change *change, struct inode_edit *edit, uint64_t dir, struct slice name, uint64_t *ret_mark)
 {
-	struct replacement r = { .change = change, .edit = edit };
+	struct replacement r = { .change = change, .edit = edit, .dir = dir, .name = name };
 	uint64_t seq, was;
 	int got;
 
@@ -343,13 +354,13 @@ int fold_make(struct change *change, struct inode_edit *edit, uint64_t dir, stru
 	got = old_object_removed(change, dir, name, TYPE_REG, &r.old, &seq, &was);
 	if (got <= 0)
 		return got;
-	got = remake(&r, dir, seq, was, ret_mark);
+	got = remake(&r, seq, was, ret_mark);
 	return got ? got : 1;
 }
 
 int fold_remake(struct history *h, const struct fold_move *move, uint64_t *ret_from, uint64_t *ret_to)
 {
-	struct replacement r = { h->change, h->edit, h };
+	struct replacement r = { h->change, h->edit, h, .dir = move->to_dir->inode->ino, .name = move->to };
 	uint64_t seq, was;
 	int got;
 
@@ -358,7 +369,7 @@ int fold_remake(struct history *h, const struct fold_move *move, uint64_t *ret_f
 	got = old_object_removed(h->change, move->to_dir->inode->ino, move->to, TYPE_REG, &r.old, &seq, &was);
 	if (got <= 0)
 		return got;
-	got = remake(&r, move->to_dir->inode->ino, seq, was, ret_to);
+	got = remake(&r, seq, was, ret_to);
 	if (!got)
 		got = mark_get(h->change, move->from_dir->inode->ino, move->from, ret_from);
 	return got ? got : 1;

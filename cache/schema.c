@@ -9,9 +9,9 @@
 
 /*
  * 2: column acl; 3: counters in meta, in place of AUTOINCREMENT; 4: index name_local; 5: content_log, drc a ring;
- * 6: cml.was, was_to, forward; 7: hoard, conflict_side; 8: cml.gone, gone_names, gone_at; 9: base, merge; 10: digest.
+ * 6: cml.was, was_to, forward; 7: hoard, conflict_side; 8: cml.gone, gone_names, gone_at; 9: base, merge; 10: digest; 11: detach.
  */
-#define FORMAT 10
+#define FORMAT 11
 #define APPLICATION_ID 0x697a6f63	/* "izoc" */
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
@@ -98,12 +98,16 @@ static const char digest_table[] =
 	/* Contents that are here have none yet: they are looked for from the beginning. */
 	"DELETE FROM meta WHERE key = 'digest_walk';";
 
+static const char detach_table[] =
+	"CREATE TABLE detach (ino INTEGER PRIMARY KEY, origin INTEGER NOT NULL, number INTEGER NOT NULL, parent_origin INTEGER NOT NULL,"
+	" parent_number INTEGER NOT NULL, name BLOB NOT NULL, data_base INTEGER NOT NULL);";
+
 static const char format_marks[] =
 	"PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
 	"PRAGMA user_version = " TEXT(FORMAT) ";";
 
 static const char *const wanted[] = { "meta", "inode", "name", "cml", "content_log", "drc", "conflict", "forward", "hoard",
-				      "conflict_side", "base", "merge", "digest" };
+				      "conflict_side", "base", "merge", "digest", "detach" };
 
 static const char from_1[] = "ALTER TABLE inode ADD COLUMN acl BLOB;";
 
@@ -175,8 +179,8 @@ static int migrate(struct db *db, int64_t format, const char *path, char **ret_w
 {
 	const char *const steps[] = { from_1, from_2_old, inode_table, cml_table, from_2_copy, name_local_index,
 				      content_log_table, from_4_old, drc_table, from_4_copy, cml_was, hoard_table, conflict_side_table,
-				      cml_gone, base_tables, digest_table, format_marks };
-	static const size_t first[FORMAT] = { [1] = 0, [2] = 1, [3] = 5, [4] = 6, [5] = 10, [6] = 11, [7] = 13, [8] = 14, [9] = 15 };	/* of each format before this one */
+				      cml_gone, base_tables, digest_table, detach_table, format_marks };
+	static const size_t first[FORMAT] = { [1] = 0, [2] = 1, [3] = 5, [4] = 6, [5] = 10, [6] = 11, [7] = 13, [8] = 14, [9] = 15, [10] = 16 };	/* of each format before this one */
 	size_t skip = first[format];
 	int err = exec_all(db, steps + skip, ARRAY_SIZE(steps) - skip);
 
@@ -238,7 +242,7 @@ int schema_look(struct db *db, const char *path, char **ret_why)
 int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_why)
 {
 	static const char *const steps[] = { inode_table, cml_table, other_tables, name_local_index, content_log_table, drc_table, cml_was,
-					     hoard_table, conflict_side_table, cml_gone, base_tables, digest_table, format_marks };
+					     hoard_table, conflict_side_table, cml_gone, base_tables, digest_table, detach_table, format_marks };
 	int64_t format = 0, application = 0, n_tables = 0;
 	int err;
 

@@ -15,6 +15,7 @@
 #include "cache/conflict_note.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
+#include "cache/detach.h"
 #include "cache/internal.h"
 #include "cache/kept.h"
 #include "cache/stale.h"
@@ -315,7 +316,8 @@ static int discard_run(struct change *change)
 	EDIT(edit, data_seq, 0);
 	EDIT(edit, data_version, 0);
 	inode_edit_touch(change, edit);
-	return stale_ask(change, ino);
+	err = detach_forget(change, ino);
+	return err ? err : stale_ask(change, ino);
 }
 
 static int discard(struct settle *s)

@@ -51,7 +51,7 @@ static int keep_answer(struct tree *tree, uint64_t client, struct kml_answer *an
 	err = kml_answers_encode(&buf, &one);
 	if (!err)
 		err = sql_run(tree->sql,
-			      "INSERT INTO answer (client, seq, answer) VALUES (?1, ?2, ?3)", "iib",
+			      "INSERT OR REPLACE INTO answer (client, seq, answer) VALUES (?1, ?2, ?3)", "iib",
 			      (int64_t)client, (int64_t)answer->seq,
 			      (struct slice){ buf.data, buf.len });
 	buf_release(&buf);
@@ -125,7 +125,7 @@ static int refuse(struct segment *segment, uint32_t i, int error, struct kml_ans
 		 "seq=%llu %s: %s",
 		 (unsigned long long)segment->client, (unsigned long long)segment->records[i].seq,
 		 kml_op_name(segment->records[i].body.op), strerror((int)ret_answer->error));
-	return 0;
+	return segment->records[i].body.op == KML_DETACH ? step_stand_back(segment, i) : 0;
 }
 
 /* (4): all records of the segment, up to the first that must wait. */
@@ -377,7 +377,8 @@ static int repeat_answers(struct tree *tree, const struct kml_batch *batch,
 		got = kept_answer(tree, batch->client, seq, &answers[i]);
 		if (got < 0)
 			return got;
-		if (!got && seq > batch->acked)
+		/* A server that knew no DETACH was sent the same without, perhaps, and had no answer to keep. */
+		if (!got && seq > batch->acked && batch->records.records_val[i].body.op != KML_DETACH)
 			return -ESTALE;
 		if (!got)
 			answers[i] = (struct kml_answer){ .seq = seq, .status = KML_ALREADY };
@@ -445,11 +446,25 @@ static int one_segment(struct segment *segment, bool refuse_first, int refuse_er
 	return 0;
 }
 
+/*
+ * A DETACH is done right before the record that it is for: between the two, a name could come that the DETACH had not seen.  Where they
+ * did not go through in one go it is done again, with what it is for; one that was refused has seen to it that the store is not done.
+ * Gives whether the record before the one that is next is such a DETACH; then its answer is given up.
+ */
+static bool must_detach_again(const struct kml_batch *batch, struct kml_answer *answers, uint32_t next)
+{
+	if (!next || next == batch->records.records_len || batch->records.records_val[next - 1].body.op != KML_DETACH ||
+	    answers[next - 1].status == KML_REFUSED)
+		return false;
+	release_answers(&answers[next - 1], 1);
+	return true;
+}
+
 /* All that is new in a batch, in as many segments as it takes.  *io_n: records answered. */
 static int apply_new(struct tree *tree, const struct kml_batch *batch, struct kml_answer *answers,
 		     uint32_t *io_n)
 {
-	uint32_t total = batch->records.records_len, first = *io_n, surprises = 0;
+	uint32_t total = batch->records.records_len, first = *io_n, surprises = 0, again = 0, again_at = total;
 	struct plan *plan = calloc(total + 1, sizeof(*plan));
 	struct outcome outcome = { 0 };
 	struct segment segment;
@@ -488,6 +503,13 @@ static int apply_new(struct tree *tree, const struct kml_batch *batch, struct km
 			break;
 		surprises = outcome.done ? outcome.why == STEP_SURPRISE : surprises + 1;
 		first += outcome.done;
+		if (first != again_at)
+			again = 0;
+		again_at = first;
+		if (outcome.why != STEP_RETRY && again < SURPRISES_MAX && must_detach_again(batch, answers, first)) {
+			plan[--first] = (struct plan){ 0 };	/* what was staged has its place */
+			again++;
+		}
 	}
 	/* What local programs did meanwhile to what was touched. */
 	tree_forget_dirs(tree);
@@ -517,6 +539,8 @@ static int apply_locked(struct tree *tree, const struct kml_batch *batch,
 	err = repeat_answers(tree, batch, answers, &n);
 	if (err)
 		return err;
+	if (must_detach_again(batch, answers, n))
+		n--;
 	err = n < total ? tree_has_room(tree, ROOM_MIN + bytes_of(batch)) : 0;
 	if (!err && n < total)
 		err = apply_new(tree, batch, answers, &n);

@@ -144,6 +144,15 @@ static struct verdict store(const struct certify_facts *f, const struct kml_stor
 	return say(is_data_known(&f->object, s->data_base, f->client) ? KML_OK : KML_CONFLICT);
 }
 
+/* Where there is nothing to part from, nothing is to be done; nor where the store behind it will not be, which says so. */
+static struct verdict detach(const struct certify_facts *f, const struct kml_detach *d)
+{
+	return say(f->object.is == OBJECT_THERE && f->object.type == KML_REG && f->has_others &&
+				   is_data_known(&f->object, d->data_base, f->client)
+			   ? KML_OK
+			   : KML_ALREADY);
+}
+
 struct verdict certify(const struct kml_record *record, const struct certify_facts *f)
 {
 	const struct kml_body *body = &record->body;
@@ -175,6 +184,8 @@ struct verdict certify(const struct kml_record *record, const struct certify_fac
 		return store(f, &body->kml_body_u.store);
 	case KML_SETACL:
 		return setacl(f, &body->kml_body_u.setacl);
+	case KML_DETACH:
+		return detach(f, &body->kml_body_u.detach);
 	}
 	return refuse(EOPNOTSUPP);
 }

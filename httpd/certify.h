@@ -46,6 +46,7 @@ struct certify_facts {
 	struct certify_object replaced;
 	bool is_into_itself;		/* a directory below itself */
 	bool is_reserved;		/* a name that clients never see */
+	bool has_others;		/* DETACH: names that it is not for */
 };
 
 /* OK and RENAMED: to be done. */

@@ -330,3 +330,29 @@ int change_revive(struct tree *tree, const struct change_by *by, struct object *
 	return err ? err
 		   : journal_make(tree, &local, object, &parent, name, (struct slice){ NULL, 0 });
 }
+
+int change_detach(struct tree *tree, const struct change_by *by, struct object *object, const struct name_row *rows, size_t n,
+		  struct object *ret_other)
+{
+	struct object other = { .attr = object->attr, .file = object->file };
+	struct change_by local = { .time = by->time, .uid = by->uid };
+	const struct slice none = { NULL, 0 };
+	struct buf acls;
+	int err;
+
+	buf_init(&acls, 0);
+	err = object_acls(tree->sql, object, &acls);
+	for (size_t i = 0; i < n && !err; i++) {
+		struct slice name = name_slice(&rows[i].name);
+
+		err = change_unlink(tree, &local, object, &rows[i]);
+		if (!err && !i)
+			err = change_make(tree, &local, &other, rows[i].dir, name, none, none, (struct slice){ acls.data, acls.len });
+		else if (!err)
+			err = change_link(tree, &local, &other, rows[i].dir, name, none);
+	}
+	buf_release(&acls);
+	if (!err)
+		*ret_other = other;
+	return err;
+}

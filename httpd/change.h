@@ -55,6 +55,12 @@ int change_dir_time(struct tree *tree, const struct change_by *by, const struct 
 int change_store(struct tree *tree, const struct change_by *by, struct object *object,
 		 const struct kml_store *store);
 /*
+ * These names of a file are another object's from now on: one that is the file as it is, *ret_other, made by this.  The entries are made
+ * as a local program's: whoever knew the file by one of these names, that client too, has to hear of it.
+ */
+int change_detach(struct tree *tree, const struct change_by *by, struct object *object, const struct name_row *rows, size_t n,
+		  struct object *ret_other);
+/*
  * A removed directory comes back.  The entry is made as a local program's, so that the client whose
  * record needed it hears of it too.
  */

@@ -281,23 +281,20 @@ static int staged_acls(struct segment *segment, const char *staged, const struct
 }
 
 /*
- * The new content takes the place of the old under each of its names.  -EINPROGRESS: under some
+ * The new content takes the place of the old under each of these names.  -EINPROGRESS: under some
  * only.
  */
-int disk_store(struct segment *segment, uint64_t seq, const struct object *object,
+int disk_store(struct segment *segment, uint64_t seq, const struct object *object, struct name_row *rows, size_t n,
 	       struct plan *plan, enum how how)
 {
-	AUTO_FREE struct name_row *rows = NULL;
 	struct tree *tree = segment->tree;
 	char staged[64], second[72];
-	size_t n, done = 0;
+	size_t done = 0;
 	int dirfd, err;
 
 	segment_stage_name(segment->client, seq, staged);
 	snprintf(second, sizeof(second), "%s+", staged);
-	err = names_of(tree->sql, object->id, &rows, &n);
-	if (!err)
-		err = names_to_store(segment, object, plan, how, rows, &n, &done);
+	err = names_to_store(segment, object, plan, how, rows, &n, &done);
 	if (err || !n)
 		return err;
 	/* Attributes that were set since it was staged. */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 #include "httpd/apply.h"
+#include "httpd/detach.h"
 
 static int find(struct segment *segment, struct kml_oid oid, struct object *ret_object,
 		struct certify_object *ret_facts)
@@ -156,6 +157,20 @@ static int gather_rename(struct segment *segment, const struct kml_rename *r, st
 	return got < 0 ? got : 0;
 }
 
+static int gather_detach(struct segment *segment, const struct kml_detach *detach, struct facts *f, struct certify_facts *c)
+{
+	struct detach_names names;
+	int err = find(segment, detach->oid, &f->object, &c->object);
+
+	/* Nearly every file has one. */
+	if (err || c->object.is != OBJECT_THERE || c->object.type != KML_REG || c->object.names < 2)
+		return err;
+	err = detach_names_get(segment->tree->sql, &f->object, segment->client, detach, &names);
+	c->has_others = names.n > names.n_kept;
+	detach_names_release(&names);
+	return err;
+}
+
 int facts_gather(struct segment *segment, const struct kml_body *body, const struct kml_make *make,
 		 struct facts *f, struct certify_facts *c)
 {
@@ -192,6 +207,8 @@ int facts_gather(struct segment *segment, const struct kml_body *body, const str
 		return find(segment, body->kml_body_u.store.oid, &f->object, &c->object);
 	case KML_SETACL:
 		return find(segment, body->kml_body_u.setacl.oid, &f->object, &c->object);
+	case KML_DETACH:
+		return gather_detach(segment, &body->kml_body_u.detach, f, c);
 	default:
 		return 0;
 	}

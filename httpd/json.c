@@ -321,6 +321,8 @@ static int set_body(json_t *to, const struct kml_body *body)
 		return err | json_object_set_new(
 				     to, "attr_base",
 				     of_number(body->kml_body_u.setacl.attr_base));
+	case KML_DETACH:
+		break;	/* none is journalled */
 	}
 	return 0;	/* no other is decoded */
 }

@@ -10,6 +10,7 @@
 #include <sys/sysmacros.h>
 #include "base/fault.h"
 #include "base/fs.h"
+#include "httpd/detach.h"
 #include "httpd/upload.h"
 
 #define FSYNC_MAX 8	/* files that are synced one by one; more: the whole file system at once */
@@ -19,87 +20,6 @@ static bool is_transient(int err)
 {
 	return err == -ENOSPC || err == -EIO || err == -ENOMEM ||
 	       err == -EMFILE || err == -ENFILE;
-}
-
-/* ---- looking ---- */
-
-static int look_at_name(struct segment *segment, struct kml_oid parent, const kml_name *name)
-{
-	struct object dir;
-	int got = object_by_oid(segment->tree->sql, parent, &dir);
-
-	if (got <= 0 || dir.gone || dir.attr.type != KML_DIR)
-		return got < 0 ? got : 0;
-	return segment_look(segment, dir.id, kml_name_get(name));
-}
-
-static int look_at_object(struct segment *segment, struct kml_oid oid, bool is_rmdir)
-{
-	struct object object;
-	int got = object_by_oid(segment->tree->sql, oid, &object);
-
-	if (got <= 0 || object.gone)
-		return got < 0 ? got : 0;
-	got = segment_look_object(segment, object.id);
-	if (!got && is_rmdir && object.attr.type == KML_DIR)
-		got = segment_look(segment, object.id, (struct slice){ NULL, 0 });
-	return got;
-}
-
-static int look_for(struct segment *segment, const struct kml_body *body)
-{
-	int err;
-
-	switch (body->op) {
-	case KML_CREATE:
-	case KML_MKDIR:
-		return look_at_name(segment, body->kml_body_u.make.parent,
-				    &body->kml_body_u.make.name);
-	case KML_SYMLINK:
-		return look_at_name(segment, body->kml_body_u.symlink.make.parent,
-				    &body->kml_body_u.symlink.make.name);
-	case KML_MKNOD:
-		return look_at_name(segment, body->kml_body_u.mknod.make.parent,
-				    &body->kml_body_u.mknod.make.name);
-	case KML_LINK:
-		err = look_at_name(segment, body->kml_body_u.link.parent,
-				   &body->kml_body_u.link.name);
-		return err ? err : look_at_object(segment, body->kml_body_u.link.oid, false);
-	case KML_REMOVE:
-	case KML_RMDIR:
-		err = look_at_name(segment, body->kml_body_u.unlink.parent,
-				   &body->kml_body_u.unlink.name);
-		return err ? err
-			   : look_at_object(segment, body->kml_body_u.unlink.oid,
-					    body->op == KML_RMDIR);
-	case KML_RENAME:
-		err = look_at_name(segment, body->kml_body_u.rename.from_parent,
-				   &body->kml_body_u.rename.from_name);
-		if (!err)
-			err = look_at_name(segment, body->kml_body_u.rename.to_parent,
-					   &body->kml_body_u.rename.to_name);
-		return err ? err : look_at_object(segment, body->kml_body_u.rename.replaced, true);
-	case KML_SETATTR:
-		return look_at_object(segment, body->kml_body_u.setattr.oid, false);
-	case KML_STORE:
-		return look_at_object(segment, body->kml_body_u.store.oid, false);
-	case KML_SETACL:
-		return look_at_object(segment, body->kml_body_u.setacl.oid, false);
-	}
-	return 0;
-}
-
-int prepare_look(struct segment *segment)
-{
-	int err = tree_read_begin(segment->tree);
-
-	for (uint32_t i = 0; !err && i < segment->n; i++)
-		err = look_for(segment, &segment->records[i].body);
-	tree_read_end(segment->tree);
-	if (!err && segment->look.n)
-		err = reconcile_locked(segment->tree, segment->look.v, segment->look.n);
-	segment->look.n = 0;
-	return err;
 }
 
 /* ---- new objects other than files ---- */
@@ -298,9 +218,8 @@ static int copy_old(int from, int to, const struct kml_store *store, uint64_t ol
 }
 
 /* Where the new version is made: an empty file, or the upload itself when it is all of it. */
-static int open_new(struct segment *segment, uint32_t i, const char *name)
+static int open_new(struct segment *segment, uint32_t i, const struct kml_store *store, const char *name)
 {
-	const struct kml_store *store = &segment->records[i].body.kml_body_u.store;
 	int dirfd = segment->tree->stage_fd;
 	char upload[KML_KEY_MAX + 32];
 	struct stat st;
@@ -326,9 +245,8 @@ static int open_new(struct segment *segment, uint32_t i, const char *name)
 }
 
 static int make_content(struct segment *segment, uint32_t i, const struct object *object,
-			const char *name)
+			const struct kml_store *store, const char *name)
 {
-	const struct kml_store *store = &segment->records[i].body.kml_body_u.store;
 	struct plan *plan = &segment->plan[i];
 	AUTO_CLOSE int old = -1;
 	AUTO_CLOSE int fd = -1;
@@ -344,7 +262,7 @@ static int make_content(struct segment *segment, uint32_t i, const struct object
 	}
 	if (old < 0)
 		return old;
-	fd = open_new(segment, i, name);
+	fd = open_new(segment, i, store, name);
 	if (fd < 0)
 		return fd;
 	plan->is_staged = true;
@@ -553,16 +471,35 @@ static void free_made(struct hash_node *node, void *arg)
 
 #define CUT_HERE 1	/* the segment ends before this record */
 
+/* What the store makes of the object as it is. */
+static int stage_content(struct segment *segment, uint32_t i, const struct object *object, const struct kml_store *store,
+			 struct hash_table *table)
+{
+	struct plan *plan = &segment->plan[i];
+	char name[64];
+	int err;
+
+	if (plan->is_staged && plan->base == object->data_version)
+		return note_made(table, store->oid, i, true);
+	prepare_undo(segment, i);
+	segment_stage_name(segment->client, segment->records[i].seq, name);
+	err = make_content(segment, i, object, store, name);
+	if (err) {
+		prepare_undo(segment, i);
+		return err == -EAGAIN ? CUT_HERE : err;
+	}
+	plan->base = object->data_version;
+	return note_made(table, store->oid, i, true);
+}
+
 static int stage_store(struct segment *segment, uint32_t i, struct hash_table *table)
 {
 	const struct kml_store *store = &segment->records[i].body.kml_body_u.store;
 	struct made *made = find_made(table, store->oid);
-	struct plan *plan = &segment->plan[i];
 	struct object object;
-	char name[64];
 	int got;
 
-	if (plan->is_into)
+	if (segment->plan[i].is_into)
 		return 0;	/* it came with its CREATE */
 	if (made && (made->is_store || made->has_content))
 		return CUT_HERE;	/* it needs the version that the earlier one makes */
@@ -579,17 +516,31 @@ static int stage_store(struct segment *segment, uint32_t i, struct hash_table *t
 		prepare_undo(segment, i);
 		return 0;
 	}
-	if (plan->is_staged && plan->base == object.data_version)
-		return note_made(table, store->oid, i, true);
-	prepare_undo(segment, i);
-	segment_stage_name(segment->client, segment->records[i].seq, name);
-	got = make_content(segment, i, &object, name);
-	if (got) {
-		prepare_undo(segment, i);
-		return got == -EAGAIN ? CUT_HERE : got;
-	}
-	plan->base = object.data_version;
-	return note_made(table, store->oid, i, true);
+	return stage_content(segment, i, &object, store, table);
+}
+
+/* The content as it is, once more; where the object has other names to part from. */
+static int stage_detach(struct segment *segment, uint32_t i, struct hash_table *table)
+{
+	const struct kml_detach *detach = &segment->records[i].body.kml_body_u.detach;
+	struct kml_store same = { .oid = detach->oid };
+	struct detach_names names;
+	struct object object;
+	int got;
+
+	got = object_by_oid(segment->tree->sql, detach->oid, &object);
+	if (got <= 0 || object.gone || object.attr.type != KML_REG ||
+	    (object.data_version != detach->data_base && object.data_by != segment->client))
+		return got < 0 ? got : 0;	/* certify() has the answer */
+	got = detach_names_get(segment->tree->sql, &object, segment->client, detach, &names);
+	detach_names_release(&names);
+	if (got || names.n == names.n_kept)
+		return got;
+	if (find_made(table, detach->oid))
+		return CUT_HERE;	/* as for a store */
+	same.size = same.keep_size = object.attr.size;
+	same.mtime = object.attr.mtime;
+	return stage_content(segment, i, &object, &same, table);
 }
 
 static int stage_one(struct segment *segment, uint32_t i, struct hash_table *table)
@@ -603,6 +554,8 @@ static int stage_one(struct segment *segment, uint32_t i, struct hash_table *tab
 		return 0;
 	if (body->op == KML_STORE)
 		return stage_store(segment, i, table);
+	if (body->op == KML_DETACH)
+		return stage_detach(segment, i, table);
 	if (!make || (segment->plan[i].is_staged && body->op != KML_CREATE))
 		return 0;
 	if (body->op != KML_CREATE)
@@ -651,7 +604,7 @@ static int sync_staged(struct segment *segment)
 		enum kml_op op = segment->records[i].body.op;
 
 		if (!segment->plan[i].is_staged ||
-		    (op != KML_CREATE && op != KML_MKDIR && op != KML_STORE))
+		    (op != KML_CREATE && op != KML_MKDIR && op != KML_STORE && op != KML_DETACH))
 			continue;
 		segment_stage_name(segment->client, segment->records[i].seq, name);
 		fd = openat(segment->tree->stage_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);

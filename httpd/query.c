@@ -61,9 +61,9 @@ static int add_mark(json_t *json, const char *key, const struct kml_mark *mark)
 /* NULL: no memory. */
 static json_t *hello_json(const struct tree *tree, const struct hello *hello, uint64_t oldest)
 {
-	json_t *json = json_pack("{s:i, s:s, s:I, s:I, s:s, s:b, s:b, s:b, s:b}", "izo", 1, "id", tree->id, "position",
+	json_t *json = json_pack("{s:i, s:s, s:I, s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "izo", 1, "id", tree->id, "position",
 				 (json_int_t)hello->position, "oldest", (json_int_t)oldest, "host",
-				 tree->host, "acls", (int)tree->has_acls, "deltas", 1, "behind", 1, "zstd", 1);
+				 tree->host, "acls", (int)tree->has_acls, "deltas", 1, "behind", 1, "zstd", 1, "detach", 1);
 	int err = 0;
 
 	if (json && hello->client)

@@ -102,7 +102,7 @@ int segment_write_intent(struct segment *segment);
 int segment_read_intent(struct tree *tree, struct kml_batch *ret_batch, struct plan **ret_plan,
 			uint64_t *ret_mark);
 
-/* prepare.c: see what local programs did to what the records are about. */
+/* look.c: see what local programs did to what the records are about. */
 int prepare_look(struct segment *segment);
 /* prepare.c: make new files and contents in stage/, and sync them.  May cut the segment. */
 int prepare_stage(struct segment *segment);
@@ -118,6 +118,11 @@ void prepare_undo(struct segment *segment, uint32_t i);
 #define STEP_SURPRISE 1
 #define STEP_RETRY 2
 int step_record(struct segment *segment, uint32_t i, struct kml_answer *ret_answer, int *ret_error);
+/*
+ * step.c: record i, a DETACH, cannot be done, so the store behind it must not be either, for it would reach the other names: the content
+ * counts as changed by somebody else, and the store is in conflict with that.
+ */
+int step_stand_back(struct segment *segment, uint32_t i);
 /* step.c: the directories' times; what the files are now; all of it to the disk. */
 int step_finish(struct segment *segment);
 

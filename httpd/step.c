@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "httpd/change.h"
+#include "httpd/detach.h"
 
 struct step {
 	struct segment *segment;
@@ -339,6 +340,17 @@ static int touch_dirs_of(struct segment *segment, int64_t id)
 	return err;
 }
 
+/* The file takes the place of the object's under all of its names. */
+static int store_at_all(struct step *step)
+{
+	AUTO_FREE struct name_row *rows = NULL;
+	const struct object *object = &step->f.object;
+	size_t n;
+	int err = names_of(step->segment->tree->sql, object->id, &rows, &n);
+
+	return err ? err : disk_store(step->segment, step->record->seq, object, rows, n, &step->segment->plan[step->i], step->how);
+}
+
 static int do_store(struct step *step, const struct kml_store *store)
 {
 	struct segment *segment = step->segment;
@@ -371,7 +383,7 @@ static int do_store(struct step *step, const struct kml_store *store)
 			err = disk_setattr(segment, object, &attr, KML_SET_MTIME);
 	} else {
 		if (step->how != HOW_DONE)
-			err = disk_store(segment, step->record->seq, object, plan, step->how);
+			err = store_at_all(step);
 		object->attr.size = plan->staged.attr.size;
 		object->file = plan->staged.id;
 		object->ctime = 0;
@@ -386,6 +398,84 @@ static int do_store(struct step *step, const struct kml_store *store)
 	if (!err)
 		err = touch_dirs_of(segment, object->id);	/* the renames took place in them */
 	return err ? err : done(step, NULL);
+}
+
+int step_stand_back(struct segment *segment, uint32_t i)
+{
+	const struct kml_record *record = &segment->records[i];
+	struct change_by local = { .time = record->time, .uid = record->uid };
+	struct object object;
+	int got = object_by_oid(segment->tree->sql, record->body.kml_body_u.detach.oid, &object);
+
+	if (got <= 0 || object.gone || object.attr.type != KML_REG)
+		return MIN(got, 0);
+	return change_store(segment->tree, &local, &object, NULL);
+}
+
+/* The copy takes the place of the object's file under the names that the record is for.  A record before it may have set times. */
+static int detach_on_disk(struct step *step, const struct detach_names *names)
+{
+	struct segment *segment = step->segment;
+	struct plan *plan = &segment->plan[step->i];
+	struct object *object = &step->f.object, copy = *object;
+	int err;
+
+	err = disk_store(segment, step->record->seq, object, names->rows, names->n_kept, plan, step->how);
+	copy.file = plan->staged.id;
+	if (!err && file_time_cmp(object->attr.mtime, plan->staged.attr.mtime))
+		err = disk_setattr(segment, &copy, &object->attr, KML_SET_ATIME | KML_SET_MTIME);
+	return err;
+}
+
+static int detach(struct step *step, const struct detach_names *names)
+{
+	struct segment *segment = step->segment;
+	struct object *object = &step->f.object, other;
+	int err = 0;
+
+	if (step->how != HOW_DONE)
+		err = detach_on_disk(step, names);
+	if (err)
+		return failed_object(step, err);
+	err = change_detach(segment->tree, &step->by, object, names->rows + names->n_kept, names->n - names->n_kept, &other);
+	if (err)
+		return err;
+	object->file = segment->plan[step->i].staged.id;
+	object->ctime = 0;
+	object->is_racy = false;
+	err = object_update(segment->tree->sql, object);
+	if (!err)
+		err = segment_touch(segment, object->id, false, true);
+	if (!err)
+		err = segment_touch(segment, other.id, false, true);
+	if (!err)
+		err = touch_dirs_of(segment, object->id);	/* the renames took place in them */
+	return err ? err : done(step, NULL);
+}
+
+static int do_detach(struct step *step, const struct kml_detach *record)
+{
+	struct segment *segment = step->segment;
+	const struct plan *plan = &segment->plan[step->i];
+	struct detach_names names;
+	int err;
+
+	if (plan->refused) {
+		step->verdict.status = KML_REFUSED;
+		step->verdict.error = plan->refused;
+		return step_stand_back(segment, step->i);
+	}
+	if (!plan->is_staged) {
+		*step->ret_error = EAGAIN;
+		return STEP_SURPRISE;	/* as in do_store() */
+	}
+	err = detach_names_get(segment->tree->sql, &step->f.object, segment->client, record, &names);
+	if (!err)
+		err = detach(step, &names);
+	detach_names_release(&names);
+	if (!err && step->verdict.status == KML_REFUSED)
+		err = step_stand_back(segment, step->i);
+	return err;
 }
 
 static int do_it(struct step *step)
@@ -415,6 +505,8 @@ static int do_it(struct step *step)
 		return do_store(step, &body->kml_body_u.store);
 	case KML_SETACL:
 		return do_setacl(step, &body->kml_body_u.setacl);
+	case KML_DETACH:
+		return do_detach(step, &body->kml_body_u.detach);
 	}
 	return -EUCLEAN;
 }

@@ -55,7 +55,8 @@ int disk_rmdir(struct segment *segment, const struct object *object, const struc
 	       enum how how);
 int disk_rename(struct segment *segment, const struct facts *f, int64_t dir, const char *name,
 		bool is_over, enum how how);
-int disk_store(struct segment *segment, uint64_t seq, const struct object *object,
+/* rows: the names that get what was staged, n of them; they are put into another order. */
+int disk_store(struct segment *segment, uint64_t seq, const struct object *object, struct name_row *rows, size_t n,
 	       struct plan *plan, enum how how);
 /* object->attr becomes what the file then has. */
 int disk_setattr(struct segment *segment, struct object *object, const struct kml_attr *attr,

@@ -67,6 +67,7 @@ static int parse(const json_t *json, uint64_t known, struct hello *hello, const 
 	hello->has_acls = json_is_true(json_object_get(json, "acls"));
 	hello->has_deltas = json_is_true(json_object_get(json, "deltas"));
 	hello->has_zstd = json_is_true(json_object_get(json, "zstd"));
+	hello->has_detach = json_is_true(json_object_get(json, "detach"));
 	hello->may_wait = json_is_true(json_object_get(json, "behind"));
 	return 0;
 }

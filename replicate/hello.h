@@ -19,6 +19,7 @@ struct hello {
 	bool has_acls;			/* its file system has access control lists */
 	bool has_deltas;		/* it puts differences together */
 	bool has_zstd;			/* it takes bodies that are packed */
+	bool has_detach;		/* it knows the record of that name */
 	bool may_wait;			/* batches may be sent behind others that are not answered */
 };
 

@@ -164,9 +164,13 @@ static void moved(struct sending *sending)
  */
 static size_t end_of_part(const struct cml_batch *taken)
 {
-	for (size_t i = 0; i < taken->n; i++)
+	for (size_t i = 0; i < taken->n; i++) {
+		/* A DETACH is never parted from what it is for. */
+		size_t from = i && taken->items[i - 1].record.body.op == KML_DETACH ? i - 1 : i;
+
 		if (batch_is_large(&taken->items[i]))
-			return i ? i : 1;
+			return from ? from : i + 1;
+	}
 	return taken->n;
 }
 
@@ -216,8 +220,9 @@ static void sort_aside(struct replay *replay)
 	struct sending *sending;
 
 	list_each(sending, &replay->taken, node) {
-		const struct cml_item *item = &sending->batch->taken->items[0];
+		const struct cml_item *item = sending->batch->taken->items;
 
+		item += item->record.body.op == KML_DETACH;
 		sending->was_ahead = batch_is_large(item) && aside_taken(&replay->aside, item->ino);
 	}
 	if (replay->step != REPLAY_END)
@@ -293,6 +298,7 @@ static void take(struct replay *replay)
 		.min_age_s = replay->pace.min_age_s,
 		.large = BATCH_INLINE,
 		.may_move = replay->looked_us >= replay->move_us,
+		.has_detach = replay->replicate->probe.hello.has_detach,
 		.ready = replay->ready,
 		.n_ready = aside_ready(&replay->aside, replay->ready),
 	};

@@ -110,6 +110,12 @@ static int make_room(struct run *run)
 	return run->taken->items && run->entries ? 0 : -ENOMEM;
 }
 
+/* Is the last of so many a DETACH?  It goes with what it is for. */
+static bool ends_in_detach(const struct run *run, size_t n)
+{
+	return n && run->taken->items[n - 1].record.body.op == KML_DETACH;
+}
+
 /* As many as go into a batch.  None: the file is over. */
 static int take(struct run *run)
 {
@@ -120,13 +126,18 @@ static int take(struct run *run)
 	err = make_room(run);
 	if (err)
 		return err;
-	while (run->taken->n < BATCH_RECORDS && bytes <= BYTES_MAX && ranges <= RANGES_MAX) {
+	while ((run->taken->n < BATCH_RECORDS - 1 && bytes <= BYTES_MAX && ranges <= RANGES_MAX) || ends_in_detach(run, run->taken->n)) {
 		struct cml_item *item = &run->taken->items[run->taken->n];
 		struct entry *entry = &run->entries[run->taken->n];
 
 		got = kml_file_next(run->config->file, &entry->saved, &entry->at);
 		if (got <= 0)
 			break;
+		if (entry->saved.record.body.op == KML_DETACH && !run->probe.hello.has_detach) {
+			kml_saved_release(&entry->saved);
+			run->result.records++;
+			continue;
+		}
 		*item = (struct cml_item){
 			.record = entry->saved.record,
 			.fd = run->config->fd,
@@ -250,6 +261,8 @@ static void send_part(struct run *run, size_t first, size_t n, bool without_cont
 
 static bool was_done(const struct run *run, size_t i)
 {
+	if (ends_in_detach(run, i + 1) && i + 1 < run->taken->n)
+		i++;
 	return run->taken->items[i].record.seq <= run->last_seq;
 }
 
@@ -268,7 +281,8 @@ static void send_next(struct run *run)
 		end(run, err, "the file cannot be read: %s", strerror(-err));
 		return;
 	}
-	while (n < run->limit && first + n < run->taken->n && was_done(run, first + n) == was_done(run, first))
+	while ((n < run->limit || ends_in_detach(run, first + n)) && first + n < run->taken->n &&
+	       was_done(run, first + n) == was_done(run, first))
 		n++;
 	send_part(run, first, n, was_done(run, first));
 }
@@ -430,12 +444,13 @@ static void refused(struct run *run, int err)
 		end(run, err, "%s: %s", run->http.base, trouble[0] ? trouble : strerror(-err));
 		return;
 	}
-	if (run->view.n > 1) {
+	if (run->view.n > 1 && run->limit > 1) {
 		/* In parts, so that only what is really refused is not done. */
 		run->limit = MAX(run->view.n / SHRINK, (size_t)1);
 	} else {
-		note(run, run->settled, &answer, false, "");
-		settle(run, 1);
+		/* One, and the DETACH before it perhaps. */
+		note(run, run->settled + run->view.n - 1, &answer, false, "");
+		settle(run, run->view.n);
 	}
 	run->is_searching = false;
 	send_next(run);

@@ -275,6 +275,11 @@ static int check_body(const struct kml_body *body)
 		    check_mode(body->kml_body_u.setacl.mode))
 			return -EBADMSG;
 		return check_acls(&body->kml_body_u.setacl.acls);
+	case KML_DETACH:
+		if (kml_oid_is_none(body->kml_body_u.detach.oid) ||
+		    kml_oid_is_none(body->kml_body_u.detach.parent))
+			return -EBADMSG;
+		return check_name(&body->kml_body_u.detach.name);
 	}
 	return -EPROTONOSUPPORT;
 }
@@ -452,7 +457,7 @@ static int peek_record(const void *data, size_t len)
 	if (get_u32(p) != KML_VERSION)
 		return -EPROTONOSUPPORT;
 	op = get_u32(p + OP_OFFSET);
-	return op >= KML_CREATE && op <= KML_SETACL ? 0 : -EPROTONOSUPPORT;
+	return op >= KML_CREATE && op <= KML_DETACH ? 0 : -EPROTONOSUPPORT;
 }
 
 /* value: zeroed storage of 'size' bytes; zeroed again on failure. */

@@ -336,7 +336,7 @@ static int check_all(struct kml_file *file, const char **ret_why)
 	if (err || memcmp(data, MAGIC, MAGIC_LEN))
 		return err ? err : -EBADMSG;
 	*ret_why = "it was written by a newer izo-nfsd: use that one";
-	if (get_u32(data + MAGIC_LEN) != KML_FILE_VERSION)
+	if (get_u32(data + MAGIC_LEN) < 1 || get_u32(data + MAGIC_LEN) > KML_FILE_VERSION)
 		return -EPROTONOSUPPORT;
 	*ret_why = "it is cut off or altered, its checksum is not right: nothing of it is used; copy it anew from where it was written";
 	if (file->size < HEAD_LEN + TAIL_LEN)

@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include "rpcgen/kml_codec.h"
 
-#define KML_FILE_VERSION 1
+#define KML_FILE_VERSION 2	/* 2: DETACH.  A file of version 1 has none, and is read likewise */
 
 struct kml_file_totals {
 	uint64_t records;

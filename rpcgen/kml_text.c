@@ -48,7 +48,7 @@ const char *kml_op_name(enum kml_op op)
 		[KML_CREATE] = "CREATE", [KML_MKDIR] = "MKDIR", [KML_SYMLINK] = "SYMLINK",
 		[KML_MKNOD] = "MKNOD", [KML_LINK] = "LINK", [KML_REMOVE] = "REMOVE",
 		[KML_RMDIR] = "RMDIR", [KML_RENAME] = "RENAME", [KML_SETATTR] = "SETATTR",
-		[KML_STORE] = "STORE", [KML_SETACL] = "SETACL",
+		[KML_STORE] = "STORE", [KML_SETACL] = "SETACL", [KML_DETACH] = "DETACH",
 	};
 
 	return (size_t)op < ARRAY_SIZE(names) && names[op] ? names[op] : "?";
@@ -188,6 +188,10 @@ int kml_record_print(struct buf *buf, const struct kml_record *record)
 		break;
 	case KML_SETACL:
 		print_setacl(buf, &body->kml_body_u.setacl);
+		break;
+	case KML_DETACH:
+		print_at(buf, body->kml_body_u.detach.parent, &body->kml_body_u.detach.name);
+		print_oid(buf, body->kml_body_u.detach.oid);
 		break;
 	}
 	return buf_error(buf);

@@ -248,11 +248,14 @@ static struct kml_record record(unsigned n)
 		body->kml_body_u.store = (struct kml_store){ .oid = { 0, 3 }, .data_base = 1, .size = 3, .keep_size = 3,
 			.mtime = when, .content = { KML_STAGED, { .key = (char *)"key0" } } };
 		break;
+	case 11:
+		r.body = (struct kml_body){ KML_DETACH, { .detach = { { client, 10 }, KML_ROOT, TEXT("x"), 0 } } };
+		break;
 	}
 	return r;
 }
 
-#define RECORDS 11
+#define RECORDS 12
 
 static struct kml_object object(uint64_t number, enum kml_type type)
 {

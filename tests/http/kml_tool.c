@@ -362,12 +362,18 @@ static void body_of(struct fields *fields, struct kml_body *body, struct kml_tim
 		acl_of(fields, "acl", &body->kml_body_u.setacl.acls.access);
 		acl_of(fields, "default", &body->kml_body_u.setacl.acls.def);
 		break;
+	case KML_DETACH:
+		body->kml_body_u.detach.oid = oid_of(fields, "oid");
+		body->kml_body_u.detach.parent = oid_of(fields, "parent");
+		body->kml_body_u.detach.data_base = number(fields, "base", 0);
+		body->kml_body_u.detach.name = name_of(fields, "name");
+		break;
 	}
 }
 
 static enum kml_op op_of(const char *name)
 {
-	for (int op = KML_CREATE; op <= KML_SETACL; op++)
+	for (int op = KML_CREATE; op <= KML_DETACH; op++)
 		if (!strcmp(kml_op_name(op), name))
 			return op;
 	die("%s: no such operation", name);

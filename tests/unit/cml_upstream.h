@@ -320,6 +320,8 @@ static UNUSED enum kml_status up_run(struct upstream *up, const struct kml_recor
 		return up_store_record(up, &body->kml_body_u.store, bytes);
 	case KML_SETACL:
 		return up_setacl(up, &body->kml_body_u.setacl);
+	case KML_DETACH:
+		break;	/* it is asked for by nobody who sends to this one */
 	}
 	return KML_REFUSED;
 }

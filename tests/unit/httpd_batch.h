@@ -181,6 +181,12 @@ static UNUSED struct kml_setacl *add_setacl(struct batch *b, struct kml_oid obje
 	return s;
 }
 
+/* What has that name is to part from other names of it. */
+static UNUSED void add_detach(struct batch *b, struct kml_oid object, struct kml_oid parent, const char *name, uint64_t base)
+{
+	add(b, KML_DETACH)->body.kml_body_u.detach = (struct kml_detach){ object, parent, name_of_text(name), base };
+}
+
 /* All of a file's content, inline. */
 static UNUSED struct kml_store *add_store(struct batch *b, struct kml_oid object, uint64_t base,
 					  const char *content)

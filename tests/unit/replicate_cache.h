@@ -49,6 +49,7 @@ struct cache {
 
 	/* the log: those with seq 0 are retired */
 	struct logged {
+	bool is_detach;			/* set by the test, of one that is no store */
 		uint64_t seq;
 		uint64_t number;	/* its first seq: what it is known by */
 		bool was_taken;
@@ -197,6 +198,15 @@ static void item_fill(struct cml_item *item, const struct logged *logged)
 	*item = (struct cml_item){ .fd = -1, .ino = logged->number + 100, .write_gen = logged->size };
 	record->format = KML_VERSION;
 	record->seq = logged->seq;
+	if (logged->is_detach) {
+		struct kml_detach *detach = &record->body.kml_body_u.detach;
+
+		record->body.op = KML_DETACH;
+		detach->parent = KML_ROOT;
+		detach->oid = (struct kml_oid){ CLIENT, logged->seq + 1 };
+		assert_int_equal(kml_name_set(&detach->name, (struct slice){ "name", 4 }), 0);
+		return;
+	}
 	if (logged->fd < 0) {
 		struct kml_make *make = &record->body.kml_body_u.make;
 
@@ -356,6 +366,8 @@ int cml_split(struct cml_batch *batch, size_t at, struct cml_batch **ret_rest)
 	struct cml_batch *rest = calloc(1, sizeof(*rest));
 
 	assert_true(at > 0 && at < batch->n);
+	/* It is sent with what it is for. */
+	assert_int_not_equal(batch->items[at - 1].record.body.op, KML_DETACH);
 	rest->n = batch->n - at;
 	rest->items = calloc(rest->n, sizeof(*rest->items));
 	memcpy(rest->items, batch->items + at, rest->n * sizeof(*rest->items));

@@ -481,7 +481,8 @@ static void from_upstream(void **state)
 
 /* ---- a cache of before ---- */
 
-/* Up to format 9 there were no digests; up to 8 no bases were kept; up to 6 nothing was hoarded; up to 4: the table of calls carried out, by their tokens; no log of contents. */
+/* Up to format 10 nothing was detached; up to 9 there were no digests; up to 8 no bases were kept; up to 6 nothing was hoarded; up to 4: the table of calls carried out, by their tokens; no log of contents. */
+static const char before_11[] = "DROP TABLE detach;";
 static const char before_10[] = "DROP TABLE digest;";
 static const char before_9[] = "DROP TABLE base; DROP TABLE merge;";
 static const char before_8[] = "ALTER TABLE cml DROP COLUMN gone; ALTER TABLE cml DROP COLUMN gone_names; ALTER TABLE cml DROP COLUMN gone_at;";
@@ -498,6 +499,7 @@ static void migration(void **state)
 	uint64_t file = made(f, ROOT, "f", "text");
 
 	f_close(f);
+	exec_sql(f, before_11);
 	exec_sql(f, before_10);
 	exec_sql(f, before_9);
 	exec_sql(f, before_8);
@@ -516,7 +518,7 @@ static void migration(void **state)
 	assert_int_equal(f_setacl(f, file, "u::6,u:5:6,g::4,m::6,o::0", NULL), 0);
 	f_reopen(f);
 	assert_acl(f, file, "u::6,u:5:6,g::4,m::6,o::0", "");
-	assert_int_equal(query(f, "PRAGMA user_version"), 10);
+	assert_int_equal(query(f, "PRAGMA user_version"), 11);
 	/* Their numbers go on from there. */
 	assert_true(made(f, ROOT, "later", "") > 90);
 	assert_true(query(f, "SELECT max(seq) FROM cml") > 70);
@@ -525,6 +527,7 @@ static void migration(void **state)
 	assert_int_equal(query(f, "SELECT ino FROM drc WHERE token = x'00112233445566778899aabbccddeeff' AND row = 2"), 7);
 	assert_int_equal(query(f, "SELECT max(id) FROM drc WHERE ino IN (7, 8)"), 2);
 	f_close(f);
+	exec_sql(f, before_11);
 	exec_sql(f, before_10);
 	exec_sql(f, before_9);
 	exec_sql(f, before_8);
@@ -536,6 +539,7 @@ static void migration(void **state)
 	assert_content(f, file, "text");
 	assert_int_equal(query(f, "SELECT count(*) FROM sqlite_master WHERE name = 'name_local'"), 1);
 	f_close(f);
+	exec_sql(f, before_11);
 	exec_sql(f, before_10);
 	exec_sql(f, before_9);
 	exec_sql(f, before_8);
@@ -547,6 +551,7 @@ static void migration(void **state)
 	f_reopen(f);
 	assert_int_equal(query(f, "SELECT count(*) FROM hoard"), 1);
 	f_close(f);
+	exec_sql(f, before_11);
 	exec_sql(f, before_10);
 	exec_sql(f, before_9);
 	exec_sql(f, "PRAGMA user_version = 8;");
@@ -555,11 +560,18 @@ static void migration(void **state)
 	assert_int_equal(query(f, "SELECT count(*) FROM base"), 0);
 	assert_int_equal(query(f, "SELECT count(*) FROM merge"), 0);
 	f_close(f);
+	exec_sql(f, before_11);
 	exec_sql(f, before_10);
 	exec_sql(f, "PRAGMA user_version = 9;");
 	f_open(f);
 	assert_content(f, file, "text");
 	assert_int_equal(query(f, "SELECT count(*) FROM digest"), 0);
+	f_close(f);
+	exec_sql(f, before_11);
+	exec_sql(f, "PRAGMA user_version = 10;");
+	f_open(f);
+	assert_content(f, file, "text");
+	assert_int_equal(query(f, "SELECT count(*) FROM detach"), 0);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, f_teardown)

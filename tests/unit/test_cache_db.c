@@ -95,9 +95,9 @@ static void refused_formats(void **state)
 	int fd;
 
 	f_close(f);
-	exec_sql(f, "PRAGMA user_version = 11");
+	exec_sql(f, "PRAGMA user_version = 12");
 	assert_refused(f, -EPROTO, "newer");
-	exec_sql(f, "PRAGMA user_version = 10; PRAGMA application_id = 5");
+	exec_sql(f, "PRAGMA user_version = 11; PRAGMA application_id = 5");
 	assert_refused(f, -EUCLEAN, "not the database of an izo cache");
 	exec_sql(f, "PRAGMA application_id = 0x697a6f63; ALTER TABLE name RENAME TO eman");
 	assert_refused(f, -EUCLEAN, "table name is missing");

@@ -567,7 +567,7 @@ static void an_older_cache(void **state)
 
 	made(f, ROOT, "a", "content");
 	f_close(f);
-	exec_sql(f, "DROP TABLE digest; DROP TABLE base; DROP TABLE merge; ALTER TABLE cml DROP COLUMN gone; ALTER TABLE cml DROP COLUMN gone_names; ALTER TABLE cml DROP COLUMN gone_at;"
+	exec_sql(f, "DROP TABLE detach; DROP TABLE digest; DROP TABLE base; DROP TABLE merge; ALTER TABLE cml DROP COLUMN gone; ALTER TABLE cml DROP COLUMN gone_names; ALTER TABLE cml DROP COLUMN gone_at;"
 		    "DROP TABLE hoard; DROP TABLE conflict_side; DROP TABLE forward; DROP INDEX cml_rename;"
 		    "ALTER TABLE cml DROP COLUMN was; ALTER TABLE cml DROP COLUMN was_to;"
 		    "DELETE FROM meta WHERE key = 'frozen'; PRAGMA user_version = 5");

@@ -52,7 +52,7 @@ static const struct certify_case {
 	struct certify_object replaced;
 	bool is_into_itself;
 	/* rarely */
-	bool is_reserved, want_revive, is_oid_theirs, has_default, is_forward;
+	bool is_reserved, want_revive, is_oid_theirs, has_default, is_forward, has_others;
 } cases[] = {
 	/* CREATE, SYMLINK, MKNOD: the name is free; else RENAMED */
 	{ "create, free", KML_CREATE, NOBODY, DIR_, NAME_FREE, 0, KML_OK },
@@ -204,6 +204,15 @@ static const struct certify_case {
 	{ "setacl, default of a file", KML_SETACL, FILE_BY(ME, ME), NOBODY, NAME_FREE, 20,
 	  KML_REFUSED, EINVAL, .has_default = true },
 
+	/* DETACH: as STORE, where there are others; never anything that would have to be settled */
+	{ "detach, as it was", KML_DETACH, FILE_BY(OTHER, OTHER), NOBODY, NAME_FREE, 10, KML_OK, .has_others = true },
+	{ "detach, changed by me", KML_DETACH, FILE_BY(ME, OTHER), NOBODY, NAME_FREE, 9, KML_OK, .has_others = true },
+	{ "detach, changed by another", KML_DETACH, FILE_BY(OTHER, ME), NOBODY, NAME_FREE, 9, KML_ALREADY, .has_others = true },
+	{ "detach, no others", KML_DETACH, FILE_BY(ME, ME), NOBODY, NAME_FREE, 10, KML_ALREADY },
+	{ "detach, gone", KML_DETACH, GONE_FILE, NOBODY, NAME_FREE, 10, KML_ALREADY, .has_others = true },
+	{ "detach, unknown", KML_DETACH, NOBODY, NOBODY, NAME_FREE, 10, KML_ALREADY, .has_others = true },
+	{ "detach, a symlink", KML_DETACH, SYMLINK_, NOBODY, NAME_FREE, 10, KML_ALREADY, .has_others = true },
+
 	/* STORE: data of data_base or by this client */
 	{ "store, as it was", KML_STORE, FILE_BY(OTHER, OTHER), NOBODY, NAME_FREE, 10, KML_OK },
 	{ "store, changed by me", KML_STORE, FILE_BY(ME, OTHER), NOBODY, NAME_FREE, 9, KML_OK },
@@ -260,6 +269,10 @@ static struct kml_record record_of(const struct certify_case *c)
 		record.body.kml_body_u.setacl.attr_base = c->base;
 		/* only counted */
 		record.body.kml_body_u.setacl.acls.def.kml_acl_len = c->has_default ? 4 : 0;
+		break;
+	case KML_DETACH:
+		record.body.kml_body_u.detach.oid = oid;
+		record.body.kml_body_u.detach.data_base = c->base;
 	}
 	return record;
 }
@@ -270,6 +283,7 @@ static void one_case(void **state)
 	struct kml_record record = record_of(c);
 	struct certify_facts facts = {
 		.client = ME,
+		.has_others = c->has_others,
 		.object = c->object,
 		.parent = c->parent,
 		.name = c->holds,

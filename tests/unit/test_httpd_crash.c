@@ -93,6 +93,15 @@ static void prepare(struct fixture *f)
 	add_unlink(b, KML_RMDIR, oid(1), "gone", oid(3), 0);
 	add_create(b, KML_ROOT, "other's", other1);
 	send_plain(b);
+	/* Snapshots of a file, by links. */
+	b = batch_new(f, CLIENT);
+	add_create(b, oid(1), "saved", oid(9));
+	add_store(b, oid(9), 0, "before it was saved");
+	send_plain(b);
+	assert_int_equal(linkat(f->fd, "d/saved", f->fd, "both/saved.1", 0), 0);
+	assert_int_equal(linkat(f->fd, "d/saved", f->fd, "both/saved.2", 0), 0);
+	age(f, "both");
+	(void)look(f);
 	/* What a local program made, and nobody has looked at yet. */
 	put_file(f, "both/x", "local");
 	age(f, "both/x");
@@ -188,6 +197,11 @@ static struct batch *second_batch(struct fixture *f)
 	add_symlink(b, oid(31), "s", oid(35), "three");
 	add_setattr(b, oid(21), KML_SET_MODE, 0)->mode = 0700;
 	add_setacl(b, oid(35), 0750, 1003, 0);		/* a symlink */
+	add_detach(b, oid(9), oid(1), "saved", 0);
+	add_setattr(b, oid(9), KML_SET_MODE, 0)->mode = 0600;
+	add_detach(b, oid(9), oid(1), "saved", 0);
+	add_store(b, oid(9), 0, "saved");
+	add_detach(b, oid(20), KML_ROOT, "new", 0);	/* its names are this client's */
 	return b;
 }
 
@@ -567,6 +581,10 @@ static void answers_are_right(void **state)
 		if (!strstr(text, line))
 			fail_msg("no \"%s\" in\n%s", line, text);
 	}
+	assert_non_null(strstr(text, "answer 218 OK "));
+	assert_non_null(strstr(text, "answer 220 ALREADY "));
+	assert_non_null(strstr(text, "answer 221 OK "));
+	assert_non_null(strstr(text, "answer 222 ALREADY "));
 	assert_non_null(strstr(text, "answer 301 CONFLICT "));
 	assert_non_null(strstr(text, "answer 305 RENAMED "));
 }

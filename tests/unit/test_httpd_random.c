@@ -163,6 +163,12 @@ static void add_one(struct random *r, struct batch *b, const struct rows *rows)
 		if (b->n_acls + 1u < ARRAY_SIZE(b->aces))
 			add_setacl(b, object.oid, 0600 + pick(r, 0200), pick(r, 3), any_base(r, object.attr_version));
 		break;
+	case 13:
+		if (row)
+			add_detach(b, object.oid, dir.oid, row->name.text, any_base(r, object.data_version));
+		if (!row || !pick(r, 4))
+			break;
+		/* fall through */
 	default:
 		text = contents[b->n % 64];
 		snprintf(text, 32, "by %llx %llu", (unsigned long long)b->client,

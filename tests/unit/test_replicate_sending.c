@@ -176,6 +176,21 @@ static void small_ones_do_not_wait_for_large_ones(void **state)
 	assert_replayed(w, 4);
 }
 
+/* A DETACH is never sent without the record behind it, however large that is. */
+static void detach_goes_along(void **state)
+{
+	static const uint64_t sizes[] = { 100, 3u << 20, 100 };
+	struct world *w = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		double_append(w->cache, false, 0, 0);
+		w->cache->log[w->cache->n - 1].is_detach = true;
+		double_append(w->cache, true, sizes[i], 0);
+	}
+	connect_now(w);
+	assert_replayed(w, 6);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +202,7 @@ int main(void)
 		TEST(offline_with_several_out),
 		TEST(stopped_with_several_out),
 		TEST(small_ones_do_not_wait_for_large_ones),
+		TEST(detach_goes_along),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
