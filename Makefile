@@ -33,7 +33,7 @@ PKG_CONFIG := $(if $(filter-out check check-% demo clean,$(or $(MAKECMDGOALS),al
 PKGS	:= libtirpc libcurl sqlite3 libmicrohttpd inih jansson libb2 libxxhash libzstd
 WARN	:= -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wwrite-strings -Wno-missing-field-initializers -Werror
 # What is only tested: quick to build, and with what a stack trace needs. With less optimization gcc takes more for uninitialized than is.
-CFLAGS	?= $(if $(FAULTS),-O1 -Wno-maybe-uninitialized,-O2) $(if $(SAN),-g1,-g)
+CFLAGS	?= $(if $(FAULTS),-O1 $(if $(filter fuzz,$(SAN)),,-Wno-maybe-uninitialized),-O2) $(if $(SAN),-g1,-g)
 SYSTEMD	:= $(shell $(PKG_CONFIG) --exists libsystemd && echo libsystemd)
 # System headers of the packages are taken as such: their warnings are not ours.
 INCLUDES := $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(PKGS) $(SYSTEMD)))

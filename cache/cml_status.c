@@ -101,11 +101,13 @@ static void tell_where(struct cache *cache, struct cml_conflict *conflict)
 	size_t len = strlen(conflict->what);
 	char name[CACHE_NAME_MAX + 1];
 	struct conflict_side side;
+	enum kml_op op;
 	uint64_t ino;
 
 	if (conflict_side_get(cache, conflict->id, &side) <= 0)
 		return;
-	if (side.kind == CONFLICT_UNDONE && side.record.body.op != KML_LINK && conflict_side_is_elsewhere(cache, &side, &ino, name))
+	op = side.record.body.op;
+	if (side.kind == CONFLICT_UNDONE && (op == KML_REMOVE || op == KML_RMDIR || op == KML_RENAME) && conflict_side_is_elsewhere(cache, &side, &ino, name))
 		(void)snprintf(conflict->what + len, sizeof(conflict->what) - len, "; it is there as %s", name);
 	kml_record_release(&side.record);
 }

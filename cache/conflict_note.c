@@ -113,7 +113,7 @@ bool conflict_side_is_elsewhere(struct cache *cache, const struct conflict_side 
 
 	pthread_mutex_lock(&cache->lock);
 	*ret_ino = inode_find_oid(cache, &oid);
-	if (*ret_ino && name_get(cache, side->dir, (struct slice){ side->name, side->len }, &info) >= 0 && info.ino != *ret_ino &&
+	if (*ret_ino && side->dir && side->len && name_get(cache, side->dir, (struct slice){ side->name, side->len }, &info) >= 0 && info.ino != *ret_ino &&
 	    db_query(cache->read_db, &stmt, "SELECT name FROM name WHERE ino = ?1 AND ino > 0 LIMIT 1", "i", (int64_t)*ret_ino) > 0) {
 		struct slice name = db_column(stmt, 0);
 

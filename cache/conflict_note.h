@@ -51,7 +51,7 @@ struct conflict_side {
 int conflict_side_get(struct cache *cache, uint64_t id, struct conflict_side *ret);
 /*
  * What a record that was not done is about may be elsewhere than that says, for the upstream gave it another name meanwhile: true, and
- * its name in ret_name (text).  *ret_ino: the object, 0 when it is not here.  Any thread.
+ * its name in ret_name (text).  False of one that is about no name.  *ret_ino: the object, 0 when it is not here.  Any thread.
  */
 bool conflict_side_is_elsewhere(struct cache *cache, const struct conflict_side *side, uint64_t *ret_ino, char ret_name[CACHE_NAME_MAX + 1]);
 /* It is settled, by this change. */

@@ -147,6 +147,8 @@ static bool is_stale(struct fixture *f, uint64_t ino)
 
 static void assert_no_marks(struct fixture *f)
 {
+	/* Whatever is on record can be told. */
+	assert_int_equal(cml_conflicts(f->cache, count_conflict, NULL), 0);
 	assert_int_equal(query(f, "SELECT count(*) FROM cml"), 0);
 	assert_int_equal(query(f, "SELECT count(*) FROM name WHERE seq OR NOT ino"), 0);
 	assert_int_equal(query(f, "SELECT count(*) FROM inode WHERE data_seq OR attr_seq OR length(dirty)"
