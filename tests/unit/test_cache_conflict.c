@@ -148,6 +148,7 @@ static bool is_stale(struct fixture *f, uint64_t ino)
 static void assert_no_marks(struct fixture *f)
 {
 	/* Whatever is on record can be told. */
+	n_conflicts = 0;
 	assert_int_equal(cml_conflicts(f->cache, count_conflict, NULL), 0);
 	assert_int_equal(query(f, "SELECT count(*) FROM cml"), 0);
 	assert_int_equal(query(f, "SELECT count(*) FROM name WHERE seq OR NOT ino"), 0);
