@@ -240,7 +240,7 @@ static void found_again(void **state)
 	digester_wait(t->f.cache);
 	assert_false(has_row(t, ino));	/* nothing says that it has none: no start looks through all */
 	f_close(&t->f);
-	exec_sql(&t->f, "DROP TABLE digest; PRAGMA user_version = 9");
+	exec_sql(&t->f, "DROP TABLE digest; DROP TABLE detach; PRAGMA user_version = 9");
 	t_open(t);
 	clock_advance(2 * DIGEST_REST_US);
 	digester_wait(t->f.cache);

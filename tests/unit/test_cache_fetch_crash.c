@@ -334,7 +334,7 @@ static int taken_back(struct test *t)
 	t_contact(t);
 	ino = file(t, "f", 2000);
 	old = t->m->position;
-	fails_soon(t);
+	t->f.wait_us = 5 * US_PER_S;	/* what has come is noted before that, in one of the commits that are counted */
 	assert_int_equal(read_begin(t, ino, 0, 2000), CACHE_WAITS);
 	t->f.wait_us = 20 * US_PER_S;
 	g.wish = take_wish(t);
