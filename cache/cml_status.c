@@ -7,6 +7,7 @@
 #include "cache/cml_state.h"
 #include "cache/conflict_note.h"
 #include "cache/db.h"
+#include "cache/dentry.h"
 #include "cache/internal.h"
 #include "cache/writer.h"
 
@@ -95,20 +96,30 @@ static int conflict_next(struct cache *cache, uint64_t after, struct cml_conflic
 	return got;
 }
 
+static bool names_an_object(enum kml_op op)
+{
+	return op == KML_REMOVE || op == KML_RMDIR || op == KML_RENAME;
+}
+
 /* Of a removal or renaming that was not done: where what it is about is, if not there. */
 static void tell_where(struct cache *cache, struct cml_conflict *conflict)
 {
 	size_t len = strlen(conflict->what);
-	char name[CACHE_NAME_MAX + 1];
+	char path[CACHE_NAME_MAX + 2];		/* of which the last name is what counts */
 	struct conflict_side side;
-	enum kml_op op;
+	const char *name;
 	uint64_t ino;
 
 	if (conflict_side_get(cache, conflict->id, &side) <= 0)
 		return;
-	op = side.record.body.op;
-	if (side.kind == CONFLICT_UNDONE && (op == KML_REMOVE || op == KML_RMDIR || op == KML_RENAME) && conflict_side_is_elsewhere(cache, &side, &ino, name))
-		(void)snprintf(conflict->what + len, sizeof(conflict->what) - len, "; it is there as %s", name);
+	if (side.kind == CONFLICT_UNDONE && names_an_object(side.record.body.op) && conflict_side_is_elsewhere(cache, &side, &ino)) {
+		pthread_mutex_lock(&cache->lock);
+		name_path(cache, ino, path, sizeof(path));
+		pthread_mutex_unlock(&cache->lock);
+		name = strrchr(path, '/') + 1;
+		if (*name)
+			(void)snprintf(conflict->what + len, sizeof(conflict->what) - len, "; it is there as %s", name);
+	}
 	kml_record_release(&side.record);
 }
 

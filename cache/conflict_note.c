@@ -104,23 +104,16 @@ int conflict_side_get(struct cache *cache, uint64_t id, struct conflict_side *re
 	return got;
 }
 
-bool conflict_side_is_elsewhere(struct cache *cache, const struct conflict_side *side, uint64_t *ret_ino, char ret_name[CACHE_NAME_MAX + 1])
+bool conflict_side_is_elsewhere(struct cache *cache, const struct conflict_side *side, uint64_t *ret_ino)
 {
 	struct kml_oid oid = cml_oid_of(&side->record);
 	struct name_info info = { 0 };
-	bool is_elsewhere = false;
-	sqlite3_stmt *stmt;
+	bool is_elsewhere;
 
 	pthread_mutex_lock(&cache->lock);
 	*ret_ino = inode_find_oid(cache, &oid);
-	if (*ret_ino && side->dir && side->len && name_get(cache, side->dir, (struct slice){ side->name, side->len }, &info) >= 0 && info.ino != *ret_ino &&
-	    db_query(cache->read_db, &stmt, "SELECT name FROM name WHERE ino = ?1 AND ino > 0 LIMIT 1", "i", (int64_t)*ret_ino) > 0) {
-		struct slice name = db_column(stmt, 0);
-
-		(void)snprintf(ret_name, CACHE_NAME_MAX + 1, "%.*s", (int)name.len, (const char *)name.data);
-		db_done(stmt);
-		is_elsewhere = true;
-	}
+	is_elsewhere = *ret_ino && side->dir && side->len &&
+		       name_get(cache, side->dir, (struct slice){ side->name, side->len }, &info) >= 0 && info.ino != *ret_ino;
 	pthread_mutex_unlock(&cache->lock);
 	return is_elsewhere;
 }

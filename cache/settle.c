@@ -187,13 +187,12 @@ static int remove_again(struct settle *s)
 	uint64_t ino;
 	int err;
 
-	if (conflict_side_is_elsewhere(s->cache, &s->side, &ino, place.name)) {
+	memcpy(place.name, s->side.name, place.len);
+	if (conflict_side_is_elsewhere(s->cache, &s->side, &ino)) {
 		err = place_of(s->cache, ino, &place);
 		if (err <= 0)
 			return err;
-	} else if (ino) {
-		memcpy(place.name, s->side.name, place.len);
-	} else {
+	} else if (!ino) {
 		return 0;
 	}
 	err = call_lookup(&s->call, place.dir, name_of(&place));

@@ -162,6 +162,18 @@ static void print_waiting(FILE *out, const json_t *tree)
 	}
 }
 
+/* In what the one that is there is not what is known. */
+static const char *unlike_what(const char *kind, bool is_behind)
+{
+	if (!strcmp(kind, "other"))
+		return ", another one";
+	if (!strcmp(kind, "put back"))
+		return is_behind ? ", an older state of it" : ", put back to an older state, and changed since";
+	if (!strcmp(kind, "cache put back"))
+		return "; this cache is what was put back";
+	return "; it has changes of this cache from elsewhere";
+}
+
 /* What is there, what is safe, and what can be done. */
 static void print_question(FILE *out, const json_t *tree)
 {
@@ -174,9 +186,7 @@ static void print_question(FILE *out, const json_t *tree)
 	fprintf(out, "             known here: %s at position %" PRIu64 "\n", report_text(asks, "known_id"),
 		report_number(asks, "known_position"));
 	fprintf(out, "             there now:  %s at position %" PRIu64 "%s\n", report_text(asks, "id"), report_number(asks, "position"),
-		!strcmp(kind, "other") ? ", another one" : !strcmp(kind, "put back") ? report_number(asks, "position") < report_number(asks, "known_position") ? ", an older state of it" :
-		", put back to an older state, and changed since" :
-		!strcmp(kind, "cache put back") ? "; this cache is what was put back" : "; it has changes of this cache from elsewhere");
+		unlike_what(kind, report_number(asks, "position") < report_number(asks, "known_position")));
 	fprintf(out, "             All that is in the cache is safe, and goes on working; nothing is sent.\n"
 		     "             If not: bring the right one back, and the log goes on by itself.\n"
 		     "             If so:  izo-nfsd --accept-upstream %s --tree %s\n"

@@ -280,12 +280,10 @@ static void probe_timer_fired(struct loop_timer *timer)
 /* ---- who is there ---- */
 
 /* Mark everything as not known and go on from where the upstream is. */
-static int relist(struct replicate *r, const struct hello *hello)
+static int relist(struct replicate *r, uint64_t position)
 {
-	int err;
+	int err = apply_reset(r->cache, position);
 
-	apply_next_mark(r->cache, &hello->mark);
-	err = apply_reset(r->cache, hello->position);
 	if (!err)
 		background_want_tree(&r->background, true);
 	return err;
@@ -334,10 +332,10 @@ static int check_in(struct replicate *r, const struct hello *hello, const char *
 	position = apply_position(r->cache);
 	*ret_why = "the cache cannot be told to list everything again";
 	if (position < hello->position && position + 1 < hello->oldest)
-		err = relist(r, hello);
+		err = relist(r, hello->position);
 	/* Entries of our own are not pulled; here some of them are news. */
 	if (!err && forbidden(r) && !r->was_relisted) {
-		err = relist(r, hello);
+		err = relist(r, hello->position);
 		r->was_relisted = !err;
 	}
 	/* What has been listed before is kept right by the journal. */

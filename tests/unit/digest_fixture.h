@@ -12,8 +12,6 @@
 #include "cache/digester.h"
 #include "cache/evict.h"
 
-#define OURS 900	/* as a version: what we write */
-
 struct told {
 	char text[20000];
 	unsigned n[3];
@@ -54,18 +52,6 @@ static UNUSED void object_path(struct fixture *f, uint64_t ino, char path[160])
 {
 	snprintf(path, 160, "%s/objects/%02x/%llu.%lld", f->dir, (unsigned)(ino % 256), (unsigned long long)ino,
 		 (long long)inode_column(f, ino, "gen"));
-}
-
-static UNUSED void write_ours(struct test *t, uint64_t ino, uint64_t offset, uint32_t len, bool is_committed)
-{
-	unsigned char *data = malloc(len);
-
-	assert_non_null(data);
-	fill(data, OURS, offset, len);
-	assert_int_equal(f_write_as(&t->f, ino, offset, data, len, UNSTABLE), 0);
-	if (is_committed)
-		assert_int_equal(f_commit(&t->f, ino), 0);
-	free(data);
 }
 
 static const bool not_stopping;

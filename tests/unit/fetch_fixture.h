@@ -299,4 +299,18 @@ static UNUSED int64_t count(struct test *t, const char *where)
 	return query(&t->f, sql);
 }
 
+#define OURS 1000ull		/* byte_of() that version is what we write; replayed, it becomes that version */
+
+static UNUSED void write_ours(struct test *t, uint64_t ino, uint64_t offset, uint32_t len, bool is_committed)
+{
+	unsigned char *data = malloc(len);
+
+	assert_non_null(data);
+	fill(data, OURS, offset, len);
+	assert_int_equal(f_write_as(&t->f, ino, offset, data, len, UNSTABLE), 0);
+	if (is_committed)
+		assert_int_equal(f_commit(&t->f, ino), 0);
+	free(data);
+}
+
 #endif

@@ -16,7 +16,6 @@
 #include "cache/object.h"
 #include "cache/space.h"
 
-#define OURS 1000ull		/* byte_of() that version is what we write; replayed, it becomes that version */
 #define ALL UINT64_MAX
 
 static const bool not_stopping;
@@ -75,18 +74,6 @@ static uint64_t here(struct test *t, const char *name, uint64_t size)
 
 	wait_noted(t, ino);
 	return ino;
-}
-
-static void write_ours(struct test *t, uint64_t ino, uint64_t offset, uint32_t len, bool is_committed)
-{
-	unsigned char *data = malloc(len);
-
-	assert_non_null(data);
-	fill(data, OURS, offset, len);
-	assert_int_equal(f_write_as(&t->f, ino, offset, data, len, UNSTABLE), 0);
-	if (is_committed)
-		assert_int_equal(f_commit(&t->f, ino), 0);
-	free(data);
 }
 
 static bool is_here(struct test *t, uint64_t ino)
