@@ -167,7 +167,7 @@ struct cml_conflict {
 	uint64_t id;
 	int64_t when_s;
 	char path[CML_PATH_MAX];	/* where ours is now, or what was not done to it */
-	char what[256];			/* one sentence */
+	char what[1024];		/* one sentence, and where it is now if that is not said by path */
 	char merge[256];		/* why the command that merges did not settle it (merged.h); "": none was tried */
 };
 /* Calls fn for each conflict on record, oldest first; after that they count as looked at.  0 or -errno. */

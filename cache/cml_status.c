@@ -6,8 +6,8 @@
 #include "cache/cml.h"
 #include "cache/cml_state.h"
 #include "cache/conflict_note.h"
+#include "cache/conflict_where.h"
 #include "cache/db.h"
-#include "cache/dentry.h"
 #include "cache/internal.h"
 #include "cache/writer.h"
 
@@ -96,30 +96,16 @@ static int conflict_next(struct cache *cache, uint64_t after, struct cml_conflic
 	return got;
 }
 
-static bool names_an_object(enum kml_op op)
-{
-	return op == KML_REMOVE || op == KML_RMDIR || op == KML_RENAME;
-}
-
-/* Of a removal or renaming that was not done: where what it is about is, if not there. */
+/* What was not done to it, with where it is by now. */
 static void tell_where(struct cache *cache, struct cml_conflict *conflict)
 {
-	size_t len = strlen(conflict->what);
-	char path[CACHE_NAME_MAX + 2];		/* of which the last name is what counts */
 	struct conflict_side side;
-	const char *name;
-	uint64_t ino;
 
 	if (conflict_side_get(cache, conflict->id, &side) <= 0)
 		return;
-	if (side.kind == CONFLICT_UNDONE && names_an_object(side.record.body.op) && conflict_side_is_elsewhere(cache, &side, &ino)) {
-		pthread_mutex_lock(&cache->lock);
-		name_path(cache, ino, path, sizeof(path));
-		pthread_mutex_unlock(&cache->lock);
-		name = strrchr(path, '/') + 1;
-		if (*name)
-			(void)snprintf(conflict->what + len, sizeof(conflict->what) - len, "; it is there as %s", name);
-	}
+	if (!*conflict->path)
+		conflict_path(cache, &side, conflict->path, sizeof(conflict->path));
+	conflict_tell_where(cache, &side, conflict->what, sizeof(conflict->what));
 	kml_record_release(&side.record);
 }
 

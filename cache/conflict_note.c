@@ -104,20 +104,6 @@ int conflict_side_get(struct cache *cache, uint64_t id, struct conflict_side *re
 	return got;
 }
 
-bool conflict_side_is_elsewhere(struct cache *cache, const struct conflict_side *side, uint64_t *ret_ino)
-{
-	struct kml_oid oid = cml_oid_of(&side->record);
-	struct name_info info = { 0 };
-	bool is_elsewhere;
-
-	pthread_mutex_lock(&cache->lock);
-	*ret_ino = inode_find_oid(cache, &oid);
-	is_elsewhere = *ret_ino && side->dir && side->len &&
-		       name_get(cache, side->dir, (struct slice){ side->name, side->len }, &info) >= 0 && info.ino != *ret_ino;
-	pthread_mutex_unlock(&cache->lock);
-	return is_elsewhere;
-}
-
 int conflict_side_remove(struct change *change, uint64_t id)
 {
 	struct db *db = writer_db(change->cache);

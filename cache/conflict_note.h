@@ -48,11 +48,6 @@ struct conflict_side {
 
 /* 1; 0: it is not there, or settled, or from before there was this table; -errno.  Any thread. */
 int conflict_side_get(struct cache *cache, uint64_t id, struct conflict_side *ret);
-/*
- * What a record that was not done is about may be elsewhere than that says, for the upstream gave it another name meanwhile: true.  False
- * of one that is about no name.  *ret_ino: the object, 0 when it is not here.  Any thread.
- */
-bool conflict_side_is_elsewhere(struct cache *cache, const struct conflict_side *side, uint64_t *ret_ino);
 /* It is settled, by this change. */
 int conflict_side_remove(struct change *change, uint64_t id);
 /* It is settled.  Blocks for a transaction; not on a loop's thread. */

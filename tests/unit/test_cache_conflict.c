@@ -458,6 +458,48 @@ static void renamed_aside_and_removed(void **state)
 	assert_conflicts(f, 0, "");
 }
 
+/* A new one that the upstream has under another name, for ours was taken, and that another was renamed over here meanwhile. */
+static void replaced_aside(void **state)
+{
+	struct kml_object root = { .oid = KML_ROOT, .attr = { .type = KML_DIR, .mode = 0755, .nlink = 3 }, .data_version = 1, .attr_version = 1 };
+	struct kml_listed listed[4] = { { .object = root }, { .parent = KML_ROOT }, { .parent = KML_ROOT }, { .parent = KML_ROOT } };
+	struct kml_oid oid, replaced;
+	struct fixture *f = *state;
+	struct apply_listing *listing;
+	struct round r;
+
+	assert_int_equal(apply_upstream(f->cache, "an upstream", 0, &root), 0);
+	(void)known_file(f, "a", "content");
+	assert_int_equal(f_symlink(f, ROOT, "b", "target"), 0);
+	round_begin(f, &r, "SYMLINK ");
+	replaced = record(&r, 0)->body.kml_body_u.symlink.make.oid;
+	assert_int_equal(f_rename(f, ROOT, "a", ROOT, "b"), 0);
+	answer_renamed(&r, 0, "b.conflict-x");
+	round_end(f, &r);
+	round_begin(f, &r, "RENAME ");
+	oid = record(&r, 0)->body.kml_body_u.rename.oid;
+	assert_true(kml_oid_equal(record(&r, 0)->body.kml_body_u.rename.replaced, replaced));
+	answer_object(&r, 0, KML_CONFLICT, oid, KML_REG, 9);
+	round_end(f, &r);
+	assert_conflicts(f, 1, "/b");
+	/* Of two names, and one that another has. */
+	for (size_t i = 1; i < ARRAY_SIZE(listed); i++) {
+		listed[i].object = (struct kml_object){ .oid = { 7, 7 }, .attr = { .type = KML_REG, .nlink = 1 }, .data_version = 8, .attr_version = 8 };
+		listed[i].name = (kml_name){ 1, (char *)"b" };
+	}
+	for (size_t i = 2; i < ARRAY_SIZE(listed); i++)
+		listed[i].object = (struct kml_object){ .oid = replaced, .attr = { .type = KML_LNK, .nlink = 2 }, .data_version = 9, .attr_version = 9 };
+	listed[2].name = (kml_name){ 5, (char *)"other" };
+	listed[3].name = (kml_name){ 12, (char *)"b.conflict-x" };
+	assert_int_equal(apply_listing_begin(f->cache, ROOT, version, false, &listing), 0);
+	assert_int_equal(apply_listing_add(listing, listed, ARRAY_SIZE(listed)), 0);
+	assert_int_equal(apply_listing_end(listing, 0), 0);
+	assert_conflicts(f, 1, "/b");
+	assert_non_null(strstr(last_conflict.what, "; what it was to replace is there as "));
+	assert_non_null(strstr(last_conflict.what, "b.conflict-x"));
+	assert_non_null(strstr(last_conflict.what, " and "));
+}
+
 /* Ours, where only part of the file is here. */
 static void parts_that_are_not_here(void **state)
 {
@@ -736,6 +778,38 @@ static void attributes_of_what_was_removed(void **state)
 	assert_no_marks(f);
 }
 
+/* Changed by one of its names, which is taken away then; where the other is, is not known yet. */
+static void attributes_of_what_has_another_name(void **state)
+{
+	struct kml_object root = { .oid = KML_ROOT, .attr = { .type = KML_DIR, .mode = 0755, .nlink = 3 }, .data_version = 1, .attr_version = 1 };
+	struct kml_object file = { .oid = { 7, 7 }, .attr = { .type = KML_REG, .mode = 0644, .nlink = 2 }, .data_version = 1, .attr_version = 1 };
+	struct kml_listed listed[3] = { { .object = root }, { .parent = KML_ROOT, .object = file }, { .parent = KML_ROOT, .object = file } };
+	struct fixture *f = *state;
+	struct apply_listing *listing;
+	struct round r;
+
+	listed[1].name = (kml_name){ 1, (char *)"a" };
+	listed[2].name = (kml_name){ 1, (char *)"b" };
+	assert_int_equal(apply_upstream(f->cache, "an upstream", 0, &root), 0);
+	assert_int_equal(apply_listing_begin(f->cache, ROOT, ++version, false, &listing), 0);
+	assert_int_equal(apply_listing_add(listing, listed, 2), 0);
+	assert_int_equal(apply_listing_end(listing, 0), 0);
+	assert_int_equal(f_chmod(f, found(f, ROOT, "a"), 0600), 0);
+	round_begin(f, &r, "SETATTR ");
+	assert_int_equal(f_remove(f, ROOT, "a"), 0);
+	answer_object(&r, 0, KML_CONFLICT, file.oid, KML_REG, 9);
+	round_end(f, &r);
+	assert_conflicts(f, 1, "(a file that has no name here)");
+	all_done(f, "REMOVE ");
+	listed[2].object.attr.nlink = 1;
+	assert_int_equal(apply_listing_begin(f->cache, ROOT, ++version, false, &listing), 0);
+	assert_int_equal(apply_listing_add(listing, listed, 1), 0);
+	assert_int_equal(apply_listing_add(listing, listed + 2, 1), 0);
+	assert_int_equal(apply_listing_end(listing, 0), 0);
+	assert_conflicts(f, 1, "/b");
+	assert_sane(f);
+}
+
 /* ---- the rest ---- */
 
 static void renamed_here_removed_there(void **state)
@@ -899,6 +973,7 @@ int main(void)
 		TEST(removed_in_the_same_batch),
 		TEST(removed_here_too),
 		TEST(renamed_aside_and_removed),
+		TEST(replaced_aside),
 		TEST(parts_that_are_not_here),
 		TEST(refused_content),
 		TEST(refused_object),
@@ -907,6 +982,7 @@ int main(void)
 		TEST(merged_into_one_that_is_here),
 		TEST(merged_and_removed),
 		TEST(attributes_of_what_was_removed),
+		TEST(attributes_of_what_has_another_name),
 		TEST(renamed_here_removed_there),
 		TEST(linked_here_removed_there),
 		TEST(dropped),

@@ -98,7 +98,7 @@ static bool has_there(struct world *w, const char *name, const char *want)
 struct listed {
 	unsigned n;
 	uint64_t id;
-	char path[64], what[256];
+	char path[64], what[1024];
 };
 
 static void note_listed(void *arg, const struct cml_conflict *conflict)

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cache/conflict_where.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "cache/cml.h"
+#include "cache/cml_state.h"
+#include "cache/conflict_note.h"
+#include "cache/dentry.h"
+#include "cache/internal.h"
+
+bool conflict_is_elsewhere(struct cache *cache, const struct conflict_side *side, const struct kml_oid *oid, uint64_t *ret_ino)
+{
+	struct name_info info = { 0 };
+	bool is_elsewhere;
+
+	pthread_mutex_lock(&cache->lock);
+	*ret_ino = inode_find_oid(cache, oid);
+	is_elsewhere = *ret_ino && side->dir && side->len &&
+		       name_get(cache, side->dir, (struct slice){ side->name, side->len }, &info) >= 0 && info.ino != *ret_ino;
+	pthread_mutex_unlock(&cache->lock);
+	return is_elsewhere;
+}
+
+void conflict_path(struct cache *cache, const struct conflict_side *side, char *path, size_t size)
+{
+	struct kml_oid oid = cml_oid_of(&side->record);
+	uint64_t ino;
+
+	pthread_mutex_lock(&cache->lock);
+	ino = inode_find_oid(cache, &oid);
+	if (ino && name_count_of(cache, ino) > 0)
+		name_path(cache, ino, path, size);
+	else
+		(void)snprintf(path, size, "(a file that has no name here)");
+	pthread_mutex_unlock(&cache->lock);
+}
+
+/* A sentence that grows. */
+struct telling {
+	struct cache *cache;
+	uint64_t dir;		/* names in here are told without their path */
+	char *text;
+	size_t len, size;
+	unsigned n;
+};
+
+static void __attribute__((format(printf, 2, 3))) tell(struct telling *t, const char *format, ...)
+{
+	va_list args;
+	int got;
+
+	va_start(args, format);
+	got = vsnprintf(t->text + t->len, t->size - t->len, format, args);
+	va_end(args);
+	if (got > 0)
+		t->len = MIN(t->len + (size_t)got, t->size - 1);
+}
+
+static int tell_name(void *arg, uint64_t dir, struct slice name, const struct name_info *info)
+{
+	struct telling *t = arg;
+	char path[CML_PATH_MAX] = "";
+
+	(void)info;
+	if (name_is_local(name))
+		return 0;
+	if (dir != t->dir)
+		name_path(t->cache, dir, path, sizeof(path));
+	tell(t, "%s%s%s%.*s", t->n++ ? " and " : "", path, *path && strcmp(path, "/") ? "/" : "", (int)name.len, (const char *)name.data);
+	return 0;
+}
+
+/* By all the names that it has: one of them is the copy's. */
+static void tell_of(struct telling *t, const struct conflict_side *side, const struct kml_oid *oid, const char *who)
+{
+	size_t was = t->len;
+	uint64_t ino;
+
+	if (!conflict_is_elsewhere(t->cache, side, oid, &ino))
+		return;
+	t->n = 0;
+	tell(t, "; %s is there as ", who);
+	pthread_mutex_lock(&t->cache->lock);
+	(void)name_each_of(t->cache, ino, tell_name, t);
+	pthread_mutex_unlock(&t->cache->lock);
+	if (!t->n)
+		t->text[t->len = was] = '\0';
+}
+
+void conflict_tell_where(struct cache *cache, const struct conflict_side *side, char *what, size_t size)
+{
+	struct telling t = { .cache = cache, .dir = side->dir, .text = what, .len = strlen(what), .size = size };
+	enum kml_op op = side->record.body.op;
+	struct kml_oid oid;
+
+	if (side->kind != CONFLICT_UNDONE || (op != KML_REMOVE && op != KML_RMDIR && op != KML_RENAME))
+		return;
+	oid = cml_oid_of(&side->record);
+	tell_of(&t, side, &oid, "it");
+	if (op == KML_RENAME)
+		tell_of(&t, side, &side->record.body.kml_body_u.rename.replaced, "what it was to replace");
+}
