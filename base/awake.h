@@ -9,14 +9,16 @@
 #ifndef BASE_AWAKE_H
 #define BASE_AWAKE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define AWAKE_US 60	/* two wakings */
 #define AWAKE_AFTER 4	/* so many events in a row that came within that */
+#define AWAKE_WAKING_US 60	/* what the thread's own waking takes at most, which is in what it measures when it slept */
 
 /* Zeroed: nothing came yet. */
 struct awake {
-	unsigned soon;	/* of the last events, in a row, those that came soon; at most AWAKE_AFTER */
+	unsigned soon;	/* of the last events those that came soon; at most AWAKE_AFTER */
 };
 
 /* Microseconds to look for the next event; 0: sleep at once. */
@@ -25,11 +27,14 @@ static inline uint64_t awake_us(const struct awake *awake)
 	return awake->soon == AWAKE_AFTER ? AWAKE_US : 0;
 }
 
-/* The next event came after so many microseconds. */
-static inline void awake_came(struct awake *awake, uint64_t after_us)
+/*
+ * The next event came after so many microseconds; has_slept: part of which it slept.  One that comes late does not undo all: who
+ * was preempted once would sleep ever after, as each then waits for the other's waking.
+ */
+static inline void awake_came(struct awake *awake, uint64_t after_us, bool has_slept)
 {
-	if (after_us >= AWAKE_US)
-		awake->soon = 0;
+	if (after_us >= AWAKE_US + (has_slept ? AWAKE_WAKING_US : 0))
+		awake->soon /= 2;
 	else if (awake->soon < AWAKE_AFTER)
 		awake->soon++;
 }

@@ -270,6 +270,7 @@ static bool has_to_stop(struct loop *loop)
 static int wait_awake(struct loop *loop, int timeout)
 {
 	uint64_t start = clock_us(), end = start + awake_us(&loop->awake);
+	bool has_slept;
 	int n = 0;
 
 	while (timeout && clock_us() < end && n == 0) {
@@ -277,10 +278,11 @@ static int wait_awake(struct loop *loop, int timeout)
 		if (n == 0)
 			(void)sched_yield();	/* who is waited for may need this processor */
 	}
-	if (n == 0)
+	has_slept = n == 0;
+	if (has_slept)
 		n = epoll_wait(loop->epoll_fd, loop->events, EVENTS, timeout);
 	if (n != 0 || timeout != 0)	/* it has waited for something */
-		awake_came(&loop->awake, clock_us() - start);
+		awake_came(&loop->awake, clock_us() - start, has_slept);
 	return n;
 }
 

@@ -220,15 +220,25 @@ static void awake_while_it_pays(void **state)
 	assert_int_equal(awake_us(&awake), 0);
 	for (unsigned i = 0; i < AWAKE_AFTER; i++) {
 		assert_int_equal(awake_us(&awake), 0);
-		awake_came(&awake, AWAKE_US - 1);
+		awake_came(&awake, AWAKE_US - 1, false);
 	}
 	assert_int_equal(awake_us(&awake), AWAKE_US);
-	awake_came(&awake, 0);
+	awake_came(&awake, 0, false);
 	assert_int_equal(awake_us(&awake), AWAKE_US);
-	awake_came(&awake, AWAKE_US);		/* looked for in vain */
+	awake_came(&awake, AWAKE_US, true);		/* within its own waking: the next one may well be sooner */
+	assert_int_equal(awake_us(&awake), AWAKE_US);
+	awake_came(&awake, AWAKE_US + AWAKE_WAKING_US, true);		/* looked for in vain */
 	assert_int_equal(awake_us(&awake), 0);
-	awake_came(&awake, 0);
-	assert_int_equal(awake_us(&awake), 0);
+	awake_came(&awake, AWAKE_US, false);
+	assert_int_equal(awake.soon, AWAKE_AFTER / 4);
+	for (unsigned i = AWAKE_AFTER / 4; i < AWAKE_AFTER; i++) {
+		assert_int_equal(awake_us(&awake), 0);
+		awake_came(&awake, AWAKE_US + AWAKE_WAKING_US - 1, true);	/* that of the client, and its own */
+	}
+	assert_int_equal(awake_us(&awake), AWAKE_US);
+	for (unsigned i = 0; i < 4; i++)	/* calls are rare */
+		awake_came(&awake, 1000000, true);
+	assert_int_equal(awake.soon, 0);
 }
 
 #define PINGS 2000
