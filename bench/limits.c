@@ -6,6 +6,7 @@
  *   limits echo DEPTH COUNT		the same client and messages, to a thread that only echoes
  *   limits tcp DEPTH COUNT SIZE		SIZE bytes over loopback TCP for each request of 128
  *   limits pread FILE COUNT SIZE		reads of a file that is in memory, in turn
+ *   limits write FILE COUNT SIZE		writes into a file of 64 MiB, round and round, and one fdatasync(2), which its time includes
  *   limits commit FILE DEPTH COUNT	the rows of a CREATE, DEPTH of them in each commit of SQLite, synchronous=FULL
  *
  * Prints: how many a second, and the latencies' median and 99th percentile in microseconds.
@@ -31,6 +32,7 @@
 #define REPLY 28
 #define TCP_CALL 128
 #define DEPTH_MAX 1024
+#define FILE_SIZE (64 << 20)	/* as calls.c */
 
 static uint64_t *latency_ns, n_latencies;
 
@@ -205,6 +207,25 @@ static void run_pread(const char *path, uint64_t count, uint64_t size)
 	free(data);
 }
 
+static void run_write(const char *path, uint64_t count, uint64_t size)
+{
+	char *data = calloc(1, size);
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+
+	if (!data || fd < 0)
+		die("%s: %s", path, strerror(errno));
+	for (uint64_t i = 0; i < count; i++) {
+		uint64_t start = now_ns();
+
+		if (pwrite(fd, data, size, (off_t)(i * size % FILE_SIZE)) != (ssize_t)size)
+			die("%s: %s", path, strerror(errno));
+		latency_ns[i] = now_ns() - start;
+	}
+	if (fdatasync(fd) || close(fd))
+		die("%s: %s", path, strerror(errno));
+	free(data);
+}
+
 static void must(struct db *db, int err)
 {
 	if (err < 0)
@@ -296,6 +317,10 @@ int main(int argc, char **argv)
 		room_for(argv[3]);
 		start_ns = now_ns();
 		run_pread(argv[2], n_latencies, number(argv[4], 1u << 20));
+	} else if (!strcmp(what, "write") && argc == 5) {
+		room_for(argv[3]);
+		start_ns = now_ns();
+		run_write(argv[2], n_latencies, number(argv[4], 1u << 20));
 	} else if (!strcmp(what, "commit") && argc == 5) {
 		depth = number(argv[3], DEPTH_MAX);
 		room_for(argv[4]);
@@ -303,7 +328,7 @@ int main(int argc, char **argv)
 		run_commit(argv[2], depth, n_latencies);
 	} else {
 		die("usage: limits null PORT DEPTH COUNT | echo DEPTH COUNT | tcp DEPTH COUNT SIZE | pread FILE COUNT SIZE |"
-		    " commit FILE DEPTH COUNT");
+		    " write FILE COUNT SIZE | commit FILE DEPTH COUNT");
 	}
 	uint64_t took_ns = now_ns() - start_ns;
 
