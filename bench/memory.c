@@ -6,7 +6,7 @@
  *   memory touch PORT COUNT FILE	LOOKUP and GETATTR of random files; handles of some of them into FILE
  *   memory getattr PORT FILE	GETATTR of each handle in FILE, one after the other
  *   memory list PORT		READDIRPLUS of the large directory, all of it
- *   memory pread FILE		what the disk does by itself: random pages of a file, one after the other
+ *   memory pread PAGES FILE		what the disk does by itself: random pages of a file, so many of them one after the other
  *
  * touch, getattr, list and pread print calls (entries) a second, and the latencies' median, 99th percentile and worst, in ms.
  */
@@ -189,7 +189,7 @@ static void list(struct client *c)
 	print_times(c->n_entries);
 }
 
-static void pread_some(const char *path)
+static void pread_some(unsigned pages, const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
@@ -201,8 +201,9 @@ static void pread_some(const char *path)
 	for (unsigned i = 0; i < HANDLES; i++) {
 		uint64_t since_ns = now_ns();
 
-		if (pread(fd, page, sizeof(page), rnd(size / sizeof(page)) * (off_t)sizeof(page)) != sizeof(page))
-			die(path, strerror(errno));
+		for (unsigned n = 0; n < pages; n++)
+			if (pread(fd, page, sizeof(page), rnd(size / sizeof(page)) * (off_t)sizeof(page)) != sizeof(page))
+				die(path, strerror(errno));
 		take_time(since_ns);
 	}
 	(void)close(fd);
@@ -219,13 +220,13 @@ int main(int argc, char **argv)
 		start((int)number(argv[2]), argv + 3);
 		return 0;
 	}
-	if (!strcmp(what, "pread")) {
-		pread_some(argv[2]);
+	if (!strcmp(what, "pread") && argc == 4) {
+		pread_some(number(argv[2]), argv[3]);
 		return 0;
 	}
 	if (!what[0])
 		die("usage", "memory start PORT PROGRAM... | touch PORT COUNT FILE | getattr PORT FILE | list PORT |"
-		    " pread FILE");
+		    " pread PAGES FILE");
 	client_open(&c, (int)number(argv[2]));
 	if (!strcmp(what, "touch") && argc == 5)
 		touch(&c, number(argv[3]), argv[4]);
