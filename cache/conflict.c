@@ -583,6 +583,10 @@ static int in_place(struct settle *s)
 
 /* ---- RENAMED ---- */
 
+/* For %.*s: in a sentence that has 255 bytes. */
+#define ANSWER_NAME(answer) \
+	(int)MIN((answer)->name.kml_name_len, 160), (answer)->name.kml_name_val ? (answer)->name.kml_name_val : ""
+
 static int clear_marks(void *arg, uint64_t dir, struct slice name, const struct name_info *info)
 {
 	const struct settle *s = arg;
@@ -613,6 +617,19 @@ static int follow_name(const struct settle *s, uint64_t dir, struct slice name)
 	return got;
 }
 
+/* It has no name here any more: removed, which is done further on in the log, or tells where it is; or replaced, which may do neither. */
+static int settle_renamed_and_gone(const struct settle *s, uint64_t dir, struct slice name)
+{
+	uint64_t seq;
+	int got;
+
+	got = cml_last_of(s->change, s->ino, s->record->body.op == KML_MKDIR ? KML_RMDIR : KML_REMOVE, &seq);
+	if (got)
+		return MIN(got, 0);
+	return note(s, CONFLICT_COPY, dir, name, "its name was taken at the server, and it was replaced here since: it is there as %.*s",
+		    ANSWER_NAME(s->answer));
+}
+
 static int settle_renamed(struct settle *s)
 {
 	struct cml_place places[2];
@@ -622,14 +639,12 @@ static int settle_renamed(struct settle *s)
 	int err;
 
 	if (!s->edit || !s->edit->v.links_up)
-		return 0;	/* removed here meanwhile, which is said further on in the log */
+		return settle_renamed_and_gone(s, dir, name);
 	err = name_each_of(s->change->cache, s->ino, clear_marks, s);
 	if (!err && dir && s->answer->name.kml_name_len)
 		err = follow_name(s, dir, name);
 	if (!err)
-		err = note(s, CONFLICT_COPY, dir, name, "its name was taken at the server: ours is there as %.*s",
-			   (int)MIN(s->answer->name.kml_name_len, 160),
-			   s->answer->name.kml_name_val ? s->answer->name.kml_name_val : "");
+		err = note(s, CONFLICT_COPY, dir, name, "its name was taken at the server: ours is there as %.*s", ANSWER_NAME(s->answer));
 	return err;
 }
 

@@ -72,7 +72,7 @@ static int tell_name(void *arg, uint64_t dir, struct slice name, const struct na
 }
 
 /* By all the names that it has: one of them is the copy's. */
-static void tell_of(struct telling *t, const struct conflict_side *side, const struct kml_oid *oid, const char *who)
+static void tell_of(struct telling *t, const struct conflict_side *side, const struct kml_oid *oid)
 {
 	size_t was = t->len;
 	uint64_t ino;
@@ -80,7 +80,7 @@ static void tell_of(struct telling *t, const struct conflict_side *side, const s
 	if (!conflict_is_elsewhere(t->cache, side, oid, &ino))
 		return;
 	t->n = 0;
-	tell(t, "; %s is there as ", who);
+	tell(t, "; it is there as ");
 	pthread_mutex_lock(&t->cache->lock);
 	(void)name_each_of(t->cache, ino, tell_name, t);
 	pthread_mutex_unlock(&t->cache->lock);
@@ -97,7 +97,5 @@ void conflict_tell_where(struct cache *cache, const struct conflict_side *side, 
 	if (side->kind != CONFLICT_UNDONE || (op != KML_REMOVE && op != KML_RMDIR && op != KML_RENAME))
 		return;
 	oid = cml_oid_of(&side->record);
-	tell_of(&t, side, &oid, "it");
-	if (op == KML_RENAME)
-		tell_of(&t, side, &side->record.body.kml_body_u.rename.replaced, "what it was to replace");
+	tell_of(&t, side, &oid);
 }

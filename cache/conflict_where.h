@@ -22,7 +22,7 @@ bool conflict_is_elsewhere(struct cache *cache, const struct conflict_side *side
  */
 void conflict_path(struct cache *cache, const struct conflict_side *side, char *path, size_t size);
 /*
- * Of a removal or renaming that was not done, say where what was to be removed, renamed or replaced is, when it is not there: added to
+ * Of a removal or renaming that was not done, say where what was to be removed or renamed is, when it is not there: added to
  * what, of SIZE bytes, as far as there is room.  Any thread.
  */
 void conflict_tell_where(struct cache *cache, const struct conflict_side *side, char *what, size_t size);
