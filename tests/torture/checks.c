@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <xxhash.h>
 #include "base/clock.h"
+#include "tests/torture/acts.h"
 #include "tests/torture/ledger.h"
 #include "tests/torture/private.h"
 #include "tests/torture/trace.h"
@@ -138,7 +139,7 @@ static void find_content(const struct tree_entry *entry, const char *where)
 		ledger_found(content);
 }
 
-static void check_ledger(const struct tree *up)
+static void check_ledger(const struct tree *up, const json_t *journal)
 {
 	ledger_forget_found();
 	for (size_t i = 0; i < up->n; i++)
@@ -158,6 +159,7 @@ static void check_ledger(const struct tree *up)
 		}
 		tree_release(&kept);
 	}
+	acts_explain(journal);
 	if (ledger_missing())
 		trace_fail("what was acknowledged is lost");
 }
@@ -258,37 +260,49 @@ static int text_cmp(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static void check_journal(void)
+/* The journal, all of it, a new reference. */
+static json_t *whole_journal(void)
 {
+	json_t *all = json_array(), *page = NULL;
 	json_int_t position = 0;
-	char **ids = NULL;
-	size_t n = 0, page_len;
+	size_t n;
 
 	do {
-		json_t *page = journal_from(position), *one;
-		size_t i;
-
-		page_len = json_array_size(page);
-		json_array_foreach(page, i, one) {
-			AUTO_FREE char *seq = json_dumps(json_object_get(one, "seq"), JSON_ENCODE_ANY);
-			AUTO_FREE char *client = json_dumps(json_object_get(one, "client"), JSON_ENCODE_ANY);
-
-			position = MAX(position, json_integer_value(json_object_get(one, "position")));
-			if (!strcmp(seq, "0") || !strcmp(seq, "\"0\""))
-				continue;	/* of a local program */
-			ids = realloc(ids, (n + 1) * sizeof(*ids));
-			if (!ids || asprintf(&ids[n++], "%s %s", client, seq) < 0)
-				trace_fail("no memory");
-		}
 		json_decref(page);
-	} while (page_len);
+		page = journal_from(position);
+		n = json_array_size(page);
+		if (n)
+			position = json_integer_value(json_object_get(json_array_get(page, n - 1), "position"));
+		if (json_array_extend(all, page))
+			trace_fail("no memory");
+	} while (n);
+	json_decref(page);
+	return all;
+}
+
+static void check_journal(const json_t *journal)
+{
+	const json_t *one;
+	char **ids = NULL;
+	size_t n = 0, i;
+
+	json_array_foreach(journal, i, one) {
+		AUTO_FREE char *seq = json_dumps(json_object_get(one, "seq"), JSON_ENCODE_ANY);
+		AUTO_FREE char *client = json_dumps(json_object_get(one, "client"), JSON_ENCODE_ANY);
+
+		if (!strcmp(seq, "0") || !strcmp(seq, "\"0\""))
+			continue;	/* of a local program */
+		ids = realloc(ids, (n + 1) * sizeof(*ids));
+		if (!ids || asprintf(&ids[n++], "%s %s", client, seq) < 0)
+			trace_fail("no memory");
+	}
 	if (n)
 		qsort(ids, n, sizeof(*ids), text_cmp);
-	for (size_t i = 1; i < n; i++)
+	for (i = 1; i < n; i++)
 		if (!strcmp(ids[i - 1], ids[i]))
 			trace_fail("record %s is twice in the journal", ids[i]);
 	trace("the journal has %zu records of clients", n);
-	for (size_t i = 0; i < n; i++)
+	for (i = 0; i < n; i++)
 		free(ids[i]);
 	free(ids);
 }
@@ -298,12 +312,15 @@ static void check_journal(void)
 static void run(void)
 {
 	struct tree up = { 0 };
+	json_t *journal;
 
 	converge(&up);
+	journal = whole_journal();
 	check_private(&up);
 	check_conflicts(&up);
-	check_ledger(&up);
-	check_journal();
+	check_ledger(&up, journal);
+	check_journal(journal);
+	json_decref(journal);
 	tree_release(&up);
 }
 

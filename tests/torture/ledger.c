@@ -110,15 +110,24 @@ void ledger_found(unsigned content)
 	contents[content].is_found = true;
 }
 
+unsigned ledger_next_missing(unsigned after)
+{
+	for (unsigned i = after + 1; i < n_contents; i++) {
+		const struct content *c = &contents[i];
+
+		if (c->is_acknowledged && !c->is_superseded && !c->is_found)
+			return i;
+	}
+	return LEDGER_NONE;
+}
+
 unsigned ledger_missing(void)
 {
 	unsigned missing = 0;
 
-	for (unsigned i = 1; i < n_contents; i++) {
+	for (unsigned i = 0; (i = ledger_next_missing(i)) != LEDGER_NONE;) {
 		const struct content *c = &contents[i];
 
-		if (!c->is_acknowledged || c->is_superseded || c->is_found)
-			continue;
 		trace_found("content #%06u, written by %d in step %u, is nowhere, and nobody who had seen it has replaced or removed it", i,
 			    c->by, c->written_at);
 		missing++;

@@ -43,6 +43,8 @@ bool ledger_is_piece(unsigned content, const void *bytes, size_t len);
 
 /* In the end: that one is found, whole. */
 void ledger_found(unsigned content);
+/* The next one after that number that should have been found and was not; LEDGER_NONE: there is none. */
+unsigned ledger_next_missing(unsigned after);
 /* Those that should have been found and were not, told by trace_found(); their number. */
 unsigned ledger_missing(void);
 /* For another look. */

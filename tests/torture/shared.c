@@ -5,12 +5,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
+#include "tests/torture/acts.h"
 #include "tests/torture/ledger.h"
 #include "tests/torture/private.h"
 #include "tests/torture/trace.h"
 #include "tests/torture/world.h"
 
 #define FILES 3			/* f0 to f2 in each directory: few, so that all meet there */
+#define DAWDLE_US 60000		/* a program takes its time between two calls */
 #define BLOCKS_LARGE 50000	/* 1.6 MB: does not go inline in a batch (replicate/batch.h) */
 
 /* Where things are; the first is the directory of all. */
@@ -127,32 +129,11 @@ static unsigned content_upstream(const char *path)
 	return n > 0 ? ledger_read(block, (size_t)n, path) : LEDGER_NONE;
 }
 
-/* What could have arrived between our looking and our doing; never what we wrote ourselves. */
-struct window {
-	bool is_open;
-	unsigned before;
-};
-
-static struct window window_open(const struct work *w, const char *path)
+/* What others do may come just now, between looking, or cutting, and doing. */
+static void dawdle(const struct work *w)
 {
-	struct window window = { .is_open = world_may_hear(w->c) };
-
-	if (window.is_open)
-		window.before = content_upstream(path);
-	return window;
-}
-
-static void window_close(const struct work *w, const struct window *window, const char *path)
-{
-	unsigned after;
-
-	if (!window->is_open)
-		return;
-	after = content_upstream(path);
-	if (window->before && ledger_writer(window->before) != w->c)
-		ledger_superseded(window->before, w->c, "came just then");
-	if (after && ledger_writer(after) != w->c)
-		ledger_superseded(after, w->c, "came just then");
+	if (chance_one_in(w->chance, 4))
+		(void)usleep(chance_below(w->chance, DAWDLE_US));
 }
 
 /* ---- writing ---- */
@@ -189,6 +170,7 @@ static bool make(const struct work *w, const char *name)
 	if (judged(w, nfs3_create(w->nfs, &w->dir_fh, name, GUARDED, sattr_mode(0644)), "CREATE"))
 		return false;
 	fh = w->nfs->got.fh;
+	dawdle(w);
 	content = new_content(w);
 	trace("%d: create %s/%s, #%06u, %zu bytes", w->c, w->dir, name, content, ledger_size(content));
 	return write_content(w, &fh, content);
@@ -214,6 +196,7 @@ static void do_store(const struct work *w)
 	ledger_superseded(seen.content, w->c, "written over");
 	if (status)
 		return;
+	dawdle(w);
 	content = new_content(w);
 	trace("%d: write %s, #%06u, %zu bytes, over #%06u", w->c, w->path, content, ledger_size(content), seen.content);
 	(void)write_content(w, &seen.fh, content);
@@ -225,18 +208,19 @@ static void do_store(const struct work *w)
 static int rename_over(const struct work *w, const struct fh *from_dir, const char *from, const struct fh *to_dir, const char *to,
 		       const char *to_path)
 {
-	struct window window = window_open(w, to_path);
+	int64_t began_ns = act_begin();
 	struct seen seen;
 	int status = see(w, to_dir, to, &seen);
 
 	if (status)
 		return status;
+	dawdle(w);
 	status = judged(w, nfs3_rename(w->nfs, from_dir, from, to_dir, to), "RENAME");
 	if (status && status != CALL_LOST)
 		return status;
 	trace("%d: rename %s to %s, over #%06u", w->c, from, to_path, seen.content);
 	ledger_superseded(seen.content, w->c, "renamed over");
-	window_close(w, &window, to_path);
+	act_end(w->c, began_ns, seen.content);
 	return status;
 }
 
@@ -273,18 +257,19 @@ static void do_rename(const struct work *w)
 
 static void do_remove(const struct work *w)
 {
-	struct window window = window_open(w, w->path);
+	int64_t began_ns = act_begin();
 	struct seen seen;
 	int status;
 
 	if (see(w, &w->dir_fh, w->name, &seen) || !seen.is_there)
 		return;
+	dawdle(w);
 	status = judged(w, nfs3_remove(w->nfs, &w->dir_fh, w->name), "REMOVE");
 	if (status && status != CALL_LOST)
 		return;
 	trace("%d: remove %s, #%06u", w->c, w->path, seen.content);
 	ledger_superseded(seen.content, w->c, "removed");
-	window_close(w, &window, w->path);
+	act_end(w->c, began_ns, seen.content);
 }
 
 static void do_link(const struct work *w)

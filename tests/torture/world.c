@@ -219,11 +219,6 @@ void world_link(int c, const char *command)
 		clients[c].is_cut = strcmp(command, "pass") != 0;
 }
 
-bool world_may_hear(int c)
-{
-	return !clients[c].is_cut && !clients[c].is_offline;
-}
-
 /* ---- commands ---- */
 
 /* Runs izo-nfsd with these; its output, to be freed, and exit status; killed after that time: -1. */

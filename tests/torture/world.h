@@ -44,8 +44,6 @@ bool world_was_killed(int c);
 void world_link(int c, const char *command);
 /* Nobody has cut anything, and it says that it is connected. */
 bool world_is_connected(int c);
-/* Could entries of the journal arrive now? */
-bool world_may_hear(int c);
 void world_offline(int c, bool is_offline);
 /* Try the link now. */
 void world_kick(int c);
