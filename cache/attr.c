@@ -145,11 +145,8 @@ int setattr_log(struct change *change, struct inode_edit *edit, unsigned set)
 
 static int set_size(struct change *change, struct inode_edit *edit, uint64_t size)
 {
-	int err;
+	int err = inode_edit_size(edit, size);
 
-	err = base_keep(change, edit);
-	if (!err)
-		err = inode_edit_size(edit, size);
 	if (err)
 		return err;
 	/* All that was written goes into the row with it: nothing is left for a COMMIT. */
@@ -179,6 +176,12 @@ int setattr_edit(struct change *change, struct inode_edit *edit, struct attr_cha
 		err = access_setattr(&change->op->cred, &edit->v, wanted);
 	if (!err && wanted->set & SET_SIZE)
 		err = EDIT_MAPS(edit);	/* from here on nothing is written to it */
+	/*
+	 * Who cuts a file is about to write to it, and has seen what it was.  Of an empty one no record of the content tells, and
+	 * one of another may be done before the first WRITE: what came between would be what that is made on, unseen.
+	 */
+	if (!err && wanted->set & SET_SIZE)
+		err = base_note_change(change, edit);
 	if (err)
 		return err;
 

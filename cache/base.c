@@ -303,6 +303,19 @@ int base_keep(struct change *change, struct inode_edit *edit)
 	return keep(change, edit, edit->inode->ino, false);
 }
 
+int base_note_change(struct change *change, struct inode_edit *edit)
+{
+	int err = edit->v.is_dirty ? 0 : base_keep(change, edit);
+
+	if (err)
+		return err;
+	if (!edit->v.is_dirty)
+		EDIT(edit, is_dirty, true);
+	if (!edit->v.gen)
+		EDIT(edit, gen, 1);
+	return 0;
+}
+
 int base_keep_replaced(struct change *change, struct inode_edit *victim, uint64_t by_ino, bool may_pass)
 {
 	struct cache *cache = change->cache;

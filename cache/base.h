@@ -49,6 +49,8 @@ void base_free(struct cache *cache);
 bool base_is_wanted(struct change *change, const struct inode_edit *edit);
 /* Its content is about to change.  Keeps it, if it is what the upstream has. */
 int base_keep(struct change *change, struct inode_edit *edit);
+/* That, and the note that it may change from when this is committed (is_dirty): until the note ends nothing of the upstream's is taken. */
+int base_note_change(struct change *change, struct inode_edit *edit);
 /*
  * Another object takes victim's name, by a record about it that is certified against what victim is made on: its content is
  * that record's base.  may_pass: victim's own base is that, where it has been changed.

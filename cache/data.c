@@ -164,16 +164,9 @@ static int note_run(struct change *change)
 	edit = inode_edit(change, op->priv.num[0], &err);
 	if (!edit)
 		return err;
-	if (!edit->v.is_dirty) {
-		err = base_keep(change, edit);
-		if (err)
-			return err;
-		EDIT(edit, is_dirty, true);
-	}
-	if (!edit->v.gen)
-		EDIT(edit, gen, 1);
-	if (!access_write_kills_suid(&op->cred, &edit->v))
-		return 0;
+	err = base_note_change(change, edit);
+	if (err || !access_write_kills_suid(&op->cred, &edit->v))
+		return err;
 	EDIT(edit, mode, access_without_suid(edit->v.mode));
 	inode_edit_touch(change, edit);
 	if (!edit->v.links_up)

@@ -825,6 +825,85 @@ static void unsynced_object(void **state)
 	assert_int_equal(count(&t->f, "cml"), 1);
 }
 
+/* The record that waits is of content that was made on that version, and it is what is read here. */
+static void assert_made_on(struct test *t, uint64_t ino, const char *want, uint64_t version)
+{
+	struct cml_batch *batch;
+	const struct kml_record *record;
+
+	assert_content(&t->f, ino, want);
+	assert_int_equal(cml_take(t->f.cache, 10, UINT64_MAX, &batch), 0);
+	assert_non_null(batch);
+	record = &batch->items[batch->n - 1].record;
+	assert_int_equal(record->body.op, KML_STORE);
+	assert_int_equal(record->body.kml_body_u.store.data_base, version);
+	cml_give_back(t->f.cache, batch);
+}
+
+/*
+ * A program has cut the file, and is about to write to it: what comes between the two it has not seen, and must not be what its
+ * content is said to be made on.  An empty file is cut by what is no record of its content; of one that was not empty the record
+ * may be done by then.
+ */
+static void stored_between_cut_and_write(void **state)
+{
+	struct test *t = *state;
+	struct kml_oid oid = m_file(t->m, KML_ROOT, "f");
+	uint64_t ino, was = t->m->position;
+
+	m_pull(t->m, &t->f);
+	ino = ino_of(&t->f, oid);
+	assert_int_equal(f_truncate(&t->f, ino, 0), 0);
+	m_store(t->m, OTHERS, oid, 300);
+	m_pull(t->m, &t->f);
+	assert_int_equal(inode_column(&t->f, ino, "is_stale"), 1);
+	assert_int_equal(f_write(&t->f, ino, 0, "ours"), 0);
+	assert_int_equal(f_commit(&t->f, ino), 0);
+	assert_made_on(t, ino, "ours", was);
+}
+
+static void stored_between_done_cut_and_write(void **state)
+{
+	struct test *t = *state;
+	uint64_t ino = filled(t, KML_ROOT, "f", "hello"), was;
+	struct kml_oid oid = m_oid(t->m, KML_ROOT, "f");
+
+	assert_int_equal(f_truncate(&t->f, ino, 0), 0);
+	m_store(t->m, cml_client_id(t->f.cache), oid, 0);
+	was = t->m->position;
+	retire(t, was);
+	m_store(t->m, OTHERS, oid, 300);
+	m_pull(t->m, &t->f);
+	assert_int_equal(f_write(&t->f, ino, 0, "ours"), 0);
+	assert_int_equal(f_commit(&t->f, ino), 0);
+	assert_made_on(t, ino, "ours", was);
+}
+
+/* It never wrote: then what came is taken, and nothing is sent. */
+static void stored_after_cut(void **state)
+{
+	struct test *t = *state;
+	struct kml_oid oid = m_file(t->m, KML_ROOT, "f");
+	uint64_t ino;
+
+	m_pull(t->m, &t->f);
+	ino = ino_of(&t->f, oid);
+	assert_int_equal(f_truncate(&t->f, ino, 0), 0);
+	m_chmod(t->m, cml_client_id(t->f.cache), oid, 0644);
+	retire(t, t->m->position);
+	m_store(t->m, OTHERS, oid, 3);
+	m_pull(t->m, &t->f);
+	assert_int_equal(inode_column(&t->f, ino, "size"), 0);
+	/* As a quiet while does. */
+	reopen(t);
+	assert_int_equal(count(&t->f, "inode WHERE is_dirty"), 0);
+	assert_int_equal(count(&t->f, "cml"), 0);
+	while (m_answer(t->m, &t->f))
+		;
+	give(t, ino, t->m->position, "new");
+	assert_content(&t->f, ino, "new");
+}
+
 static void removed_while_dirty(void **state)
 {
 	struct test *t = *state;
@@ -1436,6 +1515,9 @@ int main(void)
 		T(pending_names),
 		T(pending_object),
 		T(unsynced_object),
+		T(stored_between_cut_and_write),
+		T(stored_between_done_cut_and_write),
+		T(stored_after_cut),
 		T(removed_while_dirty),
 		T(directory_removed_around_ours),
 		T(time_of_names_that_are_gone),
