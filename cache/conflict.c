@@ -612,9 +612,13 @@ static int follow_name(const struct settle *s, uint64_t dir, struct slice name)
 	if (info.ino != s->ino || info.seq || (has_other && other.ino != s->ino))
 		return 0;	/* the listing, which is asked for anew, shows it where it is */
 	got = name_unbind(s->change, dir, name, 0);
-	if (!got && !has_other)
-		got = name_bind(s->change, dir, given, s->ino, 0);
-	return got;
+	if (got)
+		return got;
+	if (!has_other)
+		return name_bind(s->change, dir, given, s->ino, 0);
+	/* A listing has brought the one before the answer came: the other is one name less. */
+	EDIT(s->edit, links_up, s->edit->v.links_up - 1);
+	return 0;
 }
 
 /* It has no name here any more: removed, which is done further on in the log, or tells where it is; or replaced, which may do neither. */

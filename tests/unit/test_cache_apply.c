@@ -904,6 +904,48 @@ static void stored_after_cut(void **state)
 	assert_content(&t->f, ino, "new");
 }
 
+/*
+ * Done under another name, and the answer was lost: a listing has that name before the answer comes. Then the file has the one name
+ * that it has upstream, and counts one; with one too many what others remove later would go with what was written to it.
+ */
+static void renamed_and_listed_before_the_answer(void **state)
+{
+	struct test *t = *state;
+	uint64_t ino = made(&t->f, ROOT, "f", "ours");
+	struct kml_oid oid = { inode_column(&t->f, ino, "oid_origin"), inode_column(&t->f, ino, "oid_number") };
+	struct kml_answer answers[2] = { 0 };
+	struct cml_batch *batch;
+
+	assert_int_equal(cml_take(t->f.cache, 10, UINT64_MAX, &batch), 0);
+	assert_int_equal(batch->n, 2);
+	(void)m_file(t->m, KML_ROOT, "f");
+	m_make(t->m, cml_client_id(t->f.cache), KML_REG, KML_ROOT, "f.beside", oid);
+	answers[0] = (struct kml_answer){ .status = KML_RENAMED, .made_version = t->m->position, .name = m_text("f.beside") };
+	m_store(t->m, cml_client_id(t->f.cache), oid, 4);
+	answers[1].made_version = t->m->position;
+	assert_int_equal(m_list(t->m, &t->f, KML_ROOT, ROOT), 0);
+	assert_int_equal(found(&t->f, ROOT, "f.beside"), ino);
+	for (size_t i = 0; i < 2; i++)
+		answers[i].seq = batch->items[i].record.seq;
+	assert_int_equal(cml_retire(t->f.cache, batch, answers, 2), 0);
+	free(answers[0].name.kml_name_val);
+	m_pull(t->m, &t->f);
+	while (m_answer(t->m, &t->f))
+		;
+	m_compare(t->m, &t->f, KML_ROOT, ROOT);
+	assert_int_equal(inode_column(&t->f, ino, "links_up"), 1);
+	/* So what is written to it keeps its name here, and is kept beside it. */
+	assert_int_equal(f_write(&t->f, ino, 0, "O"), 0);
+	assert_int_equal(f_commit(&t->f, ino), 0);
+	m_remove(t->m, OTHERS, KML_ROOT, "f.beside");
+	m_pull(t->m, &t->f);
+	assert_int_equal(found(&t->f, ROOT, "f.beside"), ino);
+	assert_int_equal(cml_take(t->f.cache, 10, UINT64_MAX, &batch), 0);
+	answers[0] = (struct kml_answer){ .seq = batch->items[0].record.seq, .status = KML_GONE };
+	assert_int_equal(cml_retire(t->f.cache, batch, answers, 1), 0);
+	assert_int_equal(count(&t->f, "name WHERE ino > 0 AND CAST(name AS TEXT) LIKE 'f.beside.conflict-%'"), 1);
+}
+
 static void removed_while_dirty(void **state)
 {
 	struct test *t = *state;
@@ -1518,6 +1560,7 @@ int main(void)
 		T(stored_between_cut_and_write),
 		T(stored_between_done_cut_and_write),
 		T(stored_after_cut),
+		T(renamed_and_listed_before_the_answer),
 		T(removed_while_dirty),
 		T(directory_removed_around_ours),
 		T(time_of_names_that_are_gone),
