@@ -6,12 +6,17 @@
 #include <string.h>
 #include "tests/torture/trace.h"
 
+#define PLACES 3		/* the last ones */
+#define PLACE_LEN 32
+
 static struct content {
 	int by;
 	unsigned blocks, written_at, superseded_at;	/* steps */
 	int superseded_by;
 	bool is_acknowledged, is_superseded, is_found;
 	char how[48];					/* it was superseded */
+	char places[PLACES][PLACE_LEN];
+	unsigned n_places;				/* ever */
 } *contents;
 static unsigned n_contents = 1, cap;			/* number 0 is none */
 
@@ -75,6 +80,37 @@ void ledger_superseded(unsigned content, int by, const char *how)
 	c->superseded_by = by;
 	c->superseded_at = trace_now();
 	(void)snprintf(c->how, sizeof(c->how), "%s", how);
+}
+
+void ledger_placed(unsigned content, const char *path)
+{
+	struct content *c = &contents[content];
+
+	if (content == LEDGER_NONE)
+		return;
+	if (strlen(path) >= PLACE_LEN)
+		trace_fail("%s: the path is too long", path);
+	(void)strcpy(c->places[c->n_places++ % PLACES], path);
+}
+
+static bool is_at(const struct content *c, const char *path)
+{
+	for (unsigned i = 0; i < PLACES; i++)
+		if (!strcmp(c->places[i], path))
+			return true;
+	return false;
+}
+
+void ledger_superseded_at(const char *path, int by, const char *how)
+{
+	for (unsigned i = 1; i < n_contents; i++) {
+		const struct content *c = &contents[i];
+
+		if (c->is_superseded || c->by == by || !is_at(c, path))
+			continue;
+		trace("%d: #%06u %s", by, i, how);
+		ledger_superseded(i, by, how);
+	}
 }
 
 unsigned ledger_read(const void *bytes, size_t len, const char *where)

@@ -33,6 +33,13 @@ int ledger_writer(unsigned content);
 void ledger_acknowledged(unsigned content);
 /* by: who, for the trace.  LEDGER_NONE: nothing happens. */
 void ledger_superseded(unsigned content, int by, const char *how);
+/* It is at that path, too, from now on: written there, linked or renamed to it. */
+void ledger_placed(unsigned content, const char *path);
+/*
+ * Somebody has removed what was at that path, or renamed another over it, and cannot be sure what that was: whatever others have brought
+ * there last.
+ */
+void ledger_superseded_at(const char *path, int by, const char *how);
 
 /*
  * What the first bytes of a file say: a content, or LEDGER_NONE for an empty file.  Rubbish ends the program; where says what it was.

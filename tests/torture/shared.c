@@ -5,12 +5,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
+#include "base/clock.h"
 #include "tests/torture/ledger.h"
 #include "tests/torture/private.h"
 #include "tests/torture/trace.h"
 #include "tests/torture/world.h"
 
 #define FILES 3			/* f0 to f2 in each directory: few, so that all meet there */
+#define WINDOW_SHORT_US 5000	/* less than it takes a change to get from one client to another, and one of that to the upstream */
 #define BLOCKS_LARGE 50000	/* 1.6 MB: does not go inline in a batch (replicate/batch.h) */
 
 /* Where things are; the first is the directory of all. */
@@ -112,47 +114,69 @@ static int see(const struct work *w, const struct fh *dir, const char *name, str
 	return 0;
 }
 
-static unsigned content_upstream(const char *path)
+/* What the path holds on the upstream's disk. */
+struct upstream_file {
+	ino_t ino;		/* 0: there is nothing */
+	unsigned content;	/* LEDGER_NONE: it is no file, or empty */
+};
+
+static struct upstream_file look_upstream(const char *path)
 {
 	char whole[PATH_MAX], block[LEDGER_BLOCK];
+	struct upstream_file file = { 0 };
 	AUTO_CLOSE int fd = -1;
 	struct stat st;
 	ssize_t n;
 
 	(void)snprintf(whole, sizeof(whole), "%s/%s", world_export(), path);
-	if (lstat(whole, &st) || !S_ISREG(st.st_mode))
-		return LEDGER_NONE;
+	if (lstat(whole, &st))
+		return file;
+	file.ino = st.st_ino;
+	if (!S_ISREG(st.st_mode))
+		return file;
 	fd = open(whole, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	n = fd < 0 ? -1 : read(fd, block, sizeof(block));
-	return n > 0 ? ledger_read(block, (size_t)n, path) : LEDGER_NONE;
+	file.content = n > 0 ? ledger_read(block, (size_t)n, path) : LEDGER_NONE;
+	return file;
 }
 
-/* What could have arrived between our looking and our doing; never what we wrote ourselves. */
+static unsigned content_upstream(const char *path)
+{
+	return look_upstream(path).content;
+}
+
+/*
+ * What could have arrived between our looking and our doing; never what we wrote ourselves.  Was that long enough for something to come, for
+ * our doing to be replayed, and for both to be over, then what was there in between is not to be seen: see ledger_superseded_at().
+ */
 struct window {
 	bool is_open;
-	unsigned before;
+	uint64_t opened_us;
+	struct upstream_file before;
 };
 
 static struct window window_open(const struct work *w, const char *path)
 {
-	struct window window = { .is_open = world_may_hear(w->c) };
+	struct window window = { .is_open = world_may_hear(w->c), .opened_us = clock_us() };
 
 	if (window.is_open)
-		window.before = content_upstream(path);
+		window.before = look_upstream(path);
 	return window;
 }
 
 static void window_close(const struct work *w, const struct window *window, const char *path)
 {
-	unsigned after;
+	struct upstream_file after;
 
 	if (!window->is_open)
 		return;
-	after = content_upstream(path);
-	if (window->before && ledger_writer(window->before) != w->c)
-		ledger_superseded(window->before, w->c, "came just then");
-	if (after && ledger_writer(after) != w->c)
-		ledger_superseded(after, w->c, "came just then");
+	after = look_upstream(path);
+	if (window->before.content && ledger_writer(window->before.content) != w->c)
+		ledger_superseded(window->before.content, w->c, "came just then");
+	if (after.content && ledger_writer(after.content) != w->c)
+		ledger_superseded(after.content, w->c, "came just then");
+	if (after.ino != window->before.ino && clock_us() - window->opened_us >= WINDOW_SHORT_US)
+		ledger_superseded_at(path, w->c, "may have come just then");
 }
 
 /* ---- writing ---- */
@@ -180,18 +204,19 @@ static bool write_content(const struct work *w, const struct fh *fh, unsigned co
 	return true;
 }
 
-/* Makes it; the name must be free. */
-static bool make(const struct work *w, const char *name)
+/* Makes it; the name must be free.  LEDGER_NONE: not all of it is known to be there. */
+static unsigned make(const struct work *w, const char *name, const char *path)
 {
 	unsigned content;
 	struct fh fh;
 
 	if (judged(w, nfs3_create(w->nfs, &w->dir_fh, name, GUARDED, sattr_mode(0644)), "CREATE"))
-		return false;
+		return LEDGER_NONE;
 	fh = w->nfs->got.fh;
 	content = new_content(w);
+	ledger_placed(content, path);
 	trace("%d: create %s/%s, #%06u, %zu bytes", w->c, w->dir, name, content, ledger_size(content));
-	return write_content(w, &fh, content);
+	return write_content(w, &fh, content) ? content : LEDGER_NONE;
 }
 
 static void do_store(const struct work *w)
@@ -203,7 +228,7 @@ static void do_store(const struct work *w)
 	if (see(w, &w->dir_fh, w->name, &seen))
 		return;
 	if (!seen.is_there) {
-		(void)make(w, w->name);
+		(void)make(w, w->name, w->path);
 		return;
 	}
 	if (!seen.is_file)
@@ -215,15 +240,16 @@ static void do_store(const struct work *w)
 	if (status)
 		return;
 	content = new_content(w);
+	ledger_placed(content, w->path);
 	trace("%d: write %s, #%06u, %zu bytes, over #%06u", w->c, w->path, content, ledger_size(content), seen.content);
 	(void)write_content(w, &seen.fh, content);
 }
 
 /* ---- names ---- */
 
-/* Renames onto a place whose content is looked at first. */
-static int rename_over(const struct work *w, const struct fh *from_dir, const char *from, const struct fh *to_dir, const char *to,
-		       const char *to_path)
+/* Renames that content onto a place whose content is looked at first. */
+static int rename_over(const struct work *w, unsigned content, const struct fh *from_dir, const char *from, const struct fh *to_dir,
+		       const char *to, const char *to_path)
 {
 	struct window window = window_open(w, to_path);
 	struct seen seen;
@@ -236,17 +262,20 @@ static int rename_over(const struct work *w, const struct fh *from_dir, const ch
 		return status;
 	trace("%d: rename %s to %s, over #%06u", w->c, from, to_path, seen.content);
 	ledger_superseded(seen.content, w->c, "renamed over");
+	ledger_placed(content, to_path);
 	window_close(w, &window, to_path);
 	return status;
 }
 
 static void do_save(const struct work *w)
 {
+	unsigned content;
 	char temp[32];
 
 	(void)snprintf(temp, sizeof(temp), ".%s.%d.%u", w->name, w->c, trace_now());
-	if (make(w, temp))
-		(void)rename_over(w, &w->dir_fh, temp, &w->dir_fh, w->name, w->path);
+	content = make(w, temp, w->path);
+	if (content != LEDGER_NONE)
+		(void)rename_over(w, content, &w->dir_fh, temp, &w->dir_fh, w->name, w->path);
 }
 
 static void some_place(const struct work *w, char dir[64], char name[16], char path[PATH_MAX])
@@ -268,7 +297,7 @@ static void do_rename(const struct work *w)
 	/* Two names of one file: it is not replaced. */
 	if (to.is_there && same_fh(&from.fh, &to.fh))
 		return;
-	(void)rename_over(w, &w->dir_fh, w->name, &to_dir, name, path);
+	(void)rename_over(w, from.content, &w->dir_fh, w->name, &to_dir, name, path);
 }
 
 static void do_remove(const struct work *w)
@@ -296,8 +325,10 @@ static void do_link(const struct work *w)
 	some_place(w, dir, name, path);
 	if (walk(w, dir, &to_dir) || see(w, &w->dir_fh, w->name, &seen) || !seen.is_file)
 		return;
-	if (!judged(w, nfs3_link(w->nfs, &seen.fh, &to_dir, name), "LINK"))
-		trace("%d: link %s to %s, #%06u", w->c, w->path, path, seen.content);
+	if (judged(w, nfs3_link(w->nfs, &seen.fh, &to_dir, name), "LINK"))
+		return;
+	ledger_placed(seen.content, path);
+	trace("%d: link %s to %s, #%06u", w->c, w->path, path, seen.content);
 }
 
 static void do_symlink(const struct work *w)
@@ -438,7 +469,8 @@ static void take_out(const char *whole, const char *how)
 	ledger_superseded(ledger_read(block, (size_t)n, whole), SHARED_LOCAL, how);
 }
 
-static void write_local(const char *path)
+/* place: the path in the export at which it is, or will be. */
+static void write_local(const char *path, const char *place)
 {
 	unsigned content = ledger_new(SHARED_LOCAL, 1 + (unsigned)strlen(path));
 	AUTO_FREE char *bytes = ledger_bytes(content);
@@ -449,16 +481,18 @@ static void write_local(const char *path)
 	if (write(fd, bytes, ledger_size(content)) != (ssize_t)ledger_size(content) || close(fd))
 		trace_fail("%s: %s", path, strerror(errno));
 	trace("local: create %s, #%06u", path, content);
+	ledger_placed(content, place);
 	ledger_acknowledged(content);
 }
 
 void shared_local_step(struct chance *chance)
 {
-	char whole[PATH_MAX], temp[PATH_MAX + 16];
+	char whole[PATH_MAX], temp[PATH_MAX + 16], path[64];
 	const char *dir = dirs[chance_below(chance, ARRAY_SIZE(dirs))];
 	struct stat st;
 
-	(void)snprintf(whole, sizeof(whole), "%s/%s/f%u", world_export(), dir, chance_below(chance, FILES));
+	(void)snprintf(path, sizeof(path), "%s/f%u", dir, chance_below(chance, FILES));
+	(void)snprintf(whole, sizeof(whole), "%s/%s", world_export(), path);
 	switch (chance_below(chance, 5)) {
 	case 0:
 		take_out(whole, "removed");
@@ -473,7 +507,7 @@ void shared_local_step(struct chance *chance)
 		(void)unlink(temp);
 		if (lstat(whole, &st) || !S_ISREG(st.st_mode))
 			break;
-		write_local(temp);
+		write_local(temp, path);
 		if (renameat2(AT_FDCWD, temp, AT_FDCWD, whole, RENAME_EXCHANGE)) {
 			trace("local: save %s: %s", whole, strerror(errno));
 			ledger_superseded(content_upstream("../aside/new"), SHARED_LOCAL, "never went in");
@@ -483,14 +517,14 @@ void shared_local_step(struct chance *chance)
 		take_out(temp, "saved over");
 		break;
 	default:
-		write_local(whole);
+		write_local(whole, path);
 		break;
 	}
 }
 
 void shared_begin(const char *export)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], place[64];
 
 	(void)snprintf(aside, sizeof(aside), "%s/../aside", export);
 	if (mkdir(aside, 0700))
@@ -499,7 +533,8 @@ void shared_begin(const char *export)
 		(void)snprintf(path, sizeof(path), "%s/%s", export, dirs[i]);
 		if (mkdir(path, 0755))
 			trace_fail("%s: %s", path, strerror(errno));
-		(void)snprintf(path, sizeof(path), "%s/%s/f0", export, dirs[i]);
-		write_local(path);
+		(void)snprintf(place, sizeof(place), "%s/f0", dirs[i]);
+		(void)snprintf(path, sizeof(path), "%s/%s", export, place);
+		write_local(path, place);
 	}
 }

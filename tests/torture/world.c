@@ -33,6 +33,7 @@ static struct client_world {
 	struct client nfs;
 	bool is_open;		/* nfs */
 	bool is_offline, is_cut, was_killed;
+	bool is_deaf;		/* nothing of what the upstream says arrives */
 } clients[CLIENTS];
 
 static struct process upstream = { .name = "izo-httpd" };
@@ -211,17 +212,30 @@ static void proxy_command(struct client_world *w, const char *command)
 		trace_fail("the proxy did not take \"%s\"", command);
 }
 
+/* Where a link is cut for some requests only, or behind some bytes, what is short may well arrive. */
+static bool makes_deaf(const char *command)
+{
+	static const char *const modes[] = { "blackhole", "refuse", "reset", "stall", "drop-answer", "500", "garbage", "empty" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++)
+		if (!strcmp(command, modes[i]))
+			return true;
+	return false;
+}
+
 void world_link(int c, const char *command)
 {
 	trace("%s's link: %s", hosts[c], command);
 	proxy_command(&clients[c], command);
-	if (strncmp(command, "delay", 5) && strncmp(command, "once", 4))
-		clients[c].is_cut = strcmp(command, "pass") != 0;
+	if (!strncmp(command, "delay", 5) || !strncmp(command, "once", 4))
+		return;
+	clients[c].is_cut = strcmp(command, "pass") != 0;
+	clients[c].is_deaf = makes_deaf(command);
 }
 
 bool world_may_hear(int c)
 {
-	return !clients[c].is_cut && !clients[c].is_offline;
+	return !clients[c].is_deaf && !clients[c].is_offline;
 }
 
 /* ---- commands ---- */
