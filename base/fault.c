@@ -36,6 +36,12 @@ static struct {
 	unsigned long hits;
 } points[MAX_POINTS];
 static size_t n_points;
+static struct {
+	const char *name;
+	unsigned nth;		/* 0: nothing is to be called */
+	void (*fn)(void *arg);
+	void *arg;
+} call;
 
 static const struct {
 	const char *name;
@@ -122,9 +128,21 @@ static unsigned long count_hit(const char *name)
 	return ++points[i].hits;
 }
 
+void fault_call(const char *name, unsigned nth, void (*fn)(void *arg), void *arg)
+{
+	pthread_mutex_lock(&lock);
+	call.name = name;
+	call.nth = fn ? nth : 0;
+	call.fn = fn;
+	call.arg = arg;
+	pthread_mutex_unlock(&lock);
+}
+
 int fault_hit(const char *name)
 {
 	const struct rule *found = NULL;
+	void (*fn)(void *arg) = NULL;
+	void *arg = NULL;
 	unsigned long hits;
 
 	pthread_mutex_lock(&lock);
@@ -134,7 +152,13 @@ int fault_hit(const char *name)
 	for (size_t i = 0; i < n_rules; i++)
 		if (!strcmp(rules[i].name, name) && (!rules[i].nth || rules[i].nth == hits))
 			found = &rules[i];
+	if (call.nth && !strcmp(call.name, name) && !--call.nth) {
+		fn = call.fn;
+		arg = call.arg;
+	}
 	pthread_mutex_unlock(&lock);
+	if (fn)
+		fn(arg);
 	if (!found)
 		return 0;
 

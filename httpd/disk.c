@@ -121,37 +121,17 @@ int disk_link(struct segment *segment, const struct object *object, int64_t dir,
 int disk_remove(struct segment *segment, uint64_t seq, const struct object *object,
 		const struct name_row *row, enum how how)
 {
-	int dirfd = tree_dir(segment->tree, row->dir), trash = segment->tree->trash_fd;
-	char name[64];
-	struct file_stat st;
-	int err;
+	int dirfd = tree_dir(segment->tree, row->dir), got;
 
 	if (dirfd < 0)
 		return dirfd;
-	segment_trash_name(segment->client, seq, name);
-	if (how == HOW_MAYBE && !file_stat(trash, name, &st) && disk_is_file(&st, object))
-		return 0;
-	err = check_file(segment, dirfd, row->name.text, object);
-	if (err)
-		return err;
-	(void)file_delete(trash, name);		/* left by a crash; the next call tells */
-	err = file_rename_new(dirfd, row->name.text, trash, name);
-	if (err)
-		return err == -EXDEV ? -EPERM : err;
-	err = file_stat(trash, name, &st);
-	if (!err &&
-	    (!disk_is_file(&st, object) ||
-	     (st.attr.type == KML_REG && (st.attr.size != object->attr.size ||
-					  file_time_cmp(st.attr.mtime, object->attr.mtime))))) {
-		/* Somebody was quicker; his file is not ours to remove. */
-		err = file_rename_new(trash, name, dirfd, row->name.text);
-		if (err)
-			log_error("%s: a file that was changed while it was being removed is left "
-				  "in " STATE_DIR "/trash/%s: %s",
-				  row->name.text, name, strerror(-err));
-		return -ESTALE;
-	}
-	return err;
+	got = how == HOW_MAYBE ? swap_was_taken_away(segment, seq, object, row) : 0;
+	if (got)
+		return MIN(got, 0);
+	got = check_file(segment, dirfd, row->name.text, object);
+	if (!got)
+		got = swap_take_away(segment, seq, object, row);
+	return got == -EXDEV ? -EPERM : got;
 }
 
 int disk_rmdir(struct segment *segment, const struct object *object, const struct name_row *row,
@@ -173,7 +153,7 @@ int disk_rmdir(struct segment *segment, const struct object *object, const struc
 	return err;
 }
 
-int disk_rename(struct segment *segment, const struct facts *f, int64_t dir, const char *name,
+int disk_rename(struct segment *segment, uint64_t seq, const struct facts *f, int64_t dir, const char *name,
 		bool is_over, enum how how)
 {
 	int from = tree_dir(segment->tree, f->source.dir), to = tree_dir(segment->tree, dir);
@@ -183,20 +163,18 @@ int disk_rename(struct segment *segment, const struct facts *f, int64_t dir, con
 
 	if (from < 0 || to < 0)
 		return from < 0 ? from : to;
+	if (how == HOW_MAYBE && is_over && swap_was_taken_away(segment, seq, &f->replaced, &f->source) < 0)
+		return -EINPROGRESS;
 	if (how == HOW_MAYBE && !file_stat(to, name, &st) && disk_is_file(&st, &f->object) &&
 	    (file_stat(from, from_name, &st) || !disk_is_file(&st, &f->object)))
-		return 0;
+		return is_over ? swap_finish_over(segment, seq, f, from) : 0;
 	err = file_stat(from, from_name, &st);
 	if (!err && !disk_is_file(&st, &f->object))
 		err = -ESTALE;
 	if (!err && is_over)
 		err = check_file(segment, to, name, &f->replaced);
-	if (err)
-		return err;
-	if (!is_over)
-		err = file_rename_new(from, from_name, to, name);
-	else if (renameat(from, from_name, to, name) < 0)
-		err = -errno;
+	if (!err)
+		err = is_over ? swap_rename_over(segment, seq, f, from, to, name) : file_rename_new(from, from_name, to, name);
 	return err == -EXDEV ? -EPERM : err;
 }
 
@@ -290,10 +268,16 @@ int disk_store(struct segment *segment, uint64_t seq, const struct object *objec
 	struct tree *tree = segment->tree;
 	char staged[64], second[72];
 	size_t done = 0;
-	int dirfd, err;
+	int err = 0;
 
 	segment_stage_name(segment->client, seq, staged);
 	snprintf(second, sizeof(second), "%s+", staged);
+	if (how == HOW_MAYBE && n)
+		err = swap_keep_what_came_out(segment, staged, object, &rows[0], plan);
+	if (how == HOW_MAYBE && n && !err)
+		err = swap_keep_what_came_out(segment, second, object, &rows[0], plan);
+	if (err)
+		return err;
 	err = names_to_store(segment, object, plan, how, rows, &n, &done);
 	if (err || !n)
 		return err;
@@ -310,7 +294,6 @@ int disk_store(struct segment *segment, uint64_t seq, const struct object *objec
 	for (size_t i = 0; !err && i < n; i++) {
 		const char *from = i + 1 < n ? second : staged;
 
-		dirfd = tree_dir(tree, rows[i].dir);
 		if (from == second) {
 			/* left by a crash; the next call tells */
 			(void)unlinkat(tree->stage_fd, second, 0);
@@ -318,12 +301,12 @@ int disk_store(struct segment *segment, uint64_t seq, const struct object *objec
 				err = -errno;
 		}
 		if (!err)
-			err = FAULT("step.store");
-		if (!err && renameat(tree->stage_fd, from, dirfd, rows[i].name.text) < 0)
-			err = -errno;
+			err = swap_store_at(segment, from, object, &rows[i], plan);
 		if (err && done + i)
 			return -EINPROGRESS;
 	}
+	if (err && err != -EINPROGRESS)
+		(void)unlinkat(tree->stage_fd, second, 0);	/* there may be none */
 	return err;
 }
 

@@ -300,6 +300,13 @@ int file_rename_new(int from, const char *from_name, int to, const char *to_name
 	return renameat(from, from_name, to, to_name) < 0 ? -errno : 0;
 }
 
+int file_exchange(int from, const char *from_name, int to, const char *to_name)
+{
+	if (renameat2(from, from_name, to, to_name, RENAME_EXCHANGE) == 0)
+		return 0;
+	return errno == EINVAL || errno == ENOSYS ? -EOPNOTSUPP : -errno;
+}
+
 static int copy_by_hand(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64_t len)
 {
 	AUTO_FREE char *data = malloc(1 << 20);

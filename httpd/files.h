@@ -58,6 +58,8 @@ int file_set_new(int fd, const struct kml_attr *attr, struct file_stat *ret_stat
 
 /* -EEXIST when there is one of that name already, on any file system. */
 int file_rename_new(int from, const char *from_name, int to, const char *to_name);
+/* The two change places.  -EOPNOTSUPP: not on this file system. */
+int file_exchange(int from, const char *from_name, int to, const char *to_name);
 /* Extended attributes and ACLs of one open file to another, as far as they may be read and set. */
 void file_copy_xattrs(int from, int to);
 /* Copy bytes between files at different offsets; -ENODATA when the source ends too early. */

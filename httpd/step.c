@@ -220,7 +220,7 @@ static int do_rename(struct step *step, const struct kml_rename *r)
 		step->verdict.status = KML_RENAMED;
 	}
 	if (step->how != HOW_DONE)
-		err = disk_rename(segment, f, f->parent.id, name.text, is_over, step->how);
+		err = disk_rename(segment, step->record->seq, f, f->parent.id, name.text, is_over, step->how);
 	if (err) {
 		int look = segment_look(segment, f->source.dir, name_slice(&f->source.name));
 
