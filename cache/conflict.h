@@ -18,7 +18,4 @@ struct change;
  */
 int conflict_settle(struct change *change, uint64_t ino, const struct kml_record *record, const struct kml_answer *answer);
 
-/* NAME.conflict-HOST-DATE[-N] as PROTOCOL 7 writes it, cut to 255 bytes; n 0 or 1: no suffix. */
-int conflict_name(struct slice name, const char *host, int64_t time_s, unsigned n, char ret_name[256]);
-
 #endif

@@ -12,6 +12,7 @@
 #include <string.h>
 #include "base/fault.h"
 #include "cache/cml_state.h"
+#include "cache/conflict_name.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
 #include "cache/internal.h"

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * conflict_merge: a directory that both have made; and what conflict.c shares with that.
- */
+/* conflict_merge: a directory that both have made. */
 #ifndef CACHE_CONFLICT_MERGE_H
 #define CACHE_CONFLICT_MERGE_H
 
-#include <stdint.h>
-#include "base/mem.h"
 #include "rpcgen/kml_codec.h"
 
 struct change;
@@ -18,11 +14,5 @@ struct inode_edit;
  */
 int conflict_merge(struct change *change, struct inode_edit *edit, const struct kml_record *record,
 		   const struct kml_answer *answer);
-
-/* ---- of conflict.c ---- */
-
-/* A name NAME.conflict-HOST-DATE that is free in that directory. */
-int conflict_free_name(struct change *change, uint64_t dir, struct slice name, int64_t time_s,
-		       char ret_name[256]);
 
 #endif

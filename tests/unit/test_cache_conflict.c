@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "cache/apply.h"
 #include "cache/settle.h"
-#include "cache/conflict.h"
+#include "cache/conflict_name.h"
 #include "cache/inode.h"
 #include "cache/object.h"
 
