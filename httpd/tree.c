@@ -10,19 +10,9 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include "base/clock.h"
 #include "base/log.h"
 #include "httpd/facl.h"
 #include "httpd/schema.h"
-
-#define DIRS_KEPT 200	/* open directories, before tree_trim_dirs() closes them */
-#define DEPTH_MAX 2048	/* of directories; a loop in the tables ends here */
-
-struct open_dir {
-	struct hash_node node;
-	int64_t id;
-	int fd;
-};
 
 /* ---- opening ---- */
 
@@ -272,15 +262,6 @@ void tree_close(struct tree *tree)
 
 /* ---- the lock and transactions ---- */
 
-static void close_dir(struct hash_node *node, void *arg)
-{
-	struct open_dir *dir = container_of(node, struct open_dir, node);
-
-	(void)arg;
-	(void)close(dir->fd);	/* a directory: nothing was written through it */
-	free(dir);
-}
-
 void tree_lock(struct tree *tree)
 {
 	pthread_mutex_lock(&tree->lock);
@@ -288,7 +269,7 @@ void tree_lock(struct tree *tree)
 
 void tree_unlock(struct tree *tree)
 {
-	hash_drain(&tree->dirs, close_dir, NULL);
+	tree_forget_dirs(tree);
 	pthread_mutex_unlock(&tree->lock);
 }
 
@@ -337,169 +318,6 @@ int tree_commit(struct tree *tree)
 	return 0;
 }
 
-/* ---- directories ---- */
-
-/* The directory below parent_fd, if it is still the file the tables know. */
-static int open_known(struct tree *tree, int parent_fd, const char *name, struct file_id id)
-{
-	struct file_stat st;
-	int fd, err;
-
-	fd = file_open_dir(parent_fd, name, tree->dev);
-	if (fd < 0)
-		return fd;
-	err = file_stat(fd, "", &st);
-	if (!err && !file_id_equal(st.id, id))
-		err = -ESTALE;
-	if (err) {
-		(void)close(fd);
-		return err;
-	}
-	return fd;
-}
-
-struct step_down {
-	int64_t id;
-	struct file_id file;
-	struct name name;
-};
-
-/* The names from the root (or from a directory that is open: *ret_fd) down to id, last first. */
-static int way_up(struct tree *tree, struct sql *sql, int64_t id, bool use_open,
-		  struct step_down **ret_way, size_t *ret_n, int *ret_fd)
-{
-	struct step_down *way = NULL, *more;
-	struct object object;
-	struct name_row row;
-	size_t n = 0, cap = 0;
-	int got = 0;
-
-	*ret_fd = tree->root_fd;
-	while (id != ROOT_ID) {
-		if (use_open && n) {
-			struct hash_node *node = hash_first(&tree->dirs, hash_u64((uint64_t)id));
-
-			while (node && container_of(node, struct open_dir, node)->id != id)
-				node = hash_next(node);
-			if (node) {
-				*ret_fd = container_of(node, struct open_dir, node)->fd;
-				break;
-			}
-		}
-		got = object_by_id(sql, id, &object);
-		if (got > 0)
-			got = object.gone ? 0 : name_of(sql, id, &row);
-		if (got > 0 && n == DEPTH_MAX)
-			got = -ELOOP;
-		if (got <= 0) {
-			free(way);
-			return got ? got : -ESTALE;
-		}
-		if (n == cap) {
-			cap = cap ? 2 * cap : 8;
-			more = realloc(way, cap * sizeof(*way));
-			if (!more) {
-				free(way);
-				return -ENOMEM;
-			}
-			way = more;
-		}
-		way[n].id = id;
-		way[n].file = object.file;
-		way[n++].name = row.name;
-		id = row.dir;
-	}
-	*ret_way = way;
-	*ret_n = n;
-	return 0;
-}
-
-static int walk_down(struct tree *tree, const struct step_down *way, size_t n, int fd)
-{
-	AUTO_CLOSE int above = -1;
-	int next;
-
-	if (!n) {
-		next = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		return next < 0 ? -errno : next;
-	}
-	for (size_t i = n; i-- > 0;) {
-		next = open_known(tree, fd, way[i].name.text, way[i].file);
-		if (next < 0)
-			return next;
-		mem_close_fd(&above);
-		above = fd = next;
-	}
-	above = -1;
-	return fd;
-}
-
-int tree_open_dir(struct tree *tree, struct sql *sql, int64_t id)
-{
-	AUTO_FREE struct step_down *way = NULL;
-	size_t n;
-	int err, fd;
-
-	err = way_up(tree, sql, id, false, &way, &n, &fd);
-	return err ? err : walk_down(tree, way, n, fd);
-}
-
-int tree_dir(struct tree *tree, int64_t id)
-{
-	AUTO_FREE struct step_down *way = NULL;
-	uint64_t value = hash_u64((uint64_t)id);
-	struct open_dir *dir;
-	size_t n;
-	int err, fd;
-
-	if (id == ROOT_ID)
-		return tree->root_fd;
-	for (struct hash_node *node = hash_first(&tree->dirs, value); node;
-	     node = hash_next(node)) {
-		dir = container_of(node, struct open_dir, node);
-		if (dir->id == id)
-			return dir->fd;
-	}
-	err = way_up(tree, tree->sql, id, true, &way, &n, &fd);
-	if (err)
-		return err;
-	fd = walk_down(tree, way, n, fd);
-	if (fd < 0)
-		return fd;
-	dir = malloc(sizeof(*dir));
-	if (!dir) {
-		(void)close(fd);
-		return -ENOMEM;
-	}
-	dir->id = id;
-	dir->fd = fd;
-	hash_insert(&tree->dirs, &dir->node, value);
-	return fd;
-}
-
-void tree_forget_dirs(struct tree *tree)
-{
-	hash_drain(&tree->dirs, close_dir, NULL);
-}
-
-void tree_trim_dirs(struct tree *tree)
-{
-	if (tree->dirs.n >= DIRS_KEPT)
-		hash_drain(&tree->dirs, close_dir, NULL);
-}
-
-void tree_forget_dir(struct tree *tree, int64_t id)
-{
-	for (struct hash_node *node = hash_first(&tree->dirs, hash_u64((uint64_t)id)); node;
-	     node = hash_next(node)) {
-		if (container_of(node, struct open_dir, node)->id != id)
-			continue;
-		hash_remove(&tree->dirs, node);
-		close_dir(node, NULL);
-		return;
-	}
-}
-
 /* ---- readers ---- */
 
 int tree_reader_get(struct tree *tree, struct sql **ret_sql)
@@ -543,86 +361,6 @@ void tree_reader_put(struct tree *tree, struct sql *sql)
 	}
 	pthread_mutex_unlock(&tree->readers_lock);
 	sql_close(sql);
-}
-
-/* ---- waiting ---- */
-
-/* Under publish_lock: until something is published, or for less.  False: the time is over, or the server stops. */
-static bool wait_published(struct tree *tree, uint64_t deadline_us)
-{
-	uint64_t now = clock_us();
-	struct timespec until;
-
-	if (tree->is_stopping || now >= deadline_us)
-		return false;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)((deadline_us - now) / US_PER_S);
-	until.tv_nsec += (long)((deadline_us - now) % US_PER_S * 1000);
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	/* who called looks why it is over */
-	(void)pthread_cond_timedwait(&tree->publish_cond, &tree->publish_lock, &until);
-	return true;
-}
-
-uint64_t tree_wait(struct tree *tree, uint64_t from, uint64_t deadline_us)
-{
-	uint64_t position;
-
-	pthread_mutex_lock(&tree->publish_lock);
-	while (tree->published <= from && wait_published(tree, deadline_us))
-		;
-	position = tree->published;
-	pthread_mutex_unlock(&tree->publish_lock);
-	return position;
-}
-
-uint64_t tree_commits(struct tree *tree)
-{
-	uint64_t commits;
-
-	pthread_mutex_lock(&tree->publish_lock);
-	commits = tree->commits;
-	pthread_mutex_unlock(&tree->publish_lock);
-	return commits;
-}
-
-void tree_wait_commit(struct tree *tree, uint64_t seen, uint64_t deadline_us)
-{
-	pthread_mutex_lock(&tree->publish_lock);
-	while (tree->commits == seen && wait_published(tree, deadline_us))
-		;
-	pthread_mutex_unlock(&tree->publish_lock);
-}
-
-void tree_stop_waiting(struct tree *tree)
-{
-	pthread_mutex_lock(&tree->publish_lock);
-	tree->is_stopping = true;
-	pthread_cond_broadcast(&tree->publish_cond);
-	pthread_mutex_unlock(&tree->publish_lock);
-}
-
-bool tree_is_stopping(struct tree *tree)
-{
-	bool is_stopping;
-
-	pthread_mutex_lock(&tree->publish_lock);
-	is_stopping = tree->is_stopping;
-	pthread_mutex_unlock(&tree->publish_lock);
-	return is_stopping;
-}
-
-uint64_t tree_oldest(struct tree *tree)
-{
-	uint64_t oldest;
-
-	pthread_mutex_lock(&tree->publish_lock);
-	oldest = tree->oldest;
-	pthread_mutex_unlock(&tree->publish_lock);
-	return oldest;
 }
 
 int tree_has_room(struct tree *tree, uint64_t bytes)

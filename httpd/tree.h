@@ -74,6 +74,8 @@ void tree_rollback(struct tree *tree);
 int tree_read_begin(struct tree *tree);
 void tree_read_end(struct tree *tree);
 
+/* ---- directories (tree_dir.c) ---- */
+
 /*
  * With the lock held: a directory's descriptor, good until tree_unlock(), tree_trim_dirs() or
  * tree_forget_dir(). -ESTALE, -ENOENT, -ENOTDIR, -ELOOP, -EXDEV: what stands there is not that
@@ -88,9 +90,13 @@ void tree_forget_dirs(struct tree *tree);
 /* The same without the lock, by a reader's tables; the descriptor is the caller's. */
 int tree_open_dir(struct tree *tree, struct sql *sql, int64_t id);
 
+/* ---- readers ---- */
+
 /* A connection with a snapshot of all that is committed; to be put back in any case. */
 int tree_reader_get(struct tree *tree, struct sql **ret_sql);
 void tree_reader_put(struct tree *tree, struct sql *sql);
+
+/* ---- waiting (tree_wait.c) ---- */
 
 /* The position that is published, once it is above from or the time is over or the server stops. */
 uint64_t tree_wait(struct tree *tree, uint64_t from, uint64_t deadline_us);
@@ -100,6 +106,8 @@ void tree_wait_commit(struct tree *tree, uint64_t seen, uint64_t deadline_us);
 void tree_stop_waiting(struct tree *tree);
 bool tree_is_stopping(struct tree *tree);
 uint64_t tree_oldest(struct tree *tree);
+
+/* ---- room ---- */
 
 /* -ENOSPC when less than so many bytes are free below the export. */
 int tree_has_room(struct tree *tree, uint64_t bytes);
