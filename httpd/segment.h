@@ -119,11 +119,11 @@ void prepare_undo(struct segment *segment, uint32_t i);
 #define STEP_RETRY 2
 int step_record(struct segment *segment, uint32_t i, struct kml_answer *ret_answer, int *ret_error);
 /*
- * step.c: record i, a DETACH, cannot be done, so the store behind it must not be either, for it would reach the other names: the content
+ * step_object.c: record i, a DETACH, cannot be done, so the store behind it must not be either, for it would reach the other names: the content
  * counts as changed by somebody else, and the store is in conflict with that.
  */
 int step_stand_back(struct segment *segment, uint32_t i);
-/* step.c: the directories' times; what the files are now; all of it to the disk. */
+/* finish.c: the directories' times; what the files are now; all of it to the disk. */
 int step_finish(struct segment *segment);
 
 #endif
