@@ -297,4 +297,21 @@ static UNUSED struct kml_answers send_and_expect(struct batch *b, const char *wa
 		kml_answers_release(&expect_answers_); \
 	} while (0)
 
+static UNUSED void check_time(struct fixture *f, const char *name, struct kml_time want)
+{
+	struct stat st = stat_of(f, name);
+
+	assert_int_equal(st.st_mtim.tv_sec, want.sec);
+	assert_int_equal(st.st_mtim.tv_nsec, want.nsec);
+}
+
+static UNUSED void check_content(struct fixture *f, const char *name, const char *want)
+{
+	const char *got = content_of(f, name);
+
+	if (!got)
+		fail_msg("there is no %s", name);
+	assert_string_equal(got, want);
+}
+
 #endif
