@@ -31,6 +31,15 @@ int thread_start(pthread_t *ret_thread, const char *name, void *(*run)(void *arg
 	return 0;
 }
 
+void thread_stop(pthread_t thread, pthread_mutex_t *lock, pthread_cond_t *wake, bool *is_stopping)
+{
+	pthread_mutex_lock(lock);
+	__atomic_store_n(is_stopping, true, __ATOMIC_RELAXED);
+	pthread_cond_signal(wake);
+	pthread_mutex_unlock(lock);
+	pthread_join(thread, NULL);
+}
+
 int thread_become_io_flusher(void)
 {
 	return prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0 ? -errno : 0;

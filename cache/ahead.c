@@ -509,11 +509,7 @@ void ahead_stop(struct cache *cache)
 
 	if (!ahead)
 		return;
-	pthread_mutex_lock(&ahead->lock);
-	ahead->is_stopping = true;
-	pthread_cond_signal(&ahead->wake);
-	pthread_mutex_unlock(&ahead->lock);
-	pthread_join(ahead->thread, NULL);
+	thread_stop(ahead->thread, &ahead->lock, &ahead->wake, &ahead->is_stopping);
 	cache->ahead = NULL;
 	pthread_mutex_destroy(&ahead->lock);
 	pthread_cond_destroy(&ahead->wake);

@@ -95,11 +95,7 @@ void checkpoint_stop(struct cache *cache)
 
 	if (!checkpoint)
 		return;
-	pthread_mutex_lock(&checkpoint->lock);
-	checkpoint->is_stopping = true;
-	pthread_cond_signal(&checkpoint->wake);
-	pthread_mutex_unlock(&checkpoint->lock);
-	pthread_join(checkpoint->thread, NULL);
+	thread_stop(checkpoint->thread, &checkpoint->lock, &checkpoint->wake, &checkpoint->is_stopping);
 	pthread_mutex_destroy(&checkpoint->lock);
 	pthread_cond_destroy(&checkpoint->wake);
 	db_close(checkpoint->db);

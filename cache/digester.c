@@ -582,11 +582,7 @@ void digester_stop(struct cache *cache)
 
 	if (!d || !d->has_thread)
 		return;
-	pthread_mutex_lock(&cache->lock);
-	d->is_stopping = true;
-	pthread_cond_signal(&d->wake);
-	pthread_mutex_unlock(&cache->lock);
-	pthread_join(d->thread, NULL);
+	thread_stop(d->thread, &cache->lock, &d->wake, &d->is_stopping);
 	d->has_thread = false;
 }
 

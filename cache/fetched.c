@@ -287,11 +287,7 @@ void fetched_stop(struct cache *cache)
 
 	if (!fetched)
 		return;
-	pthread_mutex_lock(&cache->lock);
-	fetched->is_stopping = true;
-	pthread_cond_signal(&fetched->wake);
-	pthread_mutex_unlock(&cache->lock);
-	pthread_join(fetched->thread, NULL);
+	thread_stop(fetched->thread, &cache->lock, &fetched->wake, &fetched->is_stopping);
 	buf_release(&fetched->queue);
 	pthread_cond_destroy(&fetched->wake);
 	free(fetched);

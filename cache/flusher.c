@@ -265,12 +265,8 @@ void flusher_stop(struct cache *cache)
 
 	if (!flusher)
 		return;
-	pthread_mutex_lock(&flusher->lock);
-	flusher->is_stopping = true;
-	pthread_cond_signal(&flusher->wake);
-	pthread_mutex_unlock(&flusher->lock);
 	if (flusher->has_thread)
-		pthread_join(flusher->thread, NULL);
+		thread_stop(flusher->thread, &flusher->lock, &flusher->wake, &flusher->is_stopping);
 	pthread_mutex_destroy(&flusher->lock);
 	pthread_cond_destroy(&flusher->wake);
 	pthread_cond_destroy(&flusher->idle);

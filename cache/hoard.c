@@ -542,11 +542,7 @@ void hoard_stop(struct cache *cache)
 
 	if (!hoard || !hoard->has_thread)
 		return;
-	pthread_mutex_lock(&hoard->lock);
-	__atomic_store_n(&hoard->is_stopping, true, __ATOMIC_RELAXED);
-	pthread_cond_signal(&hoard->wake);
-	pthread_mutex_unlock(&hoard->lock);
-	pthread_join(hoard->thread, NULL);
+	thread_stop(hoard->thread, &hoard->lock, &hoard->wake, &hoard->is_stopping);
 }
 
 /* Stopped. */

@@ -556,11 +556,7 @@ void space_stop(struct cache *cache)
 
 	if (!space)
 		return;
-	pthread_mutex_lock(&cache->lock);
-	__atomic_store_n(&space->is_stopping, true, __ATOMIC_RELAXED);
-	poke_thread(space);
-	pthread_mutex_unlock(&cache->lock);
-	pthread_join(space->thread, NULL);
+	thread_stop(space->thread, &cache->lock, &space->wake, &space->is_stopping);
 	pthread_mutex_lock(&cache->lock);
 	cache->space = NULL;	/* others look for it under the lock */
 	pthread_mutex_unlock(&cache->lock);

@@ -637,10 +637,6 @@ void writer_stop(struct cache *cache)
 
 	if (!w)
 		return;
-	pthread_mutex_lock(&w->lock);
-	w->is_stopping = true;
-	pthread_cond_signal(&w->wake);
-	pthread_mutex_unlock(&w->lock);
-	pthread_join(w->thread, NULL);
+	thread_stop(w->thread, &w->lock, &w->wake, &w->is_stopping);
 	writer_free(cache);
 }

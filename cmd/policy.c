@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 #include "base/log.h"
+#include "base/thread.h"
 #include "cmd/merger.h"
 
 #define LOOK_EVERY_S 1
@@ -96,11 +97,7 @@ void policy_stop(struct policy *policy)
 {
 	if (!policy)
 		return;
-	pthread_mutex_lock(&policy->lock);
-	policy->is_stopping = true;
-	pthread_cond_signal(&policy->wake);
-	pthread_mutex_unlock(&policy->lock);
-	(void)pthread_join(policy->thread, NULL);
+	thread_stop(policy->thread, &policy->lock, &policy->wake, &policy->is_stopping);
 	(void)pthread_cond_destroy(&policy->wake);
 	(void)pthread_mutex_destroy(&policy->lock);
 	free(policy);
