@@ -83,8 +83,10 @@ int worker_start(struct loop *loop, const char *name, unsigned n_threads, struct
 	return 0;
 }
 
-void worker_post(struct worker *worker, struct work *work)
+void worker_post(struct worker *worker, struct work *work, void (*run)(struct work *work), void (*done)(struct work *work))
 {
+	work->run = run;
+	work->done = done;
 	work->next = NULL;
 	pthread_mutex_lock(&worker->lock);
 	*worker->end = work;

@@ -15,15 +15,17 @@ struct worker;
 
 /* Lives in the caller's struct; not to be posted again before done() is called, or run() when there is none. */
 struct work {
-	void (*run)(struct work *work);		/* on one of the worker's threads; without done() it may free the work */
-	void (*done)(struct work *work);	/* then on the loop's; may be NULL */
-	struct loop_job job;			/* the worker's */
-	struct work *next;			/* the worker's */
+	/* all of it the worker's */
+	void (*run)(struct work *work);
+	void (*done)(struct work *work);
+	struct loop_job job;
+	struct work *next;
 };
 
 /* loop: for done(); NULL: no work has one.  0 or -errno. */
 int worker_start(struct loop *loop, const char *name, unsigned n_threads, struct worker **ret_worker);
-void worker_post(struct worker *worker, struct work *work);
+/* run: on one of the worker's threads; done: then on the loop's; NULL: nothing, and run may free the work. */
+void worker_post(struct worker *worker, struct work *work, void (*run)(struct work *work), void (*done)(struct work *work));
 /*
  * Runs what was posted, then ends; done() of that is posted to the loop before this returns.
  * NULL is fine.

@@ -150,7 +150,7 @@ int content_log_append(struct change *change, struct inode_edit *edit)
 		return 0;
 	if ((bytes_of(log) >= CONTENT_LOG_DRAIN_BYTES || rows_of(log) >= CONTENT_LOG_DRAIN_ROWS) &&
 	    !__atomic_exchange_n(&log->is_draining, true, __ATOMIC_ACQ_REL))
-		worker_post(log->worker, &log->drain);
+		worker_post(log->worker, &log->drain, drain_run, NULL);
 	return 0;
 }
 
@@ -253,7 +253,6 @@ int content_log_start(struct cache *cache)
 	if (!log)
 		return -ENOMEM;
 	log->cache = cache;
-	log->drain.run = drain_run;
 	log->room = malloc(CONTENT_LOG_WRITE_MAX);
 	err = log->room ? worker_start(NULL, "izo-drain", 1, &log->worker) : -ENOMEM;
 	if (err) {

@@ -45,11 +45,11 @@ int reader_read(struct cache *cache, struct cache_op *op, struct inode *inode, s
 	if (!job)
 		return -ENOMEM;
 	*job = (struct job){
-		.work = { .run = job_run }, .op = op, .inode = inode, .object = object, .cut_gen = inode->work->cut_gen,
+		.op = op, .inode = inode, .object = object, .cut_gen = inode->work->cut_gen,
 	};
 	op_waits(op, &op->waited.commit_us);	/* which is the time for the disk */
 	__atomic_fetch_add(&cache->n_reading, 1, __ATOMIC_RELAXED);
-	worker_post(cache->reader, &job->work);
+	worker_post(cache->reader, &job->work, job_run, NULL);
 	return CACHE_WAITS;
 }
 

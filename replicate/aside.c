@@ -127,9 +127,7 @@ static void looked(struct work *work)
 static void begin(struct aside_slot *slot)
 {
 	slot->step = ASIDE_LOOK;
-	slot->work.run = run_look;
-	slot->work.done = looked;
-	worker_post(slot->aside->replicate->worker, &slot->work);
+	worker_post(slot->aside->replicate->worker, &slot->work, run_look, looked);
 }
 
 static void timer_fired(struct loop_timer *timer)

@@ -84,9 +84,7 @@ static void local_trouble(struct delta *delta, int err)
 static void hand_over(struct delta *delta, void (*run)(struct work *), void (*then)(struct work *))
 {
 	delta->is_working = true;
-	delta->work.run = run;
-	delta->work.done = then;
-	worker_post(delta->worker, &delta->work);
+	worker_post(delta->worker, &delta->work, run, then);
 }
 
 /* Back from the worker; false: there is nothing left to do. */

@@ -304,9 +304,7 @@ static void take(struct replay *replay)
 	};
 	/* Before the log is looked at: what comes after that look is never missed. */
 	atomic_store(&replay->wants_wake, true);
-	replay->take_work.run = run_take;
-	replay->take_work.done = taken;
-	worker_post(replay->replicate->worker, &replay->take_work);
+	worker_post(replay->replicate->worker, &replay->take_work, run_take, taken);
 }
 
 /* ---- what comes back ---- */

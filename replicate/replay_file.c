@@ -76,13 +76,6 @@ static void __attribute__((format(printf, 3, 4))) end(struct run *run, int err, 
 	loop_stop(run->loop);
 }
 
-static void hand_over(struct run *run, void (*work)(struct work *), void (*then)(struct work *))
-{
-	run->work.run = work;
-	run->work.done = then;
-	worker_post(run->worker, &run->work);
-}
-
 static void send_next(struct run *run);
 
 /* ---- records of the file ---- */
@@ -218,7 +211,7 @@ static void stage_next(struct run *run, size_t from)
 	while (run->at < run->batch->n && run->batch->items[run->at].is_staged)
 		run->at = batch_next_large(run->batch, run->at + 1);
 	if (run->at == run->batch->n) {
-		hand_over(run, read_batch, batch_was_read);
+		worker_post(run->worker, &run->work, read_batch, batch_was_read);
 		return;
 	}
 	stage->http = &run->http;

@@ -38,9 +38,7 @@ static void hand_over(struct sending *sending, enum sending_step step, void (*ru
 {
 	sending->step = step;
 	sending->is_working = true;
-	sending->work.run = run;
-	sending->work.done = then;
-	worker_post(sending->replicate->worker, &sending->work);
+	worker_post(sending->replicate->worker, &sending->work, run, then);
 }
 
 /* The next record's file is written all the time: it goes when it is quiet. */

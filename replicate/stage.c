@@ -73,9 +73,7 @@ static void local_trouble(struct stage *stage, int err)
 static void hand_over(struct stage *stage, void (*run)(struct work *), void (*then)(struct work *))
 {
 	stage->is_working = true;
-	stage->work.run = run;
-	stage->work.done = then;
-	worker_post(stage->worker, &stage->work);
+	worker_post(stage->worker, &stage->work, run, then);
 }
 
 /* Back from the worker; false: there is nothing left to do. */
