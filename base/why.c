@@ -10,6 +10,8 @@ int why_fail(char **why, int err, const char *format, ...)
 	char *text;
 	va_list args;
 
+	if (!why)
+		return err;
 	va_start(args, format);
 	if (vasprintf(&text, format, args) < 0)
 		text = NULL;

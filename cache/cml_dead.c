@@ -17,6 +17,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include "base/fs.h"
+#include "base/why.h"
 #include "cache/cml.h"
 #include "cache/cml_state.h"
 #include "cache/counter.h"
@@ -44,18 +45,6 @@ struct cml_dead {
 
 /* ---- open ---- */
 
-static void __attribute__((format(printf, 2, 3))) say(char **ret_why, const char *format, ...)
-{
-	va_list args;
-
-	if (*ret_why)
-		return;
-	va_start(args, format);
-	if (vasprintf(ret_why, format, args) < 0)
-		*ret_why = NULL;	/* no memory for a sentence: the error says enough */
-	va_end(args);
-}
-
 static int take_lock(struct cml_dead *dead, const char *dir, char **ret_why)
 {
 	dead->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -64,14 +53,11 @@ static int take_lock(struct cml_dead *dead, const char *dir, char **ret_why)
 	if (dead->lock_fd < 0) {
 		int err = -errno;
 
-		say(ret_why, "%s: %s", dir, err == -ENOENT ? "there is no cache here" : strerror(-err));
-		return err;
+		return why_fail(ret_why, err, "%s: %s", dir, err == -ENOENT ? "there is no cache here" : strerror(-err));
 	}
 	/* Shared: two may read, and no daemon starts meanwhile. */
-	if (flock(dead->lock_fd, LOCK_SH | LOCK_NB) < 0) {
-		say(ret_why, "%s: a daemon is using this cache", dir);
-		return -EBUSY;
-	}
+	if (flock(dead->lock_fd, LOCK_SH | LOCK_NB) < 0)
+		return why_fail(ret_why, -EBUSY, "%s: a daemon is using this cache", dir);
 	return 0;
 }
 
@@ -86,8 +72,8 @@ static int open_db(struct cml_dead *dead, const char *dir, char **ret_why)
 	}
 	err = db_open_aside(path, &dead->db);
 	if (err)
-		say(ret_why, "%s: the database cannot be opened: %s", path, strerror(-err));
-	return err ? err : schema_look(dead->db, path, ret_why);
+		return why_fail(ret_why, err, "%s: the database cannot be opened: %s", path, strerror(-err));
+	return schema_look(dead->db, path, ret_why);
 }
 
 int cml_dead_open(const char *dir, struct cml_dead **ret_dead, char **ret_why)
@@ -108,7 +94,7 @@ int cml_dead_open(const char *dir, struct cml_dead **ret_dead, char **ret_why)
 
 		err = got < 0 ? got : got && next_seq > 0 ? 0 : -EUCLEAN;
 		if (err)
-			say(ret_why, "%s: its database is damaged: %s", dir, strerror(-err));
+			(void)why_fail(ret_why, err, "%s: its database is damaged: %s", dir, strerror(-err));
 	}
 	if (err) {
 		cml_dead_close(dead);

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,6 +14,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/thread.h"
+#include "base/why.h"
 
 #define GROUPS_MAX 1024			/* of a peer; who is in more is in the first of them only */
 #define BACKLOG 16
@@ -47,16 +47,6 @@ struct client {
 	struct buf in, out;
 	bool has_ended;			/* it sends no more */
 };
-
-static void __attribute__((format(printf, 2, 3))) explain(char **ret_why, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	if (vasprintf(ret_why, format, args) < 0)
-		*ret_why = NULL;	/* no memory for a sentence: the error says enough */
-	va_end(args);
-}
 
 /* ---- one client ---- */
 
@@ -284,11 +274,9 @@ static void *control_run(void *arg)
 static int fill_address(struct sockaddr_un *addr, const char *path, char **ret_why)
 {
 	*addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (strlen(path) >= sizeof(addr->sun_path)) {
-		explain(ret_why, "the control socket's path %s is too long; allowed: %zu bytes",
-			path, sizeof(addr->sun_path) - 1);
-		return -ENAMETOOLONG;
-	}
+	if (strlen(path) >= sizeof(addr->sun_path))
+		return why_fail(ret_why, -ENAMETOOLONG, "the control socket's path %s is too long; allowed: %zu bytes", path,
+				sizeof(addr->sun_path) - 1);
 	(void)strcpy(addr->sun_path, path);
 	return 0;
 }
@@ -303,22 +291,18 @@ static int remove_stale(const char *path, const struct sockaddr_un *addr, char *
 
 	if (lstat(path, &st) < 0)
 		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode)) {
-		explain(ret_why,
-			"%s is in the way and is not a socket; move it away or set control", path);
-		return -ENOTSOCK;
-	}
+	if (!S_ISSOCK(st.st_mode))
+		return why_fail(ret_why, -ENOTSOCK, "%s is in the way and is not a socket; move it away or set control", path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
 	/* EAGAIN: its backlog is full, so somebody has it open. */
 	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno == EAGAIN) {
 		(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);	/* pid 0: unknown */
-		explain(ret_why,
-			"a daemon is running already and answers at %s: pid=%d; stop it first, or set "
-			"control, listen and cache of this one to others",
-			path, (int)peer.pid);
-		return -EADDRINUSE;
+		return why_fail(ret_why, -EADDRINUSE,
+				"a daemon is running already and answers at %s: pid=%d; stop it first, or set "
+				"control, listen and cache of this one to others",
+				path, (int)peer.pid);
 	}
 	if (errno != ECONNREFUSED)
 		return -errno;
@@ -373,8 +357,7 @@ int control_new(const char *path, gid_t group, struct control **ret_control, cha
 		err = loop_add(control->loop, &control->listener, EPOLLIN);
 	if (err) {
 		if (!*ret_why)
-			explain(ret_why, "the control socket %s cannot be made: %s", path,
-				strerror(-err));
+			(void)why_fail(ret_why, err, "the control socket %s cannot be made: %s", path, strerror(-err));
 		control_free(control);
 		return err;
 	}

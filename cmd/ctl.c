@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,6 +10,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/why.h"
 
 #define READ_SIZE 65536
 
@@ -18,16 +18,6 @@ struct ctl {
 	int fd;
 	struct buf in;
 };
-
-static void __attribute__((format(printf, 2, 3))) explain(char **ret_why, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	if (vasprintf(ret_why, format, args) < 0)
-		*ret_why = NULL;	/* no memory for a sentence: the error says enough */
-	va_end(args);
-}
 
 int ctl_open(const char *path, struct ctl **ret_ctl, char **ret_why)
 {
@@ -39,21 +29,16 @@ int ctl_open(const char *path, struct ctl **ret_ctl, char **ret_why)
 	*ret_why = NULL;
 	if (fd < 0)
 		return -errno;
-	if (strlen(path) >= sizeof(addr.sun_path)) {
-		explain(ret_why, "the control socket's path %s is too long", path);
-		return -ENAMETOOLONG;
-	}
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return why_fail(ret_why, -ENAMETOOLONG, "the control socket's path %s is too long", path);
 	(void)strcpy(addr.sun_path, path);
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		err = errno == ENOENT ? -ECONNREFUSED : -errno;
 		if (err == -ECONNREFUSED)
-			explain(ret_why, "no daemon is running: nothing answers at %s", path);
-		else if (err == -EACCES || err == -EPERM)
-			explain(ret_why, "the daemon's control socket cannot be reached by this user: %s: %s",
-				path, strerror(-err));
-		else
-			explain(ret_why, "%s: %s", path, strerror(-err));
-		return err;
+			return why_fail(ret_why, err, "no daemon is running: nothing answers at %s", path);
+		if (err == -EACCES || err == -EPERM)
+			return why_fail(ret_why, err, "the daemon's control socket cannot be reached by this user: %s: %s", path, strerror(-err));
+		return why_fail(ret_why, err, "%s: %s", path, strerror(-err));
 	}
 	ctl = malloc(sizeof(*ctl));
 	if (!ctl)
@@ -154,13 +139,11 @@ static int take_answer(struct ctl *ctl, size_t len, json_t **ret_answer, char **
 	buf_consume(&ctl->in, len + 1);
 	if (!json_is_object(answer)) {
 		json_decref(answer);
-		explain(ret_why,
-			"the daemon's answer is not understood; is it of another version?");
-		return -EPROTO;
+		return why_fail(ret_why, -EPROTO, "the daemon's answer is not understood; is it of another version?");
 	}
 	if (!json_is_true(json_object_get(answer, "ok"))) {
 		error = json_string_value(json_object_get(answer, "error"));
-		explain(ret_why, "%s", error ? error : "the daemon refused without a reason");
+		(void)why_fail(ret_why, -EREMOTEIO, "%s", error ? error : "the daemon refused without a reason");
 		json_decref(answer);
 		return -EREMOTEIO;
 	}
@@ -187,10 +170,8 @@ int ctl_ask(struct ctl *ctl, json_t *request, unsigned wait_s, json_t **ret_answ
 	if (!err)
 		return take_answer(ctl, len, ret_answer, ret_why);
 	if (err == -ETIMEDOUT)
-		explain(ret_why,
-			"the daemon has not answered for %u s; it is starting, or its disk is slow",
-			wait_s);
-	else if (err == -EPIPE)
-		explain(ret_why, "the daemon went away, or too many others are asking it");
+		return why_fail(ret_why, err, "the daemon has not answered for %u s; it is starting, or its disk is slow", wait_s);
+	if (err == -EPIPE)
+		return why_fail(ret_why, err, "the daemon went away, or too many others are asking it");
 	return err;
 }

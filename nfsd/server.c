@@ -5,10 +5,10 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include "base/clock.h"
+#include "base/why.h"
 #include "nfsd/internal.h"
 #include "nfsd/mount3.h"
 #include "nfsd/rpcbind.h"
@@ -19,18 +19,6 @@
 #define STOP_WAIT_US (5 * US_PER_S)
 
 /* ---- listening ---- */
-
-static void __attribute__((format(printf, 2, 3))) explain(char **ret_why, const char *format, ...)
-{
-	va_list args;
-
-	if (!ret_why)
-		return;
-	va_start(args, format);
-	if (vasprintf(ret_why, format, args) < 0)
-		*ret_why = NULL;
-	va_end(args);
-}
 
 static int listen_on(const char *address, uint16_t port, int *ret_fd, char **ret_why)
 {
@@ -43,15 +31,13 @@ static int listen_on(const char *address, uint16_t port, int *ret_fd, char **ret
 	int err, on = 1, fd;
 
 	(void)snprintf(service, sizeof(service), "%u", port);
-	if (getaddrinfo(address, service, &hints, &info)) {
-		explain(ret_why, "\"%s\" is not an IP address", address);
-		return -EINVAL;
-	}
+	if (getaddrinfo(address, service, &hints, &info))
+		return why_fail(ret_why, -EINVAL, "\"%s\" is not an IP address", address);
 	fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
 	    bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
 		err = -errno;
-		explain(ret_why, "cannot listen on %s port %u: %s", address, port, strerror(-err));
+		(void)why_fail(ret_why, err, "cannot listen on %s port %u: %s", address, port, strerror(-err));
 		freeaddrinfo(info);
 		if (fd >= 0)
 			(void)close(fd);	/* never used */
@@ -207,10 +193,8 @@ static int tree_init(struct tree *tree, const struct nfsd_export *export, char *
 {
 	size_t len = strlen(export->path);
 
-	if (export->path[0] != '/') {
-		explain(ret_why, "the export \"%s\" is not an absolute path", export->path);
-		return -EINVAL;
-	}
+	if (export->path[0] != '/')
+		return why_fail(ret_why, -EINVAL, "the export \"%s\" is not an absolute path", export->path);
 	while (len > 1 && export->path[len - 1] == '/')
 		len--;
 	tree->path = strndup(export->path, len);
@@ -241,16 +225,11 @@ static int trees_init(struct nfsd *nfsd, const struct nfsd_config *config, char 
 			return err;
 		nfsd->n_trees++;
 		for (size_t k = 0; k < i; k++) {
-			if (!strcmp(nfsd->trees[k].path, nfsd->trees[i].path)) {
-				explain(ret_why, "two trees are exported as %s",
-					nfsd->trees[i].path);
-				return -EEXIST;
-			}
-			if (nfsd->trees[k].id == nfsd->trees[i].id) {
-				explain(ret_why, "%s and %s have the same cache, or copies of one",
-					nfsd->trees[k].path, nfsd->trees[i].path);
-				return -EEXIST;
-			}
+			if (!strcmp(nfsd->trees[k].path, nfsd->trees[i].path))
+				return why_fail(ret_why, -EEXIST, "two trees are exported as %s", nfsd->trees[i].path);
+			if (nfsd->trees[k].id == nfsd->trees[i].id)
+				return why_fail(ret_why, -EEXIST, "%s and %s have the same cache, or copies of one", nfsd->trees[k].path,
+						nfsd->trees[i].path);
 		}
 	}
 	return 0;
@@ -304,10 +283,8 @@ static int server_listen(struct nfsd *nfsd, const struct nfsd_config *config, in
 	if (getsockname(listen_fd, (struct sockaddr *)&addr, &len) < 0 ||
 	    fcntl(listen_fd, F_SETFL, O_NONBLOCK) < 0)
 		return -errno;
-	if (addr.ss_family != AF_INET && addr.ss_family != AF_INET6) {
-		explain(ret_why, "the socket passed in is not a TCP socket");
-		return -EAFNOSUPPORT;
-	}
+	if (addr.ss_family != AF_INET && addr.ss_family != AF_INET6)
+		return why_fail(ret_why, -EAFNOSUPPORT, "the socket passed in is not a TCP socket");
 	nfsd->port = port_of(&addr);
 	err = loop_add(nfsd->loop, &nfsd->listener, EPOLLIN);
 	if (err) {
@@ -348,7 +325,7 @@ int nfsd_start(struct loop *loop, const struct nfsd_config *config, int listen_f
 		err = server_listen(nfsd, config, listen_fd, ret_why);
 	if (err) {
 		if (ret_why && !*ret_why)
-			explain(ret_why, "%s", strerror(-err));
+			(void)why_fail(ret_why, err, "%s", strerror(-err));
 		nfsd_free(nfsd);
 		return err;
 	}

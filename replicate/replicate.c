@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "base/why.h"
 #include "cache/apply.h"
 #include "cache/cml.h"
 #include "cache/fetcher.h"
@@ -528,19 +528,6 @@ static void curl_start(void)
 	(void)curl_global_init(CURL_GLOBAL_DEFAULT);	/* what fails here fails each request */
 }
 
-static void say(char **ret_why, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void say(char **ret_why, const char *format, ...)
-{
-	va_list args;
-
-	if (!ret_why)
-		return;
-	va_start(args, format);
-	if (vasprintf(ret_why, format, args) < 0)
-		*ret_why = NULL;
-	va_end(args);
-}
-
 int replicate_start(const struct replicate_config *config, struct replicate **ret_replicate,
 		    char **ret_why)
 {
@@ -548,6 +535,8 @@ int replicate_start(const struct replicate_config *config, struct replicate **re
 	struct replicate *r;
 	int err;
 
+	if (ret_why)
+		*ret_why = NULL;
 	(void)pthread_once(&curl_once, curl_start);
 	r = calloc(1, sizeof(*r));
 	if (!r)
@@ -587,11 +576,9 @@ int replicate_start(const struct replicate_config *config, struct replicate **re
 
 fail:
 	if (err == -EINVAL)
-		say(ret_why,
-		    "'%s' is not the URL of an upstream: it should look like http://HOST:PORT/",
-		    config->url);
+		(void)why_fail(ret_why, err, "'%s' is not the URL of an upstream: it should look like http://HOST:PORT/", config->url);
 	else
-		say(ret_why, "the link to the upstream cannot be started: %s", strerror(-err));
+		(void)why_fail(ret_why, err, "the link to the upstream cannot be started: %s", strerror(-err));
 	release(r);
 	return err;
 }
