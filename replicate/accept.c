@@ -10,8 +10,6 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/fs.h"
-#include "cache/apply.h"
-#include "cache/cml.h"
 #include "replicate/doubt.h"
 #include "replicate/hello.h"
 #include "replicate/http.h"
@@ -167,17 +165,14 @@ static void look_fired(struct loop_timer *timer)
 
 static int start(struct run *run)
 {
-	struct kml_mark mark;
 	int err = loop_new(&run->loop);
 
 	if (!err)
 		err = http_init(&run->http, run->loop, run->config->url);
 	if (err)
 		return err;
-	apply_mark(run->config->cache, &mark);
-	run->probe.known = mark.position;
+	probe_of_cache(&run->probe, run->config->cache);
 	run->probe.http = &run->http;
-	run->probe.client = cml_client_id(run->config->cache);
 	run->probe.done = probe_done;
 	run->look.fire = look_fired;
 	loop_timer_set(run->loop, &run->look, clock_us() + LOOK_US);

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "cache/apply.h"
+#include "cache/cml.h"
 
 /* A number that counts something; absent only where that is allowed. */
 static bool get_count(const json_t *object, const char *key, bool may_lack, uint64_t *ret_value)
@@ -164,6 +166,15 @@ static void hello_came(struct http_request *request, int err)
 		snprintf(probe->trouble, sizeof(probe->trouble), "%s", strerror(-err));
 		end(probe, err);
 	}
+}
+
+void probe_of_cache(struct probe *probe, struct cache *cache)
+{
+	struct kml_mark mark;
+
+	apply_mark(cache, &mark);
+	probe->client = cml_client_id(cache);
+	probe->known = mark.position;
 }
 
 void probe_start(struct probe *probe)

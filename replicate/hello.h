@@ -10,6 +10,8 @@
 #include "replicate/http.h"
 #include "rpcgen/kml_codec.h"
 
+struct cache;
+
 struct hello {
 	char id[40];
 	uint64_t position, oldest;
@@ -48,6 +50,8 @@ struct probe {
 	bool is_running;
 };
 
+/* Who asks, and by which position: as that cache is, and knows, now. */
+void probe_of_cache(struct probe *probe, struct cache *cache);
 /* Nothing happens when one is under way. */
 void probe_start(struct probe *probe);
 /* done() is not called. */

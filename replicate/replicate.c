@@ -155,11 +155,8 @@ static void abort_all(struct replicate *r)
 
 void replicate_probe(struct replicate *r)
 {
-	struct kml_mark mark;
-
 	set_probe_timer(r, CLOCK_NEVER);
-	apply_mark(r->cache, &mark);
-	r->probe.known = mark.position;
+	probe_of_cache(&r->probe, r->cache);
 	r->probe.wants_root = !apply_has_upstream(r->cache);
 	probe_start(&r->probe);
 }
@@ -514,7 +511,6 @@ static void init(struct replicate *r, const struct replicate_config *config)
 	r->command_job.run = run_commands;
 	r->probe_timer.fire = probe_timer_fired;
 	r->probe.http = &r->http;
-	r->probe.client = r->client;
 	r->probe.done = probe_done;
 	r->state = LINK_DISCONNECTED;
 	r->since_us = clock_us();
