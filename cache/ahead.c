@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "cache/db.h"
@@ -454,7 +455,7 @@ static void *ahead_run(void *arg)
 		size_t n = ahead->n_notes;
 
 		if (!n) {
-			cache_cond_wait(&ahead->wake, &ahead->lock, CLOCK_NEVER);
+			cond_wait(&ahead->wake, &ahead->lock, CLOCK_NEVER);
 			continue;
 		}
 		memcpy(notes, ahead->notes, n * sizeof(notes[0]));
@@ -486,7 +487,7 @@ int ahead_start(struct cache *cache, const char *db_path)
 	ahead->cache = cache;
 	ahead->db_path = strdup(db_path);
 	if (ahead->db_path)
-		err = cache_cond_init(&ahead->wake);
+		err = cond_init(&ahead->wake);
 	if (err) {
 		ahead_free(ahead);
 		return err;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "cache/db.h"
@@ -29,7 +30,7 @@ static void *checkpoint_run(void *arg)
 		int rc, done = 0, all = 0;
 
 		if (!checkpoint->is_wanted) {
-			cache_cond_wait(&checkpoint->wake, &checkpoint->lock, CLOCK_NEVER);
+			cond_wait(&checkpoint->wake, &checkpoint->lock, CLOCK_NEVER);
 			continue;
 		}
 		checkpoint->is_wanted = false;
@@ -69,7 +70,7 @@ int checkpoint_start(struct cache *cache, const char *db_path)
 		      cache->no_sync ? "PRAGMA synchronous = OFF" : "PRAGMA synchronous = NORMAL");
 	if (err)
 		goto no_cond;
-	err = cache_cond_init(&checkpoint->wake);
+	err = cond_init(&checkpoint->wake);
 	if (err)
 		goto no_cond;
 	(void)pthread_mutex_init(&checkpoint->lock, NULL); /* cannot fail with default attributes */

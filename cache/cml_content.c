@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "cache/cml.h"
 #include "cache/cml_state.h"
@@ -209,7 +210,7 @@ static int refresh_once(struct cache *cache, struct refresh *refresh)
 	}
 	is_pinned = inode->pins;
 	if (inode->work->n_writing)
-		cache_cond_wait(&cache->content_idle, &cache->lock, clock_us() + WRITING_WAIT_US);
+		cond_wait(&cache->content_idle, &cache->lock, clock_us() + WRITING_WAIT_US);
 	else if (!is_pinned)
 		look(cache, inode, refresh);
 	inode_put(cache, inode);

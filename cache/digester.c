@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/buf.h"
+#include "base/cond.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/thread.h"
@@ -204,7 +205,7 @@ static int pace(void *arg, uint64_t bytes)
 		uint64_t until_us = d->burst_us + d->burst_bytes / (DIGEST_RATE / US_PER_S);
 
 		while (!d->is_stopping && clock_us() < until_us)
-			cache_cond_wait(&d->wake, &cache->lock, until_us);
+			cond_wait(&d->wake, &cache->lock, until_us);
 		d->burst_us = clock_us();
 		d->burst_bytes = 0;
 	}
@@ -426,7 +427,7 @@ static void *digester_run(void *arg)
 		} else {
 			d->wakes_us = walks(d) ? MIN(next_us, d->walk_us) : next_us;
 			pthread_cond_broadcast(&d->idle);
-			cache_cond_wait(&d->wake, &cache->lock, d->wakes_us);
+			cond_wait(&d->wake, &cache->lock, d->wakes_us);
 			d->burst_us = clock_us();
 			d->burst_bytes = 0;
 		}
@@ -457,7 +458,7 @@ void digester_wait(struct cache *cache)
 	pthread_mutex_lock(&cache->lock);
 	while (is_behind(d)) {
 		pthread_cond_signal(&d->wake);
-		cache_cond_wait(&d->idle, &cache->lock, clock_us() + US_PER_S);
+		cond_wait(&d->idle, &cache->lock, clock_us() + US_PER_S);
 	}
 	pthread_mutex_unlock(&cache->lock);
 }
@@ -544,10 +545,10 @@ int digester_open(struct cache *cache)
 	d->has_rows = true;		/* until it has been looked at */
 	d->walk_at = WALK_IS_OVER;
 	buf_init(&d->due, 0);
-	err = cache_cond_init(&d->wake);
+	err = cond_init(&d->wake);
 	if (err)
 		goto no_wake;
-	err = cache_cond_init(&d->idle);
+	err = cond_init(&d->idle);
 	if (err)
 		goto no_idle;
 	cache->digester = d;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/thread.h"
@@ -248,7 +249,7 @@ static void *fetched_run(void *arg)
 		if (fetched->queue.len >= ENOUGH * sizeof(uint64_t) || clock_us() >= at_us)
 			note_all(fetched);
 		else
-			cache_cond_wait(&fetched->wake, &cache->lock, at_us);
+			cond_wait(&fetched->wake, &cache->lock, at_us);
 	}
 	/* Nothing comes any more: the fetcher has stopped. */
 	if (fetched->queue.len)
@@ -266,7 +267,7 @@ int fetched_start(struct cache *cache)
 		return -ENOMEM;
 	fetched->cache = cache;
 	buf_init(&fetched->queue, 0);
-	err = cache_cond_init(&fetched->wake);
+	err = cond_init(&fetched->wake);
 	if (err) {
 		free(fetched);
 		return err;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/buf.h"
+#include "base/cond.h"
 #include "base/fault.h"
 #include "base/mem.h"
 #include "base/thread.h"
@@ -150,7 +151,7 @@ static void *flusher_run(void *arg)
 		else if (flusher->is_stopping)
 			break;
 		else
-			cache_cond_wait(&flusher->wake, &flusher->lock, flusher->at_us ? flusher->at_us : CLOCK_NEVER);
+			cond_wait(&flusher->wake, &flusher->lock, flusher->at_us ? flusher->at_us : CLOCK_NEVER);
 	}
 	pthread_mutex_unlock(&flusher->lock);
 	return NULL;
@@ -241,7 +242,7 @@ int flusher_start(struct cache *cache)
 	flusher->wal_fd = openat(cache->dirfd, "cache.db-wal", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	err = flusher->wal_fd < 0 ? -errno : 0;
 	if (!err)
-		err = cache_cond_init(&flusher->wake);
+		err = cond_init(&flusher->wake);
 	if (err)
 		goto no_cond;
 	(void)pthread_cond_init(&flusher->idle, NULL);	/* cannot fail with default attributes */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "cache/db.h"
@@ -206,7 +207,7 @@ static int wait_for_turn(struct hoard *hoard)
 		else
 			is_turn = !is_behind && may_ask_more(hoard);
 		if (!is_turn && !is_stopping(hoard))
-			cache_cond_wait(&hoard->wake, &hoard->lock, clock_us() + TURN_US);
+			cond_wait(&hoard->wake, &hoard->lock, clock_us() + TURN_US);
 		pthread_mutex_unlock(&hoard->lock);
 		if (is_stopping(hoard))
 			return -ECANCELED;
@@ -241,7 +242,7 @@ static int wait_for_room(struct hoard *hoard, uint64_t bytes, uint32_t priority)
 			return -ENOSPC;
 		pthread_mutex_lock(&hoard->lock);
 		if (!is_stopping(hoard))
-			cache_cond_wait(&hoard->wake, &hoard->lock, clock_us() + 100 * US_PER_MS);
+			cond_wait(&hoard->wake, &hoard->lock, clock_us() + 100 * US_PER_MS);
 		pthread_mutex_unlock(&hoard->lock);
 		if (is_stopping(hoard))
 			return -ECANCELED;
@@ -333,7 +334,7 @@ static void wait_for_answers(struct hoard *hoard)
 	pthread_mutex_lock(&hoard->lock);
 	/* What takes longer, on a slow line, is counted with the next round. */
 	while (hoard->under_way && !is_stopping(hoard) && clock_us() < until_us)
-		cache_cond_wait(&hoard->wake, &hoard->lock, until_us);
+		cond_wait(&hoard->wake, &hoard->lock, until_us);
 	pthread_mutex_unlock(&hoard->lock);
 }
 
@@ -464,7 +465,7 @@ static bool wait_for_reason(struct hoard *hoard, uint64_t poked_us, uint64_t tim
 			return true;
 		else if (wants_link)
 			at_us = MIN(at_us, now_us + NO_LINK_US);
-		cache_cond_wait(&hoard->wake, &hoard->lock, at_us);
+		cond_wait(&hoard->wake, &hoard->lock, at_us);
 	}
 }
 
@@ -516,7 +517,7 @@ int hoard_open(struct cache *cache, const char *db_path)
 	err = hoard->db_path ? count_entries(cache, &hoard->n_entries) : -ENOMEM;
 	hoard->status.entries = hoard->n_entries;
 	if (!err)
-		err = cache_cond_init(&hoard->wake);
+		err = cond_init(&hoard->wake);
 	if (err) {
 		free(hoard->db_path);
 		free(hoard);

@@ -91,10 +91,6 @@ struct cache {
 
 int64_t cache_now_ns(void);
 
-/* A condition variable for cache_cond_wait(). */
-int cache_cond_init(pthread_cond_t *cond);
-/* Wait until woken or clock_us() is at_us (CLOCK_NEVER: no limit); may wake up early. */
-void cache_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t at_us);
 
 /*
  * The error state (DESIGN "When the disk fails"): reads go on, changes get -EIO, --status says so.

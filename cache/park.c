@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "cache/ahead.h"
@@ -511,7 +512,7 @@ static void *park_run(void *arg)
 	while (!park->is_stopping) {
 		uint64_t nearest_us = end_late(park, clock_us());
 
-		cache_cond_wait(&park->wake, &park->lock, nearest_us);
+		cond_wait(&park->wake, &park->lock, nearest_us);
 	}
 	pthread_mutex_unlock(&park->lock);
 	return NULL;
@@ -528,7 +529,7 @@ int park_start(struct cache *cache)
 	park->cache = cache;
 	list_init(&park->wishes);
 	list_init(&park->waits);
-	err = cache_cond_init(&park->wake);
+	err = cond_init(&park->wake);
 	if (err) {
 		free(park);
 		return err;

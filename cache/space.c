@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "cache/cml_state.h"
@@ -427,7 +428,7 @@ static void *space_run(void *arg)
 			wake_waiting(space, 0);		/* others have made room */
 		else if (is_exhausted(space))
 			wake_waiting(space, 0);		/* to be refused */
-		cache_cond_wait(&space->wake, &cache->lock,
+		cond_wait(&space->wake, &cache->lock,
 				need ? MAX(again_us, now_us + LATER_US) : now_us + ROUND_EVERY_US);
 	}
 	wake_waiting(space, -EIO);
@@ -533,7 +534,7 @@ int space_start(struct cache *cache, const struct cache_config *config, const ch
 	err = db_open(db_path, DB_READER, false, &space->db);
 	if (err)
 		goto no_db;
-	err = cache_cond_init(&space->wake);
+	err = cond_init(&space->wake);
 	if (err)
 		goto no_cond;
 	cache->space = space;

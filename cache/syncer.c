@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "cache/cml.h"
@@ -313,12 +314,12 @@ static void *syncer_run(void *arg)
 		if (syncer->is_stopping)
 			break;
 		if (!syncer->has_written || syncer->has_looker) {
-			cache_cond_wait(&syncer->wake, &syncer->lock, CLOCK_NEVER);
+			cond_wait(&syncer->wake, &syncer->lock, CLOCK_NEVER);
 			continue;
 		}
 		/* This thread looks, the others wait for work. */
 		syncer->has_looker = true;
-		cache_cond_wait(&syncer->wake, &syncer->lock, clock_us() + LOOK_EVERY_US);
+		cond_wait(&syncer->wake, &syncer->lock, clock_us() + LOOK_EVERY_US);
 		syncer->has_looker = false;
 		if (!list_is_empty(&syncer->queue) || syncer->is_stopping)
 			continue;
@@ -356,7 +357,7 @@ int syncer_start(struct cache *cache)
 		return -ENOMEM;
 	syncer->cache = cache;
 	list_init(&syncer->queue);
-	err = cache_cond_init(&syncer->wake);
+	err = cond_init(&syncer->wake);
 	if (err) {
 		free(syncer);
 		return err;

@@ -18,6 +18,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/thread.h"
@@ -610,7 +611,7 @@ int writer_start(struct cache *cache)
 		return -ENOMEM;
 	w->tokens = tokens_new(cache->write_db, &err);
 	if (!err)
-		err = cache_cond_init(&w->wake);
+		err = cond_init(&w->wake);
 	if (err) {
 		tokens_free(w->tokens);
 		free(w);

@@ -6,7 +6,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "cmd/merger.h"
@@ -26,14 +27,11 @@ struct policy {
 /* True: it is to end. */
 static bool pause_is_last(struct policy *policy)
 {
-	struct timespec until;
 	bool is_stopping;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += LOOK_EVERY_S;
 	pthread_mutex_lock(&policy->lock);
 	if (!policy->is_stopping)
-		(void)pthread_cond_timedwait(&policy->wake, &policy->lock, &until);	/* woken early: it looks early */
+		cond_wait(&policy->wake, &policy->lock, clock_us() + LOOK_EVERY_S * US_PER_S);	/* woken early: it looks early */
 	is_stopping = policy->is_stopping;
 	pthread_mutex_unlock(&policy->lock);
 	return is_stopping;
@@ -67,7 +65,6 @@ static void *policy_run(void *arg)
 int policy_start(struct cache *cache, enum settle_policy which, struct merger *merger, struct policy **ret_policy)
 {
 	struct policy *policy;
-	pthread_condattr_t attr;
 	int err;
 
 	*ret_policy = NULL;
@@ -80,14 +77,11 @@ int policy_start(struct cache *cache, enum settle_policy which, struct merger *m
 	policy->which = which;
 	policy->merger = merger;
 	(void)pthread_mutex_init(&policy->lock, NULL);		/* these cannot fail */
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&policy->wake, &attr);
-	(void)pthread_condattr_destroy(&attr);
-	err = pthread_create(&policy->thread, NULL, policy_run, policy);
+	(void)cond_init(&policy->wake);
+	err = thread_start(&policy->thread, "policy", policy_run, policy);
 	if (err) {
 		free(policy);
-		return -err;
+		return err;
 	}
 	*ret_policy = policy;
 	return 0;

@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include "base/cond.h"
 #include "base/log.h"
 #include "httpd/facl.h"
 #include "httpd/schema.h"
@@ -204,7 +205,6 @@ static int open_tables(struct tree *tree, char **ret_why)
 int tree_open(const char *path, struct tree **ret_tree, char **ret_why)
 {
 	struct tree *tree;
-	pthread_condattr_t attr;
 	int err = -ENOMEM;
 
 	*ret_why = NULL;
@@ -215,10 +215,7 @@ int tree_open(const char *path, struct tree **ret_tree, char **ret_why)
 	pthread_mutex_init(&tree->lock, NULL);
 	pthread_mutex_init(&tree->publish_lock, NULL);
 	pthread_mutex_init(&tree->readers_lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&tree->publish_cond, &attr);
-	pthread_condattr_destroy(&attr);
+	(void)cond_init(&tree->publish_cond);	/* cannot fail */
 	if (gethostname(tree->host, sizeof(tree->host) - 1) < 0)
 		snprintf(tree->host, sizeof(tree->host), "upstream");
 	tree->path = strdup(path);

@@ -3,24 +3,14 @@
 #include "httpd/tree.h"
 
 #include "base/clock.h"
+#include "base/cond.h"
 
 /* Under publish_lock: until something is published, or for less.  False: the time is over, or the server stops. */
 static bool wait_published(struct tree *tree, uint64_t deadline_us)
 {
-	uint64_t now = clock_us();
-	struct timespec until;
-
-	if (tree->is_stopping || now >= deadline_us)
+	if (tree->is_stopping || clock_us() >= deadline_us)
 		return false;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)((deadline_us - now) / US_PER_S);
-	until.tv_nsec += (long)((deadline_us - now) % US_PER_S * 1000);
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	/* who called looks why it is over */
-	(void)pthread_cond_timedwait(&tree->publish_cond, &tree->publish_lock, &until);
+	cond_wait(&tree->publish_cond, &tree->publish_lock, deadline_us);	/* who called looks why it is over */
 	return true;
 }
 

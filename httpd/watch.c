@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <sys/vfs.h>
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/thread.h"
@@ -392,22 +393,8 @@ static int take_due(struct watch *watch, struct reconcile_item **ret_items, size
 
 static void wait_until(struct watch *watch, uint64_t at_us)
 {
-	uint64_t now = clock_us(), us;
-	struct timespec until;
-
-	if (at_us <= now)
-		return;
-	us = MIN(at_us - now, 3600 * US_PER_S);
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(us / US_PER_S);
-	until.tv_nsec += (long)(us % US_PER_S * 1000);
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	watch->wake_us = at_us;
-	/* the caller looks why */
-	(void)pthread_cond_timedwait(&watch->cond, &watch->lock, &until);
+	cond_wait(&watch->cond, &watch->lock, MIN(at_us, clock_us() + 3600 * US_PER_S));	/* the caller looks why it woke */
 	watch->wake_us = 0;
 }
 
@@ -527,7 +514,6 @@ static void tell_to_stop(struct watch *watch)
 int watch_start(struct tree *tree, enum watch_kind kind, struct watch **ret_watch)
 {
 	struct watch *watch = calloc(1, sizeof(*watch));
-	pthread_condattr_t attr;
 	int err;
 
 	if (!watch)
@@ -536,10 +522,7 @@ int watch_start(struct tree *tree, enum watch_kind kind, struct watch **ret_watc
 	watch->full_s = is_remote(tree->root_fd) ? FULL_REMOTE_S : FULL_S;
 	list_init(&watch->pending);
 	pthread_mutex_init(&watch->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&watch->cond, &attr);
-	pthread_condattr_destroy(&attr);
+	(void)cond_init(&watch->cond);	/* cannot fail */
 	watch->stop_fd = eventfd(0, EFD_CLOEXEC);
 	err = watch->stop_fd < 0 ? -errno : 0;
 	if (!err)
@@ -581,18 +564,9 @@ bool watch_wait_settled(struct watch *watch, uint64_t deadline_us)
 
 	pthread_mutex_lock(&watch->lock);
 	while (!watch->is_settled && !watch->is_stopping && clock_us() < deadline_us &&
-	       !tree_is_stopping(watch->tree)) {
-		struct timespec until;
-
+	       !tree_is_stopping(watch->tree))
 		/* Nobody tells this condition that the tree is stopping, so look now and then. */
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += 50000000;
-		if (until.tv_nsec >= 1000000000) {
-			until.tv_sec++;
-			until.tv_nsec -= 1000000000;
-		}
-		(void)pthread_cond_timedwait(&watch->cond, &watch->lock, &until);
-	}
+		cond_wait(&watch->cond, &watch->lock, clock_us() + 50 * US_PER_MS);
 	is_settled = watch->is_settled;
 	pthread_mutex_unlock(&watch->lock);
 	return is_settled;

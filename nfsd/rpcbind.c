@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <rpc/rpc.h>
 #include <rpc/rpcb_clnt.h>
+#include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/thread.h"
@@ -92,15 +94,12 @@ static void report(const struct rpc_program *program, enum outcome outcome)
 /* Until told to stop, or a minute is over.  True: stop. */
 static bool wait_for_stop(struct rpcbind *rpcbind)
 {
-	struct timespec until;
+	uint64_t until_us = clock_us() + AGAIN_S * US_PER_S;
 	bool is_stopping;
-	int err = 0;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += AGAIN_S;
 	pthread_mutex_lock(&rpcbind->lock);
-	while (!rpcbind->is_stopping && !err)
-		err = pthread_cond_timedwait(&rpcbind->changed, &rpcbind->lock, &until);
+	while (!rpcbind->is_stopping && clock_us() < until_us)
+		cond_wait(&rpcbind->changed, &rpcbind->lock, until_us);
 	is_stopping = rpcbind->is_stopping;
 	pthread_mutex_unlock(&rpcbind->lock);
 	return is_stopping;
@@ -147,7 +146,6 @@ static void *rpcbind_run(void *arg)
 int rpcbind_start(const struct sockaddr_storage *addr, struct rpcbind **ret_rpcbind)
 {
 	struct rpcbind *rpcbind = calloc(1, sizeof(*rpcbind));
-	pthread_condattr_t attr;
 	pthread_t thread;
 	int err;
 
@@ -156,10 +154,7 @@ int rpcbind_start(const struct sockaddr_storage *addr, struct rpcbind **ret_rpcb
 	rpcbind->addr = *addr;
 	rpcbind->refs = 2;
 	pthread_mutex_init(&rpcbind->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&rpcbind->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	(void)cond_init(&rpcbind->changed);	/* cannot fail */
 	err = thread_start(&thread, "rpcbind", rpcbind_run, rpcbind);
 	if (err) {
 		rpcbind->refs = 1;
