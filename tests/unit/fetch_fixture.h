@@ -10,6 +10,7 @@
 #include "tests/unit/apply_model.h"
 
 #include "cache/internal.h"
+#include "cache/space.h"
 
 #define KIB 1024ull
 #define MIB (KIB * KIB)
@@ -150,6 +151,22 @@ static UNUSED void t_reopen(struct test *t)
 	f_close(&t->f);
 	t->n_wishes = t->n_asked = 0;
 	t_open(t);
+}
+
+/* With that limit of content, and what there is counted: until then nothing is fetched that nobody asks for. */
+static UNUSED void open_with(struct test *t, uint64_t limit)
+{
+	struct space_status space;
+	uint64_t until_us = clock_us() + 20 * US_PER_S;
+
+	f_close(&t->f);
+	t->f.config.content_limit = limit;
+	t_open(t);
+	do {
+		assert_true(clock_us() < until_us);
+		usleep(1000);
+		space_get_status(t->f.cache, &space);
+	} while (!space.is_counted);
 }
 
 /* ---- the upstream's bytes ---- */

@@ -214,9 +214,7 @@ static void not_at_the_price_of_others(void **state)
 	uint64_t inos[14];
 	char name[8];
 
-	f_close(&t->f);
-	t->f.config.content_limit = 16 * MIB;
-	t_open(t);
+	open_with(t, 16 * MIB);
 	t->may_guess = true;
 	top = dir_in(t, KML_ROOT, "top");
 	for (unsigned i = 0; i < 2; i++) {

@@ -299,21 +299,6 @@ static void small_ones_together(void **state)
 	serve_until_complete(t);
 }
 
-static void open_with(struct test *t, uint64_t limit)
-{
-	struct space_status space;
-	uint64_t until_us = clock_us() + UNTIL_US;
-
-	f_close(&t->f);
-	t->f.config.content_limit = limit;
-	t_open(t);
-	do {
-		assert_true(clock_us() < until_us);
-		usleep(1000);
-		space_get_status(t->f.cache, &space);
-	} while (!space.is_counted);
-}
-
 /* Twice the limit is read meanwhile. */
 static void stays_under_pressure(void **state)
 {

@@ -7,21 +7,6 @@
 #include "cache/hoard.h"
 #include "cache/space.h"
 
-static void open_with(struct test *t, uint64_t limit)
-{
-	struct space_status space;
-	uint64_t until_us = clock_us() + 20 * US_PER_S;
-
-	f_close(&t->f);
-	t->f.config.content_limit = limit;
-	t_open(t);
-	do {
-		assert_true(clock_us() < until_us);
-		usleep(1000);
-		space_get_status(t->f.cache, &space);
-	} while (!space.is_counted);
-}
-
 static struct space_status space_of(struct test *t)
 {
 	struct space_status space;
