@@ -242,7 +242,7 @@ static void taken(struct work *work)
 	replay->is_taking = false;
 	replay->young_us = replay->took.young_us;
 	sort_aside(replay);
-	replay->is_dry = list_is_empty(&replay->taken) && !replay->took.has_more;
+	replay->is_dry = list_is_empty(&replay->taken) && !replay->took.has_more && !replay->aside_has_moved;
 	list_each_safe(sending, next, &replay->taken, node) {
 		list_del(&sending->node);
 		list_append(&replay->sendings, &sending->node);
@@ -277,7 +277,7 @@ static bool may_take(const struct replay *replay)
 
 static void take(struct replay *replay)
 {
-	replay->was_woken = false;
+	replay->was_woken = replay->aside_has_moved = false;
 	replicate_note_waits(replay->replicate, replay->pace.may_replay ? NULL :
 			     "the link is paid for: changes go when they are asked for, by izo-nfsd --sync");
 	if (!replay->pace.may_replay) {
@@ -533,6 +533,7 @@ static void aside_moved(struct aside *aside)
 	struct replay *replay = container_of(aside, struct replay, aside);
 
 	replay->is_dry = false;
+	replay->aside_has_moved = true;
 	if (replay->step == REPLAY_GATHER) {
 		loop_timer_cancel(replay->replicate->loop, &replay->timer);
 		run(replay);

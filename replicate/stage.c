@@ -466,6 +466,7 @@ static void look(struct work *work)
 {
 	struct stage *stage = container_of(work, struct stage, work);
 
+	(void)FAULT("stage.look");
 	stage->work_err = 0;
 	stage->has_changed = batch_refresh(stage->cache, stage->item);
 	if (stage->has_changed)

@@ -2,6 +2,7 @@
 /* Large contents are sent ahead while their records stand aside: small ones pass, whatever becomes of the large ones. */
 #include "tests/unit/replicate_world.h"
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "replicate/aside.h"
 #include "replicate/stage.h"
@@ -172,6 +173,29 @@ static void stopped_in_the_middle(void **state)
 	/* The teardown stops it: within three seconds, with nothing left out. */
 }
 
+#ifdef IZO_FAULTS
+static void wait_for_another(void *arg)
+{
+	struct world *w = arg;
+
+	/* Is to be looked through as it was before this one is known to be upstream. */
+	(void)replicate_sync(w->replicate);
+	usleep(300000);		/* that has been taken up, most likely; else this finds nothing */
+}
+
+/* Who looks into the log meanwhile does not know of it yet, and finds nothing that can go. */
+static void ready_while_the_log_is_looked_at(void **state)
+{
+	struct world *w = *state;
+
+	fault_call("stage.look", 1, wait_for_another, w);
+	double_append(w->cache, true, LARGE, 0);
+	connect_now(w);
+	all_came(w, 1);
+	fault_call("", 0, NULL, NULL);
+}
+#endif
+
 #define ASIDE_TEST(name) cmocka_unit_test_setup_teardown(name, aside_setup, teardown)
 
 int main(void)
@@ -181,6 +205,9 @@ int main(void)
 		ASIDE_TEST(several_go_beside_each_other),
 		ASIDE_TEST(refused),
 		ASIDE_TEST(never_still),
+#ifdef IZO_FAULTS
+		ASIDE_TEST(ready_while_the_log_is_looked_at),
+#endif
 		ASIDE_TEST(the_link_is_lost),
 		ASIDE_TEST(stopped_in_the_middle),
 	};
