@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include "bench/figures.h"
 
+#define LARGE_FILE (64u << 20)	/* bytes of the file that is written, and read, round and round */
+
 static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
 {
 	va_list args;

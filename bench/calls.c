@@ -28,7 +28,6 @@
 #include <nfsc/libnfs-raw-nfs.h>
 #include "bench/bench.h"
 
-#define FILE_SIZE (64u << 20)
 #define NAME_SIZE 32
 #define CONNECTIONS_MAX 16
 #define CALLS_MAX 1024
@@ -205,7 +204,7 @@ static int send_fsstat(struct bench *b, struct call *call)
 static int send_read(struct bench *b, struct call *call)
 {
 	READ3args args = {
-		.file = arg_fh(&b->file), .offset = call->index * b->size % FILE_SIZE, .count = (count3)b->size,
+		.file = arg_fh(&b->file), .offset = call->index * b->size % LARGE_FILE, .count = (count3)b->size,
 	};
 
 	return rpc_nfs3_read_async(call->rpc, came, &args, call);
@@ -214,7 +213,7 @@ static int send_read(struct bench *b, struct call *call)
 static int send_write(struct bench *b, struct call *call)
 {
 	WRITE3args args = {
-		.file = arg_fh(&b->file), .offset = call->index * b->size % FILE_SIZE, .count = (count3)b->size,
+		.file = arg_fh(&b->file), .offset = call->index * b->size % LARGE_FILE, .count = (count3)b->size,
 		.stable = UNSTABLE, .data = { .data_len = (u_int)b->size, .data_val = b->data },
 	};
 
@@ -416,7 +415,7 @@ static void fill_file(struct bench *b)
 
 	make_file(b);
 	b->size = 1u << 20;
-	run_kind(b, "write", FILE_SIZE / b->size, 8);
+	run_kind(b, "write", LARGE_FILE / b->size, 8);
 	commit(b);
 	b->size = size;
 }
@@ -568,7 +567,7 @@ int main(int argc, char **argv)
 		die("CONNECTIONS is 1 to %d, DEPTH 1 to %d, COUNT at least 1, SIZE at most 1048576", CONNECTIONS_MAX,
 		    CALLS_MAX / CONNECTIONS_MAX);
 	b.calls = calloc(CALLS_MAX, sizeof(*b.calls));
-	b.latency_ns = calloc(b.count + FILE_SIZE / (1u << 20), sizeof(*b.latency_ns));
+	b.latency_ns = calloc(b.count + LARGE_FILE / (1u << 20), sizeof(*b.latency_ns));
 	b.data = malloc(1u << 20);
 	if (!b.calls || !b.latency_ns || !b.data)
 		die("no memory");

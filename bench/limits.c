@@ -32,7 +32,6 @@
 #define REPLY 28
 #define TCP_CALL 128
 #define DEPTH_MAX 1024
-#define FILE_SIZE (64 << 20)	/* as calls.c */
 
 static uint64_t *latency_ns, n_latencies;
 
@@ -217,7 +216,7 @@ static void run_write(const char *path, uint64_t count, uint64_t size)
 	for (uint64_t i = 0; i < count; i++) {
 		uint64_t start = now_ns();
 
-		if (pwrite(fd, data, size, (off_t)(i * size % FILE_SIZE)) != (ssize_t)size)
+		if (pwrite(fd, data, size, (off_t)(i * size % LARGE_FILE)) != (ssize_t)size)
 			die("%s: %s", path, strerror(errno));
 		latency_ns[i] = now_ns() - start;
 	}

@@ -66,14 +66,11 @@ static int match_name(void *arg, uint64_t dir, struct slice name, const struct n
 {
 	const struct match *match = arg;
 	AUTO_FREE char *path = malloc(CML_PATH_MAX);
-	size_t len;
 
 	(void)info;
 	if (!path || name_is_local(name))
 		return 0;
-	name_path(match->change->cache, dir, path, CML_PATH_MAX);
-	len = dir == CACHE_ROOT ? 0 : strlen(path);
-	(void)snprintf(path + len, CML_PATH_MAX - len, "/%.*s", (int)name.len, (const char *)name.data);
+	name_path_in(match->change->cache, dir, name, path, CML_PATH_MAX);
 	for (size_t i = 0; i < match->bases->n_patterns; i++)
 		if (base_pattern_matches(match->bases->patterns[i], path))
 			return 1;

@@ -248,15 +248,11 @@ int cml_alias_clear(struct change *change)
 void cml_place_path(struct cache *cache, const struct cml_place *place, const char *gone, char *ret_path, size_t size)
 {
 	uint64_t dir = cml_find_oid(cache, place->dir);
-	size_t len;
 
 	if (dir)
-		name_path(cache, dir, ret_path, size);
+		name_path_in(cache, dir, place->name, ret_path, size);
 	else
-		(void)snprintf(ret_path, size, "%s", gone);
-	len = strlen(ret_path);
-	len -= len && ret_path[len - 1] == '/';
-	(void)snprintf(ret_path + len, size - len, "/%.*s", (int)place->name.len, (const char *)place->name.data);
+		(void)snprintf(ret_path, size, "%s/%.*s", gone, (int)place->name.len, (const char *)place->name.data);
 }
 
 /* ---- append ---- */

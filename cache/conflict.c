@@ -45,6 +45,16 @@ int conflict_say(const struct conflict *c, enum conflict_kind kind, uint64_t dir
 	return err;
 }
 
+/* The last name that the record has; valid as long as that.  Gives its directory, 0: there is none, or it has no name. */
+static uint64_t name_in_dispute(const struct conflict *c, struct slice *ret_name)
+{
+	struct cml_place places[2];
+	unsigned n = cml_places_of(c->record, places);
+
+	*ret_name = n ? places[n - 1].name : no_name;
+	return n ? cml_find_oid(c->change->cache, places[n - 1].dir) : 0;
+}
+
 /* ---- the rest is dropped ---- */
 
 static const char *what_of(const struct kml_record *record)
@@ -76,10 +86,8 @@ static bool is_of_nothing(const struct conflict *c)
 
 int conflict_drop(const struct conflict *c)
 {
-	struct cml_place places[2];
-	unsigned n = cml_places_of(c->record, places);
-	uint64_t dir = n ? cml_find_oid(c->change->cache, places[n - 1].dir) : 0;
-	struct slice name = n ? places[n - 1].name : no_name;
+	struct slice name;
+	uint64_t dir = name_in_dispute(c, &name);
 	int err = 0;
 
 	/* The directories are marked by cml_retire.c. */
@@ -156,10 +164,8 @@ static int settle_renamed_and_gone(const struct conflict *c, uint64_t dir, struc
 
 static int settle_renamed(struct conflict *c)
 {
-	struct cml_place places[2];
-	unsigned n = cml_places_of(c->record, places);
-	uint64_t dir = n ? cml_find_oid(c->change->cache, places[n - 1].dir) : 0;
-	struct slice name = n ? places[n - 1].name : no_name;	/* an answer may be nonsense */
+	struct slice name;
+	uint64_t dir = name_in_dispute(c, &name);	/* none: an answer may be nonsense */
 	int err;
 
 	if (!c->edit || !c->edit->v.links_up)

@@ -9,13 +9,14 @@
 #include "cache/dentry.h"
 #include "cache/internal.h"
 
-bool conflict_is_elsewhere(struct cache *cache, const struct conflict_side *side, const struct kml_oid *oid, uint64_t *ret_ino)
+bool conflict_is_elsewhere(struct cache *cache, const struct conflict_side *side, uint64_t *ret_ino)
 {
+	struct kml_oid oid = cml_oid_of(&side->record);
 	struct name_info info = { 0 };
 	bool is_elsewhere;
 
 	pthread_mutex_lock(&cache->lock);
-	*ret_ino = inode_find_oid(cache, oid);
+	*ret_ino = inode_find_oid(cache, &oid);
 	is_elsewhere = *ret_ino && side->dir && side->len &&
 		       name_get(cache, side->dir, (struct slice){ side->name, side->len }, &info) >= 0 && info.ino != *ret_ino;
 	pthread_mutex_unlock(&cache->lock);
@@ -60,42 +61,36 @@ static void __attribute__((format(printf, 2, 3))) tell(struct telling *t, const 
 static int tell_name(void *arg, uint64_t dir, struct slice name, const struct name_info *info)
 {
 	struct telling *t = arg;
-	char path[CML_PATH_MAX] = "";
+	char path[CML_PATH_MAX];
 
 	(void)info;
 	if (name_is_local(name))
 		return 0;
-	if (dir != t->dir)
-		name_path(t->cache, dir, path, sizeof(path));
-	tell(t, "%s%s%s%.*s", t->n++ ? " and " : "", path, *path && strcmp(path, "/") ? "/" : "", (int)name.len, (const char *)name.data);
+	tell(t, "%s", t->n++ ? " and " : "");
+	if (dir == t->dir) {
+		tell(t, "%.*s", (int)name.len, (const char *)name.data);
+	} else {
+		name_path_in(t->cache, dir, name, path, sizeof(path));
+		tell(t, "%s", path);
+	}
 	return 0;
 }
 
 /* By all the names that it has: one of them is the copy's. */
-static void tell_of(struct telling *t, const struct conflict_side *side, const struct kml_oid *oid)
-{
-	size_t was = t->len;
-	uint64_t ino;
-
-	if (!conflict_is_elsewhere(t->cache, side, oid, &ino))
-		return;
-	t->n = 0;
-	tell(t, "; it is there as ");
-	pthread_mutex_lock(&t->cache->lock);
-	(void)name_each_of(t->cache, ino, tell_name, t);
-	pthread_mutex_unlock(&t->cache->lock);
-	if (!t->n)
-		t->text[t->len = was] = '\0';
-}
-
 void conflict_tell_where(struct cache *cache, const struct conflict_side *side, char *what, size_t size)
 {
 	struct telling t = { .cache = cache, .dir = side->dir, .text = what, .len = strlen(what), .size = size };
 	enum kml_op op = side->record.body.op;
-	struct kml_oid oid;
+	size_t was = t.len;
+	uint64_t ino;
 
-	if (side->kind != CONFLICT_UNDONE || (op != KML_REMOVE && op != KML_RMDIR && op != KML_RENAME))
+	if (side->kind != CONFLICT_UNDONE || (op != KML_REMOVE && op != KML_RMDIR && op != KML_RENAME) ||
+	    !conflict_is_elsewhere(cache, side, &ino))
 		return;
-	oid = cml_oid_of(&side->record);
-	tell_of(&t, side, &oid);
+	tell(&t, "; it is there as ");
+	pthread_mutex_lock(&cache->lock);
+	(void)name_each_of(cache, ino, tell_name, &t);
+	pthread_mutex_unlock(&cache->lock);
+	if (!t.n)
+		what[was] = '\0';
 }

@@ -6,16 +6,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "rpcgen/kml_codec.h"
 
 struct cache;
 struct conflict_side;
 
 /*
- * Another one has, or none, the name that the conflict is about, and this object is here: true.  False of a conflict about no name.
+ * Another one has, or none, the name that the conflict is about, and the record's object is here: true.  False of a conflict about no name.
  * *ret_ino: the object, 0 when it is not here.  Any thread.
  */
-bool conflict_is_elsewhere(struct cache *cache, const struct conflict_side *side, const struct kml_oid *oid, uint64_t *ret_ino);
+bool conflict_is_elsewhere(struct cache *cache, const struct conflict_side *side, uint64_t *ret_ino);
 /*
  * The path of what had no name here when it was put on record, and may have one by now: into path, of SIZE bytes; else a few words that
  * say so.  Any thread.

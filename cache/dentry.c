@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <ctype.h>
+#include <stdio.h>
 #include <errno.h>
 #include <string.h>
 #include "base/buf.h"
@@ -517,6 +518,16 @@ void name_path(struct cache *cache, uint64_t ino, char *ret_path, uint64_t size)
 	if (start == size - 1 && start > 0)
 		ret_path[--start] = '/';
 	memmove(ret_path, ret_path + start, size - start);
+}
+
+void name_path_in(struct cache *cache, uint64_t dir, struct slice name, char *ret_path, uint64_t size)
+{
+	size_t len;
+
+	name_path(cache, dir, ret_path, size);
+	len = strlen(ret_path);
+	len -= len && ret_path[len - 1] == '/';		/* the root's */
+	(void)snprintf(ret_path + len, size - len, "/%.*s", (int)name.len, (const char *)name.data);
 }
 
 bool name_is_local(struct slice name)

@@ -64,6 +64,8 @@ int64_t name_count_of(struct cache *cache, uint64_t ino);
  * of PATH size, always terminated.
  */
 void name_path(struct cache *cache, uint64_t ino, char *ret_path, uint64_t size);
+/* The same of that name in a directory, cut at the end where it does not fit. */
+void name_path_in(struct cache *cache, uint64_t dir, struct slice name, char *ret_path, uint64_t size);
 /*
  * The same in front of what path has from *io_start on, which goes back to where it begins now: "" for the root, and what does not
  * fit, or is damaged, is left out at the front.  db: any connection that is the caller's.

@@ -185,12 +185,11 @@ static int ours_goes(struct settle *s)
 static int remove_again(struct settle *s)
 {
 	struct place place = { .dir = s->side.dir, .len = s->side.len };
-	struct kml_oid oid = cml_oid_of(&s->side.record);
 	uint64_t ino;
 	int err;
 
 	memcpy(place.name, s->side.name, place.len);
-	if (conflict_is_elsewhere(s->cache, &s->side, &oid, &ino)) {
+	if (conflict_is_elsewhere(s->cache, &s->side, &ino)) {
 		err = place_of(s->cache, ino, &place);
 		if (err <= 0)
 			return err;

@@ -46,6 +46,13 @@ bool disk_is_file(const struct file_stat *st, const struct object *object)
 	return st->attr.type == object->attr.type && file_id_equal(st->id, object->file);
 }
 
+bool disk_is_as_known(const struct file_stat *st, const struct object *object)
+{
+	return disk_is_file(st, object) &&
+	       (object->attr.type != KML_REG ||
+		(st->attr.size == object->attr.size && !file_time_cmp(st->attr.mtime, object->attr.mtime)));
+}
+
 /* The name holds the object's file, and nobody has changed what is in it. */
 static int check_file(struct segment *segment, int dirfd, const char *name,
 		      const struct object *object)
@@ -55,12 +62,10 @@ static int check_file(struct segment *segment, int dirfd, const char *name,
 
 	if (err)
 		return err;
-	if (!disk_is_file(&st, object))
+	if (!disk_is_as_known(&st, object))
 		return -ESTALE;
 	if (object->attr.type != KML_REG)
 		return 0;
-	if (st.attr.size != object->attr.size || file_time_cmp(st.attr.mtime, object->attr.mtime))
-		return -ESTALE;
 	/* What this segment did to it has changed its ctime. */
 	if (object->ctime && object->ctime != st.ctime && !segment_is_touched(segment, object->id))
 		return -ESTALE;

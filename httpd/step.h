@@ -60,6 +60,8 @@ enum how disk_how(const struct segment *segment, uint32_t i);
 /* What an error of a step means: STEP_SURPRISE, STEP_RETRY, or the (negative) error for REFUSED. */
 int disk_classify(int err);
 bool disk_is_file(const struct file_stat *st, const struct object *object);
+/* And its content, as far as size and mtime tell; not ctime, which a rename changes. */
+bool disk_is_as_known(const struct file_stat *st, const struct object *object);
 
 /*
  * One step each: 0, or -errno for disk_classify() with nothing done; -EINPROGRESS: it is done by half, or that is not known.

@@ -14,17 +14,11 @@
  * is overwritten or removed that has not been looked at where nobody else can reach it: it is moved to stage/ or trash/ first, and
  * back when it is not what the tables say.  Its ctime is the move's then.
  */
-static bool is_as_known(const struct file_stat *st, const struct object *object)
-{
-	return disk_is_file(st, object) &&
-	       (object->attr.type != KML_REG ||
-		(st->attr.size == object->attr.size && !file_time_cmp(st->attr.mtime, object->attr.mtime)));
-}
 
-/* The same of one that loses a name; where it may only do so because it has others, it must have them. */
+/* Is it what loses a name?  Where it may only do so because it has others, it must have them. */
 static bool is_to_go(const struct file_stat *st, const struct object *object)
 {
-	return is_as_known(st, object) && st->attr.nlink >= object->attr.nlink;
+	return disk_is_as_known(st, object) && st->attr.nlink >= object->attr.nlink;
 }
 
 /* What was moved away, and is somebody's, goes back to its name, or beside it when there is another one by now. */
@@ -173,7 +167,7 @@ int swap_store_at(struct segment *segment, const char *staged, const struct obje
 		err = file_stat(stage, staged, &st);
 	if (err)
 		return -EINPROGRESS;
-	if (!is_as_known(&st, object))
+	if (!disk_is_as_known(&st, object))
 		return take_back(segment, staged, row, dirfd, plan);
 	(void)unlinkat(stage, staged, 0);	/* else it is rubbish */
 	return 0;
@@ -184,7 +178,7 @@ int swap_keep_what_came_out(struct segment *segment, const char *staged, const s
 {
 	struct file_stat st;
 
-	if (file_stat(segment->tree->stage_fd, staged, &st) || file_id_equal(st.id, plan->staged.id) || is_as_known(&st, object))
+	if (file_stat(segment->tree->stage_fd, staged, &st) || file_id_equal(st.id, plan->staged.id) || disk_is_as_known(&st, object))
 		return 0;
 	return put_back(segment, segment->tree->stage_fd, staged, row) ? -EINPROGRESS : 0;
 }

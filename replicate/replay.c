@@ -242,7 +242,8 @@ static void taken(struct work *work)
 	replay->is_taking = false;
 	replay->young_us = replay->took.young_us;
 	sort_aside(replay);
-	replay->is_dry = list_is_empty(&replay->taken) && !replay->took.has_more && !replay->aside_has_moved;
+	if (!list_is_empty(&replay->taken) || replay->took.has_more)
+		replay->is_dry = false;
 	list_each_safe(sending, next, &replay->taken, node) {
 		list_del(&sending->node);
 		list_append(&replay->sendings, &sending->node);
@@ -277,14 +278,15 @@ static bool may_take(const struct replay *replay)
 
 static void take(struct replay *replay)
 {
-	replay->was_woken = replay->aside_has_moved = false;
+	replay->was_woken = false;
+	replay->is_dry = true;		/* unless it finds some, or somebody says in the mean that there may be some by now */
 	replicate_note_waits(replay->replicate, replay->pace.may_replay ? NULL :
 			     "the link is paid for: changes go when they are asked for, by izo-nfsd --sync");
 	if (!replay->pace.may_replay) {
 		aside_stop(&replay->aside);
 		replay->young_us = 0;
 		replay->took.is_held = false;
-		replay->is_dry = true;
+		replay->is_dry = true;	/* that aside_stop() moved some changes nothing */
 		advance_soon(replay);
 		return;
 	}
@@ -533,7 +535,6 @@ static void aside_moved(struct aside *aside)
 	struct replay *replay = container_of(aside, struct replay, aside);
 
 	replay->is_dry = false;
-	replay->aside_has_moved = true;
 	if (replay->step == REPLAY_GATHER) {
 		loop_timer_cancel(replay->replicate->loop, &replay->timer);
 		run(replay);
@@ -551,7 +552,7 @@ void replay_wake(struct replay *replay)
 	if (replay->step == REPLAY_IDLE) {
 		replay->step = REPLAY_GATHER;
 		gather(replay);
-	} else if (replay->step == REPLAY_RUN && replay->is_dry && !replay->was_woken) {
+	} else if (replay->step == REPLAY_RUN && replay->is_dry && !replay->is_taking && !replay->was_woken) {
 		replay->was_woken = true;
 		gather(replay);
 	} else if (replay->step != REPLAY_GATHER && replay->step != REPLAY_HELD) {

@@ -57,8 +57,7 @@ struct replay {
 	const char *forbidden;		/* why nothing may be replayed at all, or NULL */
 	enum replay_step step;
 	bool was_woken;			/* since records were last taken */
-	bool is_dry;			/* there were none to be taken, the last time */
-	bool aside_has_moved;		/* since records were last taken: what that found is out of date */
+	bool is_dry;			/* there were none to be taken, the last time, and nothing is another since that began */
 	atomic_bool wants_wake;		/* any thread: the first record from now on is news */
 	unsigned tries;			/* holds in a row */
 	struct pace pace;		/* of the last take */

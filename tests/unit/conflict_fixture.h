@@ -31,6 +31,16 @@ struct round {
 
 static UNUSED uint64_t version;
 
+/* The root's listing says this, as it was at that position: itself, and names in it. */
+static UNUSED void root_is_listed(struct fixture *f, uint64_t position, const struct kml_listed *listed, uint32_t n)
+{
+	struct apply_listing *listing;
+
+	assert_int_equal(apply_listing_begin(f->cache, ROOT, position, false, &listing), 0);
+	assert_int_equal(apply_listing_add(listing, listed, n), 0);
+	assert_int_equal(apply_listing_end(listing, 0), 0);
+}
+
 static UNUSED void round_begin(struct fixture *f, struct round *r, const char *want)
 {
 	char got[1000] = "";

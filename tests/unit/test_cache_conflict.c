@@ -216,7 +216,6 @@ static void renamed_aside_and_removed(void **state)
 	struct kml_object root = { .oid = KML_ROOT, .attr = { .type = KML_DIR, .mode = 0755, .nlink = 3 }, .data_version = 1, .attr_version = 1 };
 	struct kml_listed listed[3] = { { .object = root }, { .parent = KML_ROOT }, { .parent = KML_ROOT } };
 	struct fixture *f = *state;
-	struct apply_listing *listing;
 	char *why = NULL;
 	struct kml_oid oid;
 	struct round r;
@@ -241,9 +240,7 @@ static void renamed_aside_and_removed(void **state)
 	listed[2].object = (struct kml_object){ .oid = oid, .attr = { .type = KML_REG, .nlink = 1 }, .data_version = 9, .attr_version = 9 };
 	listed[1].name = (kml_name){ 1, (char *)"b" };
 	listed[2].name = (kml_name){ 12, (char *)"b.conflict-x" };
-	assert_int_equal(apply_listing_begin(f->cache, ROOT, version, false, &listing), 0);
-	assert_int_equal(apply_listing_add(listing, listed, 3), 0);
-	assert_int_equal(apply_listing_end(listing, 0), 0);
+	root_is_listed(f, version, listed, 3);
 	assert_conflicts(f, 1, "/b");
 	assert_non_null(strstr(last_conflict.what, "; it is there as b.conflict-x"));
 	/* Removed after all: that one, and not who has the name. */
@@ -263,7 +260,6 @@ static void replaced_aside(void **state)
 	struct kml_object root = { .oid = KML_ROOT, .attr = { .type = KML_DIR, .mode = 0755, .nlink = 3 }, .data_version = 1, .attr_version = 1 };
 	struct kml_listed listed[4] = { { .object = root }, { .parent = KML_ROOT }, { .parent = KML_ROOT }, { .parent = KML_ROOT } };
 	struct fixture *f = *state;
-	struct apply_listing *listing;
 	struct kml_oid oid;
 	struct round r;
 
@@ -286,9 +282,7 @@ static void replaced_aside(void **state)
 		listed[i].name = (kml_name){ 1, (char *)(i == 1 ? "b" : i == 2 ? "c" : "d") };
 	}
 	listed[1].object = (struct kml_object){ .oid = { 7, 7 }, .attr = { .type = KML_REG, .nlink = 1 }, .data_version = 8, .attr_version = 8 };
-	assert_int_equal(apply_listing_begin(f->cache, ROOT, version, false, &listing), 0);
-	assert_int_equal(apply_listing_add(listing, listed, ARRAY_SIZE(listed)), 0);
-	assert_int_equal(apply_listing_end(listing, 0), 0);
+	root_is_listed(f, version, listed, ARRAY_SIZE(listed));
 	assert_conflicts(f, 2, "/b");
 	assert_non_null(strstr(last_conflict.what, "; it is there as c and d") ?: strstr(last_conflict.what, "; it is there as d and c"));
 }
@@ -303,15 +297,12 @@ static void parts_that_are_not_here(void **state)
 		  .object = { .oid = THEIRS, .data_version = 3, .attr_version = 3,
 			      .attr = { .type = KML_REG, .mode = 0644, .nlink = 1, .size = 10 } } },
 	};
-	struct apply_listing *listing;
 	char got[16], copy[256];
 	struct round r;
 	uint64_t ino;
 
 	assert_int_equal(apply_upstream(f->cache, "an upstream", 4, &listed[0].object), 0);
-	assert_int_equal(apply_listing_begin(f->cache, ROOT, 4, false, &listing), 0);
-	assert_int_equal(apply_listing_add(listing, listed, 2), 0);
-	assert_int_equal(apply_listing_end(listing, 0), 0);
+	root_is_listed(f, 4, listed, 2);
 	ino = found(f, ROOT, "big");
 	assert_true(ino != 0);
 	assert_int_equal(f_write(f, ino, 4, "OURS"), 0);

@@ -4,16 +4,21 @@
 
 /* ---- names that are taken ---- */
 
+static void theirs_has_come(struct fixture *f, const char *name)
+{
+	put_file(f, name, "theirs");
+	assert_int_equal(look(f), 1);
+	settle();
+	(void)look(f);
+}
+
 static void renamed(void **state)
 {
 	struct fixture *f = *state;
 	struct kml_answers answers;
 	struct batch *b;
 
-	put_file(f, "a", "theirs");
-	assert_int_equal(look(f), 1);
-	settle();
-	(void)look(f);
+	theirs_has_come(f, "a");
 	b = batch_new(f, CLIENT);
 	add_create(b, KML_ROOT, "a", oid(1));
 	add_store(b, oid(1), 0, "ours");
@@ -66,10 +71,7 @@ static void replaced_beside(void **state)
 	struct kml_answers answers;
 	struct batch *b;
 
-	put_file(f, "a", "theirs");
-	assert_int_equal(look(f), 1);
-	settle();
-	(void)look(f);
+	theirs_has_come(f, "a");
 	b = batch_new(f, CLIENT);
 	add_create(b, KML_ROOT, "a", oid(1));
 	add_store(b, oid(1), 0, "first");

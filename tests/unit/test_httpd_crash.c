@@ -17,18 +17,7 @@
 
 #ifndef IZO_FAULTS
 
-static void no_fault_points(void **state)
-{
-	(void)state;
-	skip();
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = { cmocka_unit_test(no_fault_points) };
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+#include "tests/unit/no_fault_points.h"
 
 #else
 
