@@ -60,7 +60,7 @@ static int try_open(struct opened *opened, opened_find *find, void *arg, struct 
 	tree_reader_put(opened->tree, sql);
 	if (err)
 		return err;
-	*ret_item = (struct reconcile_item){ row.dir, row.name };
+	*ret_item = (struct reconcile_item){ .dir = row.dir, .name = row.name };
 	*ret_is_there = fd >= 0;
 	if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -EIO || fd == -EACCES)
 		return fd;

@@ -147,6 +147,14 @@ static int moved(struct run *run, struct object *object, const struct name_row *
 	return err;
 }
 
+static int seems_missing(struct run *run, int64_t dir, struct slice name, uint64_t since_us)
+{
+	if (!run->is_finding)
+		return run_add_missing(run, dir, name, since_us);
+	run->left++;
+	return 0;
+}
+
 /* A name that the tables do not have. */
 static int new_name(struct run *run, int64_t dir, struct slice name, const struct file_stat *st)
 {
@@ -192,7 +200,7 @@ static int park(struct run *run, struct object *object, const struct name_row *r
 	if (err)
 		return err;
 	tree_forget_dir(run->tree, object->id);
-	return run_add_item(&run->missing, row->dir, (struct slice){ name, strlen(name) });
+	return run_add_missing(run, row->dir, (struct slice){ name, strlen(name) }, clock_us());
 }
 
 /* A name that holds another file than the tables say. */
@@ -209,7 +217,7 @@ static int replaced_name(struct run *run, const struct reconcile_item *item)
 	if (got < 0)
 		return is_hidden(got) ? 0 : got;
 	if (!got)
-		return run_add_item(&run->missing, item->dir, name);
+		return seems_missing(run, item->dir, name, clock_us());
 	got = name_get(run->tree->sql, item->dir, name, &row);
 	if (!got)
 		/* the old object was found elsewhere meanwhile */
@@ -266,8 +274,8 @@ static bool is_entered(const struct run *run, const struct object *dir)
 	       run->hooks->is_entered(run->hooks->arg, dir->id, dir->file);
 }
 
-/* Pass 1 for one name. */
-static int look_at(struct run *run, int64_t dir, struct slice name, bool *ret_is_known)
+/* Pass 1 for one name; since_us as in struct reconcile_item. */
+static int look_at(struct run *run, int64_t dir, struct slice name, uint64_t since_us, bool *ret_is_known)
 {
 	struct object object;
 	struct file_stat st;
@@ -277,11 +285,12 @@ static int look_at(struct run *run, int64_t dir, struct slice name, bool *ret_is
 	*ret_is_known = false;
 	if (name.len == 1 && *(const char *)name.data == '.') {
 		if (dir == ROOT_ID)
-			return run_compare_root(run);
+			return run_compare_dir(run, ROOT_ID);
 		got = name_of(run->tree->sql, dir, &own);
 		if (got <= 0)
 			return got;
 		dir = own.dir;
+		since_us = clock_us();
 		name = name_slice(&own.name);
 	}
 	/* A directory that is not where it was: its own name will tell. */
@@ -291,6 +300,7 @@ static int look_at(struct run *run, int64_t dir, struct slice name, bool *ret_is
 		if (got <= 0)
 			return got;
 		dir = own.dir;
+		since_us = clock_us();
 	}
 	is_there = stat_name(run, dir, name.data, &st);
 	if (is_there < 0)
@@ -299,7 +309,7 @@ static int look_at(struct run *run, int64_t dir, struct slice name, bool *ret_is
 	if (is_known < 0)
 		return is_known;
 	if (!is_there)
-		return is_known ? run_add_item(&run->missing, dir, name) : 0;
+		return is_known ? seems_missing(run, dir, name, since_us) : 0;
 	if (!is_known)
 		return new_name(run, dir, name, &st);
 	*ret_is_known = true;
@@ -393,8 +403,7 @@ static int read_name(void *arg, const char *name)
 	struct reading *reading = arg;
 	bool is_known;
 
-	reading->err = look_at(reading->run, reading->dir, (struct slice){ name, strlen(name) },
-			       &is_known);
+	reading->err = look_at(reading->run, reading->dir, (struct slice){ name, strlen(name) }, clock_us(), &is_known);
 	reading->known += is_known;
 	return reading->err;
 }
@@ -416,7 +425,7 @@ static int find_missing(struct run *run, int64_t dir)
 		for (size_t i = 0; i < n; i++) {
 			got = stat_name(run, dir, rows[i].name.text, &st);
 			if (!got)
-				got = run_add_item(&run->missing, dir, name_slice(&rows[i].name));
+				got = run_add_missing(run, dir, name_slice(&rows[i].name), clock_us());
 			if (got < 0 && !is_hidden(got))
 				return got;
 		}
@@ -470,15 +479,14 @@ static int read_dir(struct run *run, int64_t dir)
 		err = name_of(run->tree->sql, dir, &row);
 		if (err > 0 && is_hidden(fd))
 			return pass_by(run, row.name.text, fd);
-		return err <= 0 ? err : run_add_item(&run->missing, row.dir, name_slice(&row.name));
+		return err <= 0 ? err : run_add_missing(run, row.dir, name_slice(&row.name), clock_us());
 	}
 	if (run->hooks && run->hooks->enter)
 		run->hooks->enter(run->hooks->arg, dir, fd);
-	if (dir == ROOT_ID) {
-		err = run_compare_root(run);
-		if (err)
-			return err;
-	}
+	/* What changed after its name was looked at, and before there were events of it. */
+	err = run_compare_dir(run, dir);
+	if (err)
+		return err;
 	is_changed = run_refresh_dir(run, dir);
 	if (is_changed < 0)
 		return is_changed;
@@ -501,7 +509,7 @@ static int read_dir(struct run *run, int64_t dir)
 static int look_at_names(struct run *run, const struct reconcile_item *items, size_t n,
 			 size_t *ret_n)
 {
-	size_t missing = run->missing.n, replaced = run->replaced.n, i = 0;
+	size_t missing = run->missing.n, replaced = run->replaced.n, left = run->left, i = 0;
 	uint64_t shown = run->names;
 	int64_t dir = items[0].dir;
 	bool is_known;
@@ -512,7 +520,7 @@ static int look_at_names(struct run *run, const struct reconcile_item *items, si
 	if (is_changed < 0)
 		return is_changed;
 	for (; !err && i < n && items[i].dir == dir && items[i].name.len; i++) {
-		err = look_at(run, dir, name_slice(&items[i].name), &is_known);
+		err = look_at(run, dir, name_slice(&items[i].name), items[i].since_us, &is_known);
 		if (!err)
 			err = run_breathe(run);
 	}
@@ -521,13 +529,14 @@ static int look_at_names(struct run *run, const struct reconcile_item *items, si
 	 * A name that came and went has changed nothing but the directory's time.  Not in the middle
 	 * of a client's batch, which is about to change it once more.
 	 */
-	if (!err && is_changed && run->may_yield && shown == run->names &&
-	    missing == run->missing.n && replaced == run->replaced.n)
+	if (!err && is_changed && (run->may_yield || run->is_finding) && shown == run->names &&
+	    missing == run->missing.n && replaced == run->replaced.n && left == run->left)
 		err = run_journal_dir_time(run, dir, is_changed);
 	return err;
 }
 
-static int run_all(struct run *run, const struct reconcile_item *items, size_t n)
+/* Pass 1. */
+static int look_at_items(struct run *run, const struct reconcile_item *items, size_t n)
 {
 	size_t done;
 	int err = 0;
@@ -541,19 +550,79 @@ static int run_all(struct run *run, const struct reconcile_item *items, size_t n
 			err = run_add_id(&run->walk, items[i].dir);
 	}
 	run->is_by_name = false;
-	if (!err)
-		err = settle_replaced(run);
+	return err ? err : settle_replaced(run);
+}
+
+static int walk(struct run *run)
+{
+	int err = 0;
+
 	while (!err && run->walked < run->walk.n) {
 		err = read_dir(run, run->walk.v[run->walked++]);
 		if (!err)
 			err = run_breathe(run);
 	}
-	for (size_t i = 0; !err && i < run->missing.n; i++) {
-		struct reconcile_item item = run->missing.v[i];
+	return err;
+}
 
-		err = missing_name(run, &item);
-		if (!err)
-			err = run_breathe(run);
+/* Until there are the events of whatever made names go missing. */
+static int wait_for_events(struct run *run)
+{
+	uint64_t since_us = 0;
+
+	for (size_t i = run->gone; i < run->missing.n; i++)
+		since_us = MAX(since_us, run->missing.v[i].since_us);
+	if (since_us + RECONCILE_EVENTS_US <= clock_us())
+		return 0;
+	return run_give_way(run, since_us + RECONCILE_EVENTS_US);
+}
+
+/* Where what is missing may have gone: the names that events have told of. */
+static int look_at_told(struct run *run)
+{
+	const struct reconcile_hooks *hooks = run->may_yield ? run->hooks : run->tree->watching;
+	AUTO_FREE struct reconcile_item *items = NULL;
+	size_t n = 0;
+	int err;
+
+	if (!hooks || !hooks->told)
+		return 0;
+	err = run->may_yield ? wait_for_events(run) : 0;
+	if (err)
+		return err;
+	err = hooks->told(hooks->arg, &items, &n);
+	if (err == -EOVERFLOW) {
+		/* Where it has gone will be seen.  Who cannot wait for that takes it as removed. */
+		if (run->may_yield)
+			run->missing.n = run->gone;
+		return 0;
+	}
+	tree_forget_dirs(run->tree);
+	run->is_finding = true;
+	if (!err)
+		err = look_at_items(run, items, n);
+	run->is_finding = false;
+	return err ? err : walk(run);
+}
+
+static int run_all(struct run *run, const struct reconcile_item *items, size_t n)
+{
+	int err = look_at_items(run, items, n);
+
+	if (!err)
+		err = walk(run);
+	while (!err && run->gone < run->missing.n) {
+		size_t known = run->missing.n;
+
+		err = look_at_told(run);
+		for (; !err && run->gone < MIN(known, run->missing.n); run->gone++) {
+			/* the list may move meanwhile */
+			struct reconcile_item item = run->missing.v[run->gone];
+
+			err = missing_name(run, &item);
+			if (!err)
+				err = run_breathe(run);
+		}
 	}
 	return run_end(run, err);
 }

@@ -5,7 +5,8 @@
  *
  * In two passes: first what is there (new names, renames, contents, attributes) everywhere that is
  * to be looked at, then what is missing: a name that went away may have come up elsewhere, and is a
- * rename then.
+ * rename then.  Also where was looked already, or is not going to be: so before the second pass the
+ * names are looked at that events have told of meanwhile.
  *
  * Numbers in the code:
  *  (1) A file is known again by its inode number and birth time, whatever its name.
@@ -23,6 +24,8 @@
 #include "httpd/tree.h"
 
 #define RECONCILE_HOLD_US 50000
+/* What happened so long ago has made its events: a rename is seen at its one end before it is told of. */
+#define RECONCILE_EVENTS_US 50000
 
 /*
  * Something to look at: a name in a directory; or with name.len 0 all of the directory (not what is
@@ -31,6 +34,7 @@
 struct reconcile_item {
 	int64_t dir;
 	struct name name;
+	uint64_t since_us;	/* what made it worth a look has happened by then (clock_us()) */
 };
 
 struct reconcile_hooks {
@@ -41,6 +45,11 @@ struct reconcile_hooks {
 	 * and what is below it.
 	 */
 	bool (*is_entered)(void *arg, int64_t dir, struct file_id file);
+	/*
+	 * The names that events have told of by now and are yet to be looked at, which stay so; *ret_items is to be freed.
+	 * -EOVERFLOW: it is not known any more, and everything is going to be looked at.
+	 */
+	int (*told)(void *arg, struct reconcile_item **ret_items, size_t *ret_n);
 	/* To be looked at again in a moment: it may be changing. */
 	void (*again)(void *arg, const struct reconcile_item *item);
 	/* true: give up now, with -EINTR. */
@@ -53,7 +62,7 @@ int reconcile_names(struct tree *tree, const struct reconcile_item *items, size_
 		    const struct reconcile_hooks *hooks, uint64_t *ret_changes);
 int reconcile_all(struct tree *tree, const struct reconcile_hooks *hooks, uint64_t *ret_changes);
 
-/* The same as reconcile_names(), for who has the lock; in a transaction of its own. */
+/* The same as reconcile_names(), for who has the lock; in a transaction of its own; told() is the watch's. */
 int reconcile_locked(struct tree *tree, const struct reconcile_item *items, size_t n);
 
 #endif

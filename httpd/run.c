@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "httpd/apply.h"
 #include "httpd/change.h"
@@ -39,9 +40,18 @@ int run_add_item(struct item_list *list, int64_t dir, struct slice name)
 		list->cap = list->cap ? 2 * list->cap : 16;
 		list->v = more;
 	}
-	list->v[list->n].dir = dir;
+	list->v[list->n] = (struct reconcile_item){ .dir = dir };
 	name_set(&list->v[list->n++].name, name);
 	return 0;
+}
+
+int run_add_missing(struct run *run, int64_t dir, struct slice name, uint64_t since_us)
+{
+	int err = run_add_item(&run->missing, dir, name);
+
+	if (!err)
+		run->missing.v[run->missing.n - 1].since_us = since_us;
+	return err;
 }
 
 /* ---- the transaction ---- */
@@ -77,22 +87,23 @@ int run_end(struct run *run, int err)
 	return err;
 }
 
-/* Between two pieces of work: let others have the lock when it was held for long. */
-int run_breathe(struct run *run)
+static bool is_stopping(const struct run *run)
 {
-	uint64_t now = clock_us();
+	return run->hooks && run->hooks->is_stopping && run->hooks->is_stopping(run->hooks->arg);
+}
+
+int run_give_way(struct run *run, uint64_t until_us)
+{
+	uint64_t now;
 	int err;
 
-	tree_trim_dirs(run->tree);
-	if (run->hooks && run->hooks->is_stopping && run->hooks->is_stopping(run->hooks->arg))
+	if (is_stopping(run))
 		return -EINTR;
-	if (!run->may_yield)
-		return 0;
-	if (now - run->held_since_us < RECONCILE_HOLD_US &&
-	    (!run->in_txn || run->tree->position - run->first_position < COMMIT_ENTRIES))
-		return 0;
 	err = run_end(run, 0);
 	tree_unlock(run->tree);
+	now = clock_us();
+	if (until_us > now)
+		(void)usleep((useconds_t)(until_us - now));
 	if (!err)
 		err = apply_lock(run->tree);
 	if (err) {
@@ -101,6 +112,19 @@ int run_breathe(struct run *run)
 	}
 	run->held_since_us = clock_us();
 	return 0;
+}
+
+int run_breathe(struct run *run)
+{
+	tree_trim_dirs(run->tree);
+	if (is_stopping(run))
+		return -EINTR;
+	if (!run->may_yield)
+		return 0;
+	if (clock_us() - run->held_since_us < RECONCILE_HOLD_US &&
+	    (!run->in_txn || run->tree->position - run->first_position < COMMIT_ENTRIES))
+		return 0;
+	return run_give_way(run, 0);
 }
 
 /* ---- one object ---- */
@@ -325,16 +349,18 @@ int run_journal_dir_time(struct run *run, int64_t id, int which)
 	return change_setattr(run->tree, &by, &dir, KML_SET_MTIME);
 }
 
-/* The root has no name that could be looked at. */
-int run_compare_root(struct run *run)
+int run_compare_dir(struct run *run, int64_t id)
 {
-	struct object root;
+	struct object dir;
 	struct file_stat st;
+	int fd = tree_dir(run->tree, id);
 	int got;
 
-	got = object_by_id(run->tree->sql, ROOT_ID, &root);
+	if (fd < 0)
+		return 0;	/* as above */
+	got = object_by_id(run->tree->sql, id, &dir);
 	if (got <= 0)
 		return got ? got : -EUCLEAN;
-	got = file_stat(run->tree->root_fd, "", &st);
-	return got ? got : run_compare(run, &root, &st, false);
+	got = file_stat(fd, "", &st);
+	return got ? got : run_compare(run, &dir, &st, false);
 }

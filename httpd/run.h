@@ -27,6 +27,8 @@ struct run {
 	/* no directory is being read: its own time is looked at with its name */
 	bool is_by_name;
 	bool may_yield;			/* the lock is ours to give away for a moment */
+	bool is_finding;		/* what is missing is left to who looks at it next */
+	size_t left;			/* so many names were */
 	bool in_txn;
 	uint64_t held_since_us;
 	uint64_t first_position;	/* of this transaction */
@@ -37,10 +39,13 @@ struct run {
 	/* names that hold another file than recorded: after all new names */
 	struct item_list replaced;
 	struct item_list missing;	/* names that hold nothing: at the very end */
+	size_t gone;			/* of these, looked at by then */
 };
 
 int run_add_id(struct id_list *list, int64_t id);
 int run_add_item(struct item_list *list, int64_t dir, struct slice name);
+/* since_us: whatever made it so has happened by then. */
+int run_add_missing(struct run *run, int64_t dir, struct slice name, uint64_t since_us);
 
 /* A transaction is begun with the first change. */
 int run_begin(struct run *run);
@@ -50,6 +55,8 @@ int run_end(struct run *run, int err);
  * Between two pieces of work: let others have the lock when it was held for long.  -EINTR: give up.
  */
 int run_breathe(struct run *run);
+/* Let others have the lock, until then at least.  Only where may_yield.  -EINTR: give up. */
+int run_give_way(struct run *run, uint64_t until_us);
 
 void run_take_file(struct object *object, const struct file_stat *st);
 bool run_same_file(const struct object *object, const struct file_stat *st);
@@ -58,7 +65,8 @@ bool run_same_file(const struct object *object, const struct file_stat *st);
  * already.
  */
 int run_compare(struct run *run, struct object *object, const struct file_stat *st, bool is_moved);
-int run_compare_root(struct run *run);
+/* A directory's own attributes; all but its mtime, unless it is looked at by name. */
+int run_compare_dir(struct run *run, int64_t id);
 /* Look at it again soon, if a write might have been missed. */
 void run_watch_racy(struct run *run, const struct object *object, int64_t dir, struct slice name);
 

@@ -39,6 +39,7 @@ struct tree {
 	struct hash_table dirs;	/* open directories by id, until tree_unlock() */
 	bool needs_redo;	/* a batch is half done: apply_redo() before anything else */
 	int broken;		/* -errno: what is on disk is not known; a restart finds out */
+	const struct reconcile_hooks *watching;	/* of the watch that runs; NULL: none does */
 
 	pthread_mutex_t publish_lock;
 	pthread_cond_t publish_cond;

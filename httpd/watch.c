@@ -39,6 +39,7 @@
 /* how long a file that was looked at is remembered, for (2) */
 #define KEPT_US (2 * US_PER_S)
 #define PENDING_MAX 65536		/* names; more: everything is looked at */
+#define DRAIN_READS 1000		/* of about a hundred events each */
 
 #define FULL_S 600			/* from one look at everything to the next */
 #define FULL_REMOTE_S 60		/* where others may change files without an event */
@@ -55,12 +56,14 @@ struct pending {
 	uint64_t first_us;		/* of the writes since the last look; 0: none */
 	uint64_t due_us;		/* CLOCK_NEVER: looked at, and remembered */
 	uint64_t looked_us;		/* 0: never */
+	uint64_t told_us;		/* by the last event */
 	struct name name;
 };
 
 struct watch {
 	/* constant after start */
 	struct tree *tree;
+	struct reconcile_hooks hooks;
 	struct watch_source *source;
 	int stop_fd;			/* eventfd, wakes the reader */
 	pthread_t reader, worker;
@@ -76,6 +79,7 @@ struct watch {
 	uint64_t full_us;		/* when everything is due to be looked at */
 	bool is_settled, is_stopping;
 	bool has_gaps;			/* some directory could not be watched */
+	bool is_deaf;			/* there will be no more events; everything is looked at now and then */
 	uint64_t wake_us;		/* when the worker is going to look by itself */
 
 	/* worker */
@@ -194,6 +198,7 @@ static void happened(void *arg, struct slice key, const char *name, unsigned eve
 	pending = note(watch, dir, (struct slice){ name, strlen(name) });
 	if (!pending)
 		return;
+	pending->told_us = now;
 	if (events & (EVENT_WRITTEN | EVENT_CLOSED) && !pending->first_us)
 		pending->first_us = now;
 	if (events & EVENT_NAME) {
@@ -212,32 +217,37 @@ static void happened(void *arg, struct slice key, const char *name, unsigned eve
 
 /* ---- the reader ---- */
 
+/* Some of the events that are there.  With the lock.  -EOVERFLOW: some were lost; others: there will be no more. */
+static int read_some(struct watch *watch)
+{
+	int err = watch->source->kind->read(watch->source, happened, watch);
+
+	if (FAULT("watch.overflow"))
+		err = -EOVERFLOW;
+	if (err) {
+		drop_all(watch);
+		look_at_all(watch, clock_us() + SOON_US);
+		log_info("watch: events were lost, looking at everything: %s", strerror(-err));
+	}
+	watch->is_deaf = err && err != -EOVERFLOW;
+	return err;
+}
+
 static void *read_events(void *arg)
 {
 	struct watch *watch = arg;
 	struct pollfd fds[2] = { { .fd = watch->source->fd, .events = POLLIN },
 				 { .fd = watch->stop_fd, .events = POLLIN } };
 	bool is_stopping = false;
-	int err;
 
 	while (!is_stopping) {
 		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
 			break;
 		pthread_mutex_lock(&watch->lock);
-		err = watch->source->kind->read(watch->source, happened, watch);
-		if (FAULT("watch.overflow"))
-			err = -EOVERFLOW;
-		if (err) {
-			drop_all(watch);
-			look_at_all(watch, clock_us() + SOON_US);
-		}
-		is_stopping = watch->is_stopping;
+		if (!watch->is_deaf)
+			(void)read_some(watch);	/* whatever was lost is looked for */
+		is_stopping = watch->is_stopping || watch->is_deaf;
 		pthread_mutex_unlock(&watch->lock);
-		if (err)
-			log_info("watch: events were lost, looking at everything: %s",
-				 strerror(-err));
-		if (err && err != -EOVERFLOW)
-			break;	/* the worker goes on looking at everything now and then */
 	}
 	return NULL;
 }
@@ -286,6 +296,37 @@ static bool is_entered(void *arg, int64_t dir, struct file_id file)
 	return has;
 }
 
+static int copy_names(struct watch *watch, struct reconcile_item **ret_items, size_t *ret_n)
+{
+	struct reconcile_item *items = malloc((watch->n_pending + 1) * sizeof(*items));
+	struct pending *pending;
+	size_t n = 0;
+
+	if (!items)
+		return -ENOMEM;
+	list_each(pending, &watch->pending, node)
+		if (pending->is_name)
+			items[n++] = (struct reconcile_item){ pending->dir, pending->name, pending->told_us };
+	*ret_items = items;
+	*ret_n = n;
+	return 0;
+}
+
+static int told(void *arg, struct reconcile_item **ret_items, size_t *ret_n)
+{
+	struct watch *watch = arg;
+	struct pollfd queue = { .fd = watch->source->fd, .events = POLLIN };
+	int err = 0;
+
+	pthread_mutex_lock(&watch->lock);
+	/* Who makes events is slower than this.  A bound, all the same: a lock is held. */
+	for (int i = 0; !err && !watch->is_deaf && i < DRAIN_READS && poll(&queue, 1, 0) > 0; i++)
+		err = read_some(watch);
+	err = err ? -EOVERFLOW : copy_names(watch, ret_items, ret_n);
+	pthread_mutex_unlock(&watch->lock);
+	return err;
+}
+
 static void again(void *arg, const struct reconcile_item *item)
 {
 	struct watch *watch = arg;
@@ -314,7 +355,7 @@ static bool is_stopping(void *arg)
 /* ---- the worker ---- */
 
 /* Everything, once.  Without the lock. */
-static int look_everywhere(struct watch *watch, const struct reconcile_hooks *hooks)
+static int look_everywhere(struct watch *watch)
 {
 	uint64_t started = clock_us(), changes = 0, took, pause;
 	bool is_first;
@@ -329,7 +370,7 @@ static int look_everywhere(struct watch *watch, const struct reconcile_hooks *ho
 	pthread_mutex_unlock(&watch->lock);
 	err = FAULT("watch.full");
 	if (!err)
-		err = reconcile_all(watch->tree, hooks, &changes);
+		err = reconcile_all(watch->tree, &watch->hooks, &changes);
 	took = clock_us() - started;
 	pthread_mutex_lock(&watch->lock);
 	if (err) {
@@ -371,8 +412,7 @@ static int take_due(struct watch *watch, struct reconcile_item **ret_items, size
 	list_each_safe(pending, next, &watch->pending, node) {
 		if (is_any && pending->due_us != CLOCK_NEVER &&
 		    (pending->due_us <= now || pending->is_name)) {
-			items[n].dir = pending->dir;
-			items[n++].name = pending->name;
+			items[n++] = (struct reconcile_item){ pending->dir, pending->name, pending->told_us };
 			pending->due_us = CLOCK_NEVER;
 			pending->looked_us = now;
 			pending->is_name = false;
@@ -411,7 +451,6 @@ static void tell_failed(struct watch *watch, int err)
 static void *look_at_events(void *arg)
 {
 	struct watch *watch = arg;
-	const struct reconcile_hooks hooks = { enter, is_entered, again, is_stopping, watch };
 	struct reconcile_item *items;
 	uint64_t next_us;
 	bool is_full;
@@ -433,9 +472,9 @@ static void *look_at_events(void *arg)
 		}
 		pthread_mutex_unlock(&watch->lock);
 		if (is_full)
-			err = look_everywhere(watch, &hooks);
+			err = look_everywhere(watch);
 		else if (!err)
-			err = reconcile_names(watch->tree, items, n, &hooks, NULL);
+			err = reconcile_names(watch->tree, items, n, &watch->hooks, NULL);
 		free(items);
 		if (err)
 			tell_failed(watch, err);
@@ -500,6 +539,14 @@ static void release(struct watch *watch)
 	free(watch);
 }
 
+/* For who looks at names by himself (reconcile_locked()). */
+static void register_hooks(struct watch *watch, const struct reconcile_hooks *hooks)
+{
+	tree_lock(watch->tree);
+	watch->tree->watching = hooks;
+	tree_unlock(watch->tree);
+}
+
 static void tell_to_stop(struct watch *watch)
 {
 	const uint64_t one = 1;
@@ -519,6 +566,8 @@ int watch_start(struct tree *tree, enum watch_kind kind, struct watch **ret_watc
 	if (!watch)
 		return -ENOMEM;
 	watch->tree = tree;
+	watch->hooks = (struct reconcile_hooks){ .enter = enter, .is_entered = is_entered, .told = told, .again = again,
+						 .is_stopping = is_stopping, .arg = watch };
 	watch->full_s = is_remote(tree->root_fd) ? FULL_REMOTE_S : FULL_S;
 	list_init(&watch->pending);
 	pthread_mutex_init(&watch->lock, NULL);
@@ -544,6 +593,7 @@ int watch_start(struct tree *tree, enum watch_kind kind, struct watch **ret_watc
 		release(watch);
 		return err;
 	}
+	register_hooks(watch, &watch->hooks);
 	*ret_watch = watch;
 	return 0;
 }
@@ -552,6 +602,7 @@ void watch_stop(struct watch *watch)
 {
 	if (!watch)
 		return;
+	register_hooks(watch, NULL);
 	tell_to_stop(watch);
 	pthread_join(watch->worker, NULL);
 	pthread_join(watch->reader, NULL);

@@ -161,7 +161,7 @@ static void look_by_name(struct fixture *f, const char *names)
 			*slash = '\0';
 		dir = row_of(f, slash ? name : "");
 		name = slash ? slash + 1 : name;
-		items[n].dir = dir.id;
+		items[n] = (struct reconcile_item){ .dir = dir.id };
 		name_set(&items[n++].name, (struct slice){ name, strlen(name) });
 	}
 	assert_int_equal(reconcile_names(f->tree, items, n, NULL, &changes), 0);
