@@ -83,7 +83,7 @@ static int learn_version(struct change *change, struct inode_edit *edit,
 	/* Done before, and the version it made is not known any more? */
 	if (!answer->made_version)
 		return stale_ask(change, edit->inode->ino);
-	/* A SETACL was refused (conflict.c): what this record made is not what is here. */
+	/* One before it came to nothing (conflict.c): what this record made is not what is here. */
 	if (!is_make && is_attr && !edit->v.attr_version)
 		return stale_ask(change, edit->inode->ino);
 	if (is_data && answer->made_version > edit->v.data_version) {

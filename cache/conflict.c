@@ -25,6 +25,7 @@
 #include "cache/conflict_state.h"
 #include "cache/dentry.h"
 #include "cache/internal.h"
+#include "cache/merge.h"
 #include "cache/stale.h"
 #include "cache/writer.h"
 
@@ -84,6 +85,18 @@ static bool is_of_nothing(const struct conflict *c)
 	return (op == KML_SETATTR || op == KML_SETACL) && (c->answer->status == KML_GONE || !c->edit || c->edit->is_removed);
 }
 
+/* What it set here is to be seen no more. */
+static int drop_attributes(const struct conflict *c)
+{
+	const struct kml_body *body = &c->record->body;
+
+	if (body->op != KML_SETACL && (body->op != KML_SETATTR || body->kml_body_u.setattr.set == KML_SET_FORWARD))
+		return 0;
+	if (c->answer->status != KML_CONFLICT && c->answer->status != KML_REFUSED)
+		return 0;
+	return merge_attrs_again(c->change, c->edit, c->answer->object);
+}
+
 int conflict_drop(const struct conflict *c)
 {
 	struct slice name;
@@ -91,7 +104,9 @@ int conflict_drop(const struct conflict *c)
 	int err = 0;
 
 	/* The directories are marked by cml_retire.c. */
-	if (c->edit && c->edit->v.links_up)
+	if (c->edit)
+		err = drop_attributes(c);
+	if (!err && c->edit && c->edit->v.links_up)
 		err = stale_ask(c->change, c->ino);
 	if (err || is_of_nothing(c))
 		return err;
@@ -193,9 +208,6 @@ static int settle_refused(struct conflict *c)
 		return 0;
 	if (op == KML_STORE)
 		return conflict_say(c, CONFLICT_HERE, 0, no_name, "the server refuses its new content (%s): that stays here only", why);
-	/* What upstream has is to be taken again, though it is the version that we know. */
-	if (op == KML_SETACL && c->edit && c->answer->error != ESTALE)
-		EDIT(c->edit, attr_version, 0);
 	if (c->answer->error != ESTALE)
 		return conflict_drop(c);
 	/* Never made there, so nothing is to be removed, and the rest goes with it. */

@@ -254,6 +254,23 @@ static bool take_times(struct inode_edit *edit, const struct kml_object *object,
 	return is_other | TAKE(edit, mtime, mtime);
 }
 
+int merge_attrs_again(struct change *change, struct inode_edit *edit, const struct kml_object *object)
+{
+	uint64_t known = edit->v.attr_version;
+	int got;
+
+	EDIT(edit, attr_version, 0);
+	if (!object || object->attr_version < known || (enum file_type)object->attr.type != edit->v.type)
+		return 0;
+	/* With a later one of ours on its way this does nothing: the answer to that asks for the rest (cml_retire.c). */
+	got = take_attrs(change, edit, object);
+	if (got < 0)
+		return got;
+	(void)take_times(edit, object, got > 0);
+	inode_edit_touch(change, edit);
+	return 0;
+}
+
 /* Its mtime could not be taken, for something of ours is in the way, and no later entry may come to tell it. */
 static bool is_mtime_held(const struct inode_edit *edit, const struct kml_object *object)
 {

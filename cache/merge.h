@@ -97,6 +97,11 @@ int merge_finish(struct cache *cache);
 /* The object's access control lists are those. */
 int merge_acls(struct inode_edit *edit, const struct kml_object *object);
 
+/*
+ * A change of ours of its attributes came to nothing: upstream's are taken, though it be of the version that is known here.
+ * object: as it was when that was answered, or NULL; where it is of no use, the next one to come is taken.
+ */
+int merge_attrs_again(struct change *change, struct inode_edit *edit, const struct kml_object *object);
 /* Does the object have bytes that upstream does not have? */
 bool merge_has_our_data(const struct inode_edit *edit);
 /* The object goes, with what waits in the log for nobody else; it has no names. */

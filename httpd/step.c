@@ -104,6 +104,12 @@ static int excuse_same_acls(struct step *step, const struct kml_setacl *s)
 	return err;
 }
 
+/* Who had them refused shows them already, and needs to know what there is instead. */
+static bool is_about_attributes(const struct kml_body *body)
+{
+	return body->op == KML_SETATTR || body->op == KML_SETACL;
+}
+
 static int step_decide(struct step *step)
 {
 	struct segment *segment = step->segment;
@@ -125,7 +131,7 @@ static int step_decide(struct step *step)
 	switch (step->verdict.status) {
 	case KML_REFUSED:
 		step->answer->error = (unsigned)step->verdict.error;
-		return 0;
+		return is_about_attributes(&step->record->body) && step->f.object.id ? answer_object(step, step->f.object.id) : 0;
 	case KML_MERGED:
 		err = object_alias(segment->tree->sql, make->oid, step->f.at.object);
 		return err ? err : answer_object(step, step->f.at.object);

@@ -539,6 +539,8 @@ static void local_names_in_the_way(void **state)
 static void as_a_user(void **state)
 {
 	struct fixture *f = *state;
+	struct kml_answers answers;
+	const struct kml_object *as_it_is;
 	struct batch *b;
 
 	create_and_store(state);
@@ -547,7 +549,14 @@ static void as_a_user(void **state)
 	add_create(b, KML_ROOT, "ours", oid(11));
 	add_setattr(b, oid(11), KML_SET_UID, 0)->uid = geteuid() + 1;
 	add_create(b, KML_ROOT, "more", oid(12));
-	expect(b, "REFUSED:1 OK REFUSED:1 OK");
+	answers = send_for(b, "REFUSED:1 OK REFUSED:1 OK");
+	/* Whose attributes were refused is told what they are. */
+	as_it_is = answers.answers.answers_val[2].object;
+	assert_non_null(as_it_is);
+	assert_int_equal(as_it_is->attr.uid, row_of(f, "ours").attr.uid);
+	assert_int_equal(as_it_is->attr_version, row_of(f, "ours").attr_version);
+	assert_null(answers.answers.answers_val[0].object);
+	kml_answers_release(&answers);
 }
 
 int main(void)
