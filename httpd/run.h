@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * run: one run of the reconciler: what it still has to look at, its transaction, and the comparing
- * of one object (private to reconcile.c and run.c).
+ * of one object (private to reconcile*.c and run.c).
  *
  * Under the tree's lock.  Errors: 0 or -errno.
  */
