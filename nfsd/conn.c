@@ -25,7 +25,7 @@
 #define RX_READS 8			/* per event; then it is another connection's turn */
 /* Bytes of replies that may wait for one peer.  More would only push each other out of the processor's cache. */
 #define TX_MAX (1u * 1024 * 1024)
-#define TX_EAGER (128u * 1024)		/* send at once what is this much: the peer can begin to take it */
+#define TX_EAGER (512u * 1024)	/* send at once what is this much: the peer can begin to take it, but each sending wakes it */
 #define TX_IOV 64
 
 void conn_get(struct conn *conn)
