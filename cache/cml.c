@@ -132,6 +132,13 @@ struct kml_time cml_time(int64_t ns)
 	return (struct kml_time){ sec, (unsigned)rest };
 }
 
+bool cml_sets_attributes(const struct kml_record *record)
+{
+	const struct kml_body *body = &record->body;
+
+	return body->op == KML_SETACL || (body->op == KML_SETATTR && body->kml_body_u.setattr.set != KML_SET_FORWARD);
+}
+
 const struct kml_make *cml_make_of(const struct kml_record *record)
 {
 	switch (record->body.op) {

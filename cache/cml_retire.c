@@ -74,8 +74,7 @@ static int learn_version(struct change *change, struct inode_edit *edit,
 {
 	bool is_make = cml_make_of(record) != NULL;
 	bool is_data = is_make || record->body.op == KML_STORE;
-	bool is_attr = is_make || record->body.op == KML_SETACL ||
-		       (record->body.op == KML_SETATTR && record->body.kml_body_u.setattr.set != KML_SET_FORWARD);
+	bool is_attr = is_make || cml_sets_attributes(record);
 	bool was_done = is_done(answer) || answer->status == KML_RENAMED;
 
 	if (!was_done || (!is_data && !is_attr))

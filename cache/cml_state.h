@@ -104,6 +104,8 @@ uint64_t cml_next_seq(struct cache *cache, enum kml_op op);
 /* The object a record is about, and the directories and names it touches (1 or 2). */
 struct kml_oid cml_oid_of(const struct kml_record *record);
 const struct kml_make *cml_make_of(const struct kml_record *record);
+/* Of an object that is there: a SETATTR or SETACL; but not a FORWARD, which is about a directory's names. */
+bool cml_sets_attributes(const struct kml_record *record);
 struct cml_place {
 	struct kml_oid dir;
 	struct slice name;

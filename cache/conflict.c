@@ -88,9 +88,7 @@ static bool is_of_nothing(const struct conflict *c)
 /* What it set here is to be seen no more. */
 static int drop_attributes(const struct conflict *c)
 {
-	const struct kml_body *body = &c->record->body;
-
-	if (body->op != KML_SETACL && (body->op != KML_SETATTR || body->kml_body_u.setattr.set == KML_SET_FORWARD))
+	if (!cml_sets_attributes(c->record))
 		return 0;
 	if (c->answer->status != KML_CONFLICT && c->answer->status != KML_REFUSED)
 		return 0;

@@ -103,11 +103,8 @@ static int read_dir(struct run *run, int64_t dir)
 	}
 	if (run->hooks && run->hooks->enter)
 		run->hooks->enter(run->hooks->arg, dir, fd);
-	/* What changed after its name was looked at, and before there were events of it. */
-	err = run_compare_dir(run, dir);
-	if (err)
-		return err;
-	is_changed = run_refresh_dir(run, dir);
+	/* Its attributes, too: they may have changed after its name was looked at, and before there were events of it. */
+	is_changed = run_compare_and_refresh_dir(run, dir);
 	if (is_changed < 0)
 		return is_changed;
 	shown = run->names;

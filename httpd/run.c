@@ -306,32 +306,55 @@ void run_watch_racy(struct run *run, const struct object *object, int64_t dir, s
 
 /* ---- directories' own times ---- */
 
+/* Its row, and how it is: 1; 0: it is missing itself, and will be found so; -errno. */
+static int load_dir(struct run *run, int64_t id, struct object *ret_dir, struct file_stat *ret_stat)
+{
+	int fd = tree_dir(run->tree, id), got;
+
+	if (fd < 0)
+		return 0;
+	got = object_by_id(run->tree->sql, id, ret_dir);
+	if (got <= 0)
+		return got ? got : -EUCLEAN;
+	got = file_stat(fd, "", ret_stat);
+	return got ? got : 1;
+}
+
+static int refresh(struct run *run, struct object *dir, const struct file_stat *st)
+{
+	int order = file_time_cmp(st->attr.mtime, dir->attr.mtime), err;
+
+	if (!order)
+		return 0;
+	err = run_begin(run);
+	if (err)
+		return err;
+	dir->attr.mtime = st->attr.mtime;
+	err = object_update(run->tree->sql, dir);
+	if (err)
+		return err;
+	return order > 0 ? RUN_LATER : RUN_EARLIER;
+}
+
 int run_refresh_dir(struct run *run, int64_t id)
 {
 	struct object dir;
 	struct file_stat st;
-	int fd = tree_dir(run->tree, id);
-	int got, order;
+	int got = load_dir(run, id, &dir, &st);
 
-	if (fd < 0)
-		return 0;	/* it is missing itself, and will be found so */
-	got = object_by_id(run->tree->sql, id, &dir);
+	return got <= 0 ? got : refresh(run, &dir, &st);
+}
+
+int run_compare_and_refresh_dir(struct run *run, int64_t id)
+{
+	struct object dir;
+	struct file_stat st;
+	int got = load_dir(run, id, &dir, &st);
+
 	if (got <= 0)
-		return got ? got : -EUCLEAN;
-	got = file_stat(fd, "", &st);
-	if (got)
 		return got;
-	order = file_time_cmp(st.attr.mtime, dir.attr.mtime);
-	if (!order)
-		return 0;
-	got = run_begin(run);
-	if (got)
-		return got;
-	dir.attr.mtime = st.attr.mtime;
-	got = object_update(run->tree->sql, &dir);
-	if (got)
-		return got;
-	return order > 0 ? RUN_LATER : RUN_EARLIER;
+	got = run_compare(run, &dir, &st, false);
+	return got ? got : refresh(run, &dir, &st);
 }
 
 int run_journal_dir_time(struct run *run, int64_t id, int which)
@@ -353,14 +376,7 @@ int run_compare_dir(struct run *run, int64_t id)
 {
 	struct object dir;
 	struct file_stat st;
-	int fd = tree_dir(run->tree, id);
-	int got;
+	int got = load_dir(run, id, &dir, &st);
 
-	if (fd < 0)
-		return 0;	/* as above */
-	got = object_by_id(run->tree->sql, id, &dir);
-	if (got <= 0)
-		return got ? got : -EUCLEAN;
-	got = file_stat(fd, "", &st);
-	return got ? got : run_compare(run, &dir, &st, false);
+	return got <= 0 ? got : run_compare(run, &dir, &st, false);
 }

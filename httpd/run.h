@@ -77,6 +77,8 @@ void run_watch_racy(struct run *run, const struct object *object, int64_t dir, s
 #define RUN_LATER 1
 #define RUN_EARLIER 2
 int run_refresh_dir(struct run *run, int64_t id);
+/* The same, and what run_compare_dir() does, of one look at it. */
+int run_compare_and_refresh_dir(struct run *run, int64_t id);
 /* No entry shows it: which says what run_refresh_dir() gave. */
 int run_journal_dir_time(struct run *run, int64_t id, int which);
 

@@ -32,7 +32,7 @@
  *      reason: writes by mmap, over a hard link from outside, or by another machine on a shared
  *      file system make no events.
  */
-#define SOON_US 50000
+#define SOON_US RECONCILE_EVENTS_US	/* so that nobody has to wait for the events of a name that is due */
 #define QUIET_US 300000
 #define LATEST_US (3 * US_PER_S)
 #define EACH_US 700000

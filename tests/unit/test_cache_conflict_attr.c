@@ -28,6 +28,27 @@ static struct kml_object as_known(struct fixture *f, struct kml_oid oid, uint64_
 	};
 }
 
+/* The mode of a file that is known becomes 0600, which goes to upstream: there it is 0644, of the versions that are known here. */
+static uint64_t chmod_is_sent(struct fixture *f, struct round *r)
+{
+	uint64_t ino = known_file(f, "a", "x");
+
+	assert_int_equal(f_chmod(f, ino, 0600), 0);
+	round_begin(f, r, "SETATTR ");
+	r->object = as_known(f, record(r, 0)->body.kml_body_u.setattr.oid, ino, 0644);
+	return ino;
+}
+
+/* Refused, with the object as it is. */
+static uint64_t chmod_is_refused(struct fixture *f, struct round *r)
+{
+	uint64_t ino = chmod_is_sent(f, r);
+
+	answer_refused(r, 0, EPERM);
+	r->answers[0].object = &r->object;
+	return ino;
+}
+
 /* Its content was in conflict, so the name is of a new inode, which waits for our SETATTR; that is in conflict, too. */
 static void behind_a_conflict(void **state)
 {
@@ -58,15 +79,9 @@ static void behind_a_conflict(void **state)
 static void refused(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t ino = known_file(f, "a", "x"), known;
 	struct round r;
+	uint64_t ino = chmod_is_refused(f, &r), known = value_of(f, ino, "attr_version");
 
-	assert_int_equal(f_chmod(f, ino, 0600), 0);
-	known = value_of(f, ino, "attr_version");
-	round_begin(f, &r, "SETATTR ");
-	r.object = as_known(f, record(&r, 0)->body.kml_body_u.setattr.oid, ino, 0644);
-	answer_refused(&r, 0, EPERM);
-	r.answers[0].object = &r.object;
 	round_end(f, &r);
 	assert_mode(f, ino, 0644);
 	assert_int_equal(f->op.attr.mtime.tv_sec, 5000);
@@ -80,35 +95,26 @@ static void refused(void **state)
 static void refused_and_no_more(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t ino = known_file(f, "a", "x");
-	struct kml_object object;
 	struct round r;
+	uint64_t ino = chmod_is_sent(f, &r);
 
-	assert_int_equal(f_chmod(f, ino, 0600), 0);
-	round_begin(f, &r, "SETATTR ");
-	object = as_known(f, record(&r, 0)->body.kml_body_u.setattr.oid, ino, 0644);
 	answer_refused(&r, 0, EPERM);
 	round_end(f, &r);
 	assert_true(is_stale(f, ino));
-	assert_int_equal(apply_object(f->cache, &object.oid, &object, 0), 0);
+	assert_int_equal(apply_object(f->cache, &r.object.oid, &r.object, 0), 0);
 	assert_mode(f, ino, 0644);
-	assert_int_equal(value_of(f, ino, "attr_version"), object.attr_version);
+	assert_int_equal(value_of(f, ino, "attr_version"), r.object.attr_version);
 }
 
 /* Another change of ours is on its way: what that says stays; what it does not say is taken once it is answered. */
 static void with_a_later_one(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t ino = known_file(f, "a", "x");
 	struct attr_change times = { .set = SET_MTIME, .mtime = { .tv_sec = 7000 } };
 	struct kml_object object;
 	struct round r, later;
+	uint64_t ino = chmod_is_refused(f, &r);
 
-	assert_int_equal(f_chmod(f, ino, 0600), 0);
-	round_begin(f, &r, "SETATTR ");
-	r.object = as_known(f, record(&r, 0)->body.kml_body_u.setattr.oid, ino, 0644);
-	answer_refused(&r, 0, EPERM);
-	r.answers[0].object = &r.object;
 	assert_int_equal(f_setattr(f, ino, &times), 0);
 	round_end(f, &r);
 	assert_int_equal(f_getattr(f, ino), 0);
@@ -129,19 +135,13 @@ static void with_a_later_one(void **state)
 static void overtaken(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t ino = known_file(f, "a", "x");
-	struct kml_object now;
 	struct round r;
+	uint64_t ino = chmod_is_refused(f, &r);
+	struct kml_object now = r.object;
 
-	assert_int_equal(f_chmod(f, ino, 0600), 0);
-	round_begin(f, &r, "SETATTR ");
-	r.object = as_known(f, record(&r, 0)->body.kml_body_u.setattr.oid, ino, 0644);
-	now = r.object;
 	now.attr_version += 100;
 	now.attr.mode = 0444;
 	r.object.attr_version--;
-	answer_refused(&r, 0, EPERM);
-	r.answers[0].object = &r.object;
 	round_end(f, &r);
 	assert_mode(f, ino, 0600);
 	assert_true(is_stale(f, ino));

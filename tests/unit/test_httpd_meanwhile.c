@@ -10,12 +10,13 @@
 /* What happens in the middle of a look, and what is told of it. */
 struct meanwhile {
 	struct fixture *f;
-	unsigned entered;		/* directories, by now */
-	/* when a directory is about to be read, the how many-th and which: 'entered' and its id */
+	struct reconcile_hooks hooks;
+	uint64_t from;			/* the journal's position before */
+	/* when a directory is about to be read; NULL: nothing */
 	void (*happens)(struct meanwhile *m, int64_t dir, int fd);
 	int64_t first;			/* the directory that was entered before */
-	struct reconcile_item told[4];
-	size_t n_told;
+	struct reconcile_item told;
+	unsigned n_told;		/* 1: that; 0: nothing */
 	unsigned asked;			/* what was told */
 	int error;			/* of telling */
 	uint64_t missed_us;		/* names were missing by then */
@@ -25,7 +26,6 @@ static void enter(void *arg, int64_t dir, int fd)
 {
 	struct meanwhile *m = arg;
 
-	m->entered++;
 	if (m->happens)
 		m->happens(m, dir, fd);
 }
@@ -39,14 +39,9 @@ static int tell(void *arg, struct reconcile_item **ret_items, size_t *ret_n)
 	if (m->error)
 		return m->error;
 	*ret_items = malloc(sizeof(m->told));
-	memcpy(*ret_items, m->told, sizeof(m->told));
+	**ret_items = m->told;
 	*ret_n = m->n_told;
 	return 0;
-}
-
-static struct reconcile_hooks hooks_of(struct meanwhile *m)
-{
-	return (struct reconcile_hooks){ .enter = enter, .told = tell, .arg = m };
 }
 
 static struct reconcile_item item(int64_t dir, const char *name)
@@ -68,9 +63,11 @@ static void move(struct fixture *f, const char *from, const char *to)
 }
 
 /* Directories a and b, with a file f each, and a directory a/e. */
-static void make_base(struct meanwhile *m, struct fixture *f)
+static struct fixture *make_base(struct meanwhile *m, void **state)
 {
-	*m = (struct meanwhile){ .f = f };
+	struct fixture *f = *state;
+
+	*m = (struct meanwhile){ .f = f, .hooks = { .enter = enter, .told = tell, .arg = m } };
 	make_dir(f, "a");
 	make_dir(f, "b");
 	make_dir(f, "a/e");
@@ -79,6 +76,30 @@ static void make_base(struct meanwhile *m, struct fixture *f)
 	settle();
 	(void)look(f);
 	assert_int_equal(look(f), 0);
+	m->from = f->tree->position;
+	return f;
+}
+
+/* Everything is looked at, and that happens meanwhile. */
+static void look_while(struct meanwhile *m, void (*happens)(struct meanwhile *m, int64_t dir, int fd))
+{
+	m->happens = happens;
+	assert_int_equal(reconcile_all(m->f->tree, &m->hooks, NULL), 0);
+}
+
+/* What the name is found to hold, as the watch looks at it: so many changes. */
+static void look_at(struct meanwhile *m, const struct reconcile_item *name, uint64_t want)
+{
+	uint64_t changes;
+
+	assert_int_equal(reconcile_names(m->f->tree, name, 1, &m->hooks, &changes), 0);
+	assert_int_equal(changes, want);
+}
+
+static void tells(struct meanwhile *m, int64_t dir, const char *name)
+{
+	m->told = item(dir, name);
+	m->n_told = 1;
 }
 
 /* Of a and b, the one that is read later gives its file to the other, in which nobody looks any more. */
@@ -91,7 +112,7 @@ static void to_where_was_looked(struct meanwhile *m, int64_t dir, int fd)
 		return;
 	if (m->first && m->first != dir) {
 		move(m->f, dir == a ? "a/f" : "b/f", dir == a ? "b/g" : "a/g");
-		m->told[m->n_told++] = item(m->first, "g");
+		tells(m, m->first, "g");
 		m->missed_us = clock_us();
 	}
 	m->first = dir;
@@ -100,17 +121,12 @@ static void to_where_was_looked(struct meanwhile *m, int64_t dir, int fd)
 static void moved_to_where_was_looked(void **state)
 {
 	struct meanwhile m;
-	struct reconcile_hooks hooks = hooks_of(&m);
-	struct fixture *f = *state;
-	uint64_t from;
+	struct fixture *f = make_base(&m, state);
 
-	make_base(&m, f);
-	m.happens = to_where_was_looked;
-	from = f->tree->position;
-	assert_int_equal(reconcile_all(f->tree, &hooks, NULL), 0);
+	look_while(&m, to_where_was_looked);
 	assert_int_equal(m.n_told, 1);
 	assert_int_equal(m.asked, 1);
-	assert_string_equal(ops_after(f, from), "RENAME");
+	assert_string_equal(ops_after(f, m.from), "RENAME");
 	check_all(f);
 	assert_int_equal(look(f), 0);
 }
@@ -130,23 +146,18 @@ static void to_be_read(struct meanwhile *m, int64_t dir, int fd)
 	m->first = dir;
 	put_file(m->f, dir == a ? "b/new" : "a/new", "x");
 	move(m->f, dir == a ? "b" : "a", "c");
-	m->told[m->n_told++] = item(ROOT_ID, "c");
+	tells(m, ROOT_ID, "c");
 }
 
 static void directory_moved(void **state)
 {
 	struct meanwhile m;
-	struct reconcile_hooks hooks = hooks_of(&m);
-	struct fixture *f = *state;
+	struct fixture *f = make_base(&m, state);
 	struct object object;
-	uint64_t from;
 
-	make_base(&m, f);
-	m.happens = to_be_read;
-	from = f->tree->position;
-	assert_int_equal(reconcile_all(f->tree, &hooks, NULL), 0);
+	look_while(&m, to_be_read);
 	assert_int_equal(m.n_told, 1);
-	assert_string_equal(ops_after(f, from), "RENAME SETATTR CREATE");
+	assert_string_equal(ops_after(f, m.from), "RENAME SETATTR CREATE");
 	assert_true(find(f, "c/new", &object));
 	check_all(f);
 }
@@ -161,15 +172,10 @@ static void change_mode(struct meanwhile *m, int64_t dir, int fd)
 static void mode_before_it_is_entered(void **state)
 {
 	struct meanwhile m;
-	struct reconcile_hooks hooks = hooks_of(&m);
-	struct fixture *f = *state;
-	uint64_t from;
+	struct fixture *f = make_base(&m, state);
 
-	make_base(&m, f);
-	m.happens = change_mode;
-	from = f->tree->position;
-	assert_int_equal(reconcile_all(f->tree, &hooks, NULL), 0);
-	assert_string_equal(ops_after(f, from), "SETATTR");
+	look_while(&m, change_mode);
+	assert_string_equal(ops_after(f, m.from), "SETATTR");
 	assert_int_equal(row_of(f, "a/e").attr.mode, 0750);
 	check_all(f);
 }
@@ -178,64 +184,51 @@ static void mode_before_it_is_entered(void **state)
 static void events_are_waited_for(void **state)
 {
 	struct meanwhile m;
-	struct reconcile_hooks hooks = hooks_of(&m);
 	struct reconcile_item gone;
-	struct fixture *f = *state;
-	uint64_t from, changes;
+	struct fixture *f = make_base(&m, state);
 
-	make_base(&m, f);
 	assert_int_equal(unlinkat(f->fd, "a/f", 0), 0);
 	m.missed_us = clock_us();
 	gone = item(row_of(f, "a").id, "f");
 	gone.since_us = m.missed_us;
-	from = f->tree->position;
-	assert_int_equal(reconcile_names(f->tree, &gone, 1, &hooks, &changes), 0);
+	look_at(&m, &gone, 1);
 	assert_int_equal(m.asked, 1);
-	assert_int_equal(changes, 1);
-	assert_string_equal(ops_after(f, from), "REMOVE");
+	assert_string_equal(ops_after(f, m.from), "REMOVE");
 }
 
 /* The directory of what was told of is missing, which nobody has told of yet. */
 static void events_of_the_directory(void **state)
 {
 	struct meanwhile m;
-	struct reconcile_hooks hooks = hooks_of(&m);
 	struct reconcile_item below;
-	struct fixture *f = *state;
-	uint64_t from;
+	struct fixture *f = make_base(&m, state);
 
-	make_base(&m, f);
 	below = item(row_of(f, "a").id, "f");
 	move(f, "a", "c");
 	m.missed_us = clock_us();
-	m.told[m.n_told++] = item(ROOT_ID, "c");
-	from = f->tree->position;
-	assert_int_equal(reconcile_names(f->tree, &below, 1, &hooks, NULL), 0);
+	tells(&m, ROOT_ID, "c");
+	look_at(&m, &below, 1);
 	assert_int_equal(m.asked, 1);
-	assert_string_equal(ops_after(f, from), "RENAME");
+	assert_string_equal(ops_after(f, m.from), "RENAME");
 }
 
 /* That others were told of as missing says nothing of where they are: they have their own turn. */
 static void others_are_left(void **state)
 {
 	struct meanwhile m;
-	struct reconcile_hooks hooks = hooks_of(&m);
 	struct reconcile_item gone;
-	struct fixture *f = *state;
+	struct fixture *f = make_base(&m, state);
 	struct object object;
-	uint64_t from;
 
-	make_base(&m, f);
 	assert_int_equal(unlinkat(f->fd, "a/f", 0), 0);
 	assert_int_equal(unlinkat(f->fd, "b/f", 0), 0);
 	gone = item(row_of(f, "a").id, "f");
-	m.told[m.n_told++] = item(row_of(f, "b").id, "f");
-	from = f->tree->position;
-	assert_int_equal(reconcile_names(f->tree, &gone, 1, &hooks, NULL), 0);
+	tells(&m, row_of(f, "b").id, "f");
+	look_at(&m, &gone, 1);
 	assert_false(find(f, "a/f", &object));
 	assert_true(find(f, "b/f", &object));
 	(void)look(f);
-	assert_string_equal(ops_after(f, from), "REMOVE REMOVE");
+	assert_string_equal(ops_after(f, m.from), "REMOVE REMOVE");
 	check_all(f);
 }
 
@@ -243,19 +236,14 @@ static void others_are_left(void **state)
 static void events_were_lost(void **state)
 {
 	struct meanwhile m;
-	struct reconcile_hooks hooks = hooks_of(&m);
-	struct fixture *f = *state;
-	uint64_t from;
+	struct fixture *f = make_base(&m, state);
 
-	make_base(&m, f);
-	m.happens = to_where_was_looked;
 	m.error = -EOVERFLOW;
-	from = f->tree->position;
-	assert_int_equal(reconcile_all(f->tree, &hooks, NULL), 0);
+	look_while(&m, to_where_was_looked);
 	assert_int_equal(m.n_told, 1);
-	assert_string_equal(ops_after(f, from), "");
+	assert_string_equal(ops_after(f, m.from), "");
 	assert_int_equal(look(f), 1);
-	assert_string_equal(ops_after(f, from), "RENAME");
+	assert_string_equal(ops_after(f, m.from), "RENAME");
 	check_all(f);
 }
 
@@ -263,24 +251,20 @@ static void events_were_lost(void **state)
 static void renamed_before_a_batch(void **state)
 {
 	struct meanwhile m;
-	struct reconcile_hooks hooks = hooks_of(&m);
-	struct fixture *f = *state;
+	struct fixture *f = make_base(&m, state);
 	struct object object;
 	struct batch *b;
-	uint64_t from;
 
-	make_base(&m, f);
 	object = row_of(f, "a/f");
 	move(f, "a/f", "b/g");
-	m.told[m.n_told++] = item(row_of(f, "b").id, "g");
+	tells(&m, row_of(f, "b").id, "g");
 	tree_lock(f->tree);
-	f->tree->watching = &hooks;
+	f->tree->watching = &m.hooks;
 	tree_unlock(f->tree);
-	from = f->tree->position;
 	b = batch_new(f, CLIENT);
 	add_store(b, object.oid, object.data_version, "ours");
 	expect(b, "OK");
-	assert_string_equal(ops_after(f, from), "RENAME STORE");
+	assert_string_equal(ops_after(f, m.from), "RENAME STORE");
 	check_content(f, "b/g", "ours");
 	check_all(f);
 }
