@@ -38,10 +38,11 @@ static struct {
 static size_t n_points;
 static struct {
 	const char *name;
-	unsigned nth;		/* 0: nothing is to be called */
+	unsigned nth;		/* 0: nothing is to happen */
 	void (*fn)(void *arg);
 	void *arg;
-} call;
+	int err;
+} once;
 
 static const struct {
 	const char *name;
@@ -128,14 +129,25 @@ static unsigned long count_hit(const char *name)
 	return ++points[i].hits;
 }
 
-void fault_call(const char *name, unsigned nth, void (*fn)(void *arg), void *arg)
+static void set_once(const char *name, unsigned nth, void (*fn)(void *arg), void *arg, int err)
 {
 	pthread_mutex_lock(&lock);
-	call.name = name;
-	call.nth = fn ? nth : 0;
-	call.fn = fn;
-	call.arg = arg;
+	once.name = name;
+	once.nth = nth;
+	once.fn = fn;
+	once.arg = arg;
+	once.err = err;
 	pthread_mutex_unlock(&lock);
+}
+
+void fault_call(const char *name, unsigned nth, void (*fn)(void *arg), void *arg)
+{
+	set_once(name, fn ? nth : 0, fn, arg, 0);
+}
+
+void fault_fail(const char *name, unsigned nth, int err)
+{
+	set_once(name, nth, NULL, NULL, err);
 }
 
 int fault_hit(const char *name)
@@ -144,6 +156,7 @@ int fault_hit(const char *name)
 	void (*fn)(void *arg) = NULL;
 	void *arg = NULL;
 	unsigned long hits;
+	int err = 0;
 
 	pthread_mutex_lock(&lock);
 	if (!is_read)
@@ -152,15 +165,16 @@ int fault_hit(const char *name)
 	for (size_t i = 0; i < n_rules; i++)
 		if (!strcmp(rules[i].name, name) && (!rules[i].nth || rules[i].nth == hits))
 			found = &rules[i];
-	if (call.nth && !strcmp(call.name, name) && !--call.nth) {
-		fn = call.fn;
-		arg = call.arg;
+	if (once.nth && !strcmp(once.name, name) && !--once.nth) {
+		fn = once.fn;
+		arg = once.arg;
+		err = once.err;
 	}
 	pthread_mutex_unlock(&lock);
 	if (fn)
 		fn(arg);
-	if (!found)
-		return 0;
+	if (!found || err)
+		return err;
 
 	switch (found->action) {
 	case ACT_ERROR:

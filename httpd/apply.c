@@ -258,6 +258,25 @@ static int delete_rubbish(void *arg, const char *name)
 	return 0;
 }
 
+/*
+ * What was made ready for records that are not done by now.  A local program may have been quicker than the server that carried them out by
+ * half, so what an upload's place holds may also be the old content.
+ */
+static void undo_rest(struct segment *segment, uint32_t done)
+{
+	struct file_stat st;
+	char name[64];
+
+	for (uint32_t i = done; i < segment->n; i++) {
+		struct plan *plan = &segment->plan[i];
+
+		segment_stage_name(segment->client, segment->records[i].seq, name);
+		if (plan->is_upload && (file_stat(segment->tree->stage_fd, name, &st) || !file_id_equal(st.id, plan->staged.id)))
+			plan->is_upload = false;
+		prepare_undo(segment, i);
+	}
+}
+
 /* Do what is left of the intent.  With the lock. */
 static int redo(struct tree *tree)
 {
@@ -294,6 +313,7 @@ static int redo(struct tree *tree)
 	}
 	if (!got) {
 		clear_away(&segment, outcome.done);
+		undo_rest(&segment, outcome.done);
 		release_answers(answers, segment.n);
 		if (segment.look.n)
 			got = reconcile_locked(tree, segment.look.v, segment.look.n);
@@ -516,7 +536,8 @@ static int apply_new(struct tree *tree, const struct kml_batch *batch, struct km
 	if (!err && segment.look.n && reconcile_locked(tree, segment.look.v, segment.look.n))
 		log_warn("apply: could not look again at what local programs changed; a later look "
 			 "will find it");
-	for (uint32_t i = first; i < total && !tree->needs_redo; i++) {
+	/* What is to be redone needs what was made ready for it. */
+	for (uint32_t i = tree->needs_redo ? first + segment.n : first; i < total; i++) {
 		segment.records = batch->records.records_val;
 		segment.plan = plan;
 		prepare_undo(&segment, i);

@@ -168,7 +168,7 @@ int disk_rename(struct segment *segment, uint64_t seq, const struct facts *f, in
 
 	if (from < 0 || to < 0)
 		return from < 0 ? from : to;
-	if (how == HOW_MAYBE && is_over && swap_was_taken_away(segment, seq, &f->replaced, &f->source) < 0)
+	if (how == HOW_MAYBE && is_over && swap_finish_remove(segment, seq, f) < 0)
 		return -EINPROGRESS;
 	if (how == HOW_MAYBE && !file_stat(to, name, &st) && disk_is_file(&st, &f->object) &&
 	    (file_stat(from, from_name, &st) || !disk_is_file(&st, &f->object)))
@@ -281,9 +281,10 @@ int disk_store(struct segment *segment, uint64_t seq, const struct object *objec
 		err = swap_keep_what_came_out(segment, staged, object, &rows[0], plan);
 	if (how == HOW_MAYBE && n && !err)
 		err = swap_keep_what_came_out(segment, second, object, &rows[0], plan);
-	if (err)
-		return err;
-	err = names_to_store(segment, object, plan, how, rows, &n, &done);
+	if (how == HOW_MAYBE && !err)
+		(void)unlinkat(tree->stage_fd, second, 0);	/* ours, or the old content */
+	if (!err)
+		err = names_to_store(segment, object, plan, how, rows, &n, &done);
 	if (err || !n)
 		return err;
 	/* Attributes that were set since it was staged. */

@@ -230,7 +230,8 @@ int segment_write_intent(struct segment *segment)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < segment->n; i++) {
 		records[i] = segment->records[i];
-		if (records[i].body.op == KML_STORE)
+		/* The bytes are in stage/ by now; the name of what was sent ahead is for who puts it back. */
+		if (records[i].body.op == KML_STORE && records[i].body.kml_body_u.store.content.where == KML_INLINE)
 			memset(&records[i].body.kml_body_u.store.content, 0,
 			       sizeof(struct kml_content));
 	}

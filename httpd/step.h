@@ -39,6 +39,8 @@ int swap_take_away(struct segment *segment, uint64_t seq, const struct object *o
 int swap_was_taken_away(struct segment *segment, uint64_t seq, const struct object *object, const struct name_row *row);
 /* f->source, in 'from', comes to 'name' in 'to', where f->replaced is, which goes.  As disk_rename(). */
 int swap_rename_over(struct segment *segment, uint64_t seq, const struct facts *f, int from, int to, const char *name);
+/* After a crash, for a rename: what it has taken away already, is removed.  0, or -EINPROGRESS. */
+int swap_finish_remove(struct segment *segment, uint64_t seq, const struct facts *f);
 /* After a crash 'to' has the object: the rest.  0 or -EINPROGRESS. */
 int swap_finish_over(struct segment *segment, uint64_t seq, const struct facts *f, int from);
 /* What is in stage/ by that name, plan's file, takes the place of the object's under one name.  As disk_store(). */
