@@ -6,7 +6,7 @@
 # IZO_KEEP=DIR keeps the programs' logs and the console there.
 
 here=$(cd "$(dirname "$0")" && pwd)
-export IZO_TOP
+export IZO_TOP IZO_SLOW
 command -v linux.uml > /dev/null || command -v linux > /dev/null || skip_all "no user-mode-linux here (apt-get install user-mode-linux)"
 
 # machine_new SIZE [MOUNTPOINT]: of each disk; with MOUNTPOINT there is one, mounted there.
@@ -28,13 +28,13 @@ machine_new()
 	done
 }
 
-# machine_run SECONDS MEMORY SCRIPT [ARGUMENT...]: its status.
+# machine_run SECONDS MEMORY SCRIPT [ARGUMENT...]: its status. SECONDS are those of an ordinary machine.
 machine_run()
 {
 	local limit=$1 memory=$2 status
 
 	shift 2
-	"$IZO_TOP/tests/lib/vm" -t "$limit" -m "$memory" "${disks[@]}" "$T/job" "$@"
+	"$IZO_TOP/tests/lib/vm" -t "$(patient "$limit")" -m "$memory" "${disks[@]}" "$T/job" "$@"
 	status=$?
 	if [ -n "${IZO_KEEP:-}" ]; then
 		mkdir -p "$IZO_KEEP"

@@ -11,14 +11,16 @@
 #
 # $T is a directory of the test's own; it goes, and every process started here ends, when the script
 # does. Each process has a name of the test's choice; what it prints is in $T/NAME.log. Programs are
-# taken from $PROGRAMS, which a test may set to another variant's directory ($IZO_ADDRESS_BUILD, ...).
+# taken from $PROGRAMS ($IZO_PROGRAMS, or $IZO_BUILD), which a test may set to another build's directory ($IZO_FAULTS_BUILD); the
+# tests' own tools always from $IZO_BUILD.
 
 set -u
 shopt -s lastpipe
 
 IZO_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 IZO_BUILD=${IZO_BUILD:-$IZO_TOP/build/plain}
-PROGRAMS=${PROGRAMS:-$IZO_BUILD}
+PROGRAMS=${PROGRAMS:-${IZO_PROGRAMS:-$IZO_BUILD}}
+IZO_SLOW=${IZO_SLOW:-1}	# see tests/check
 T=$(mktemp -d "${TMPDIR:-/tmp}/izo-$(basename "$0")-XXXXXX") || exit 1
 
 # nap SECONDS: without a process for it. From this descriptor nothing ever comes. (One made anew each time is a process each
@@ -154,10 +156,16 @@ done_testing()
 
 # ---- waiting ----
 
-# wait_until SECONDS COMMAND...: until the command gives 0; fails when it does not in that time.
+# patient SECONDS: the bound for what takes no longer on an ordinary machine, on this one.
+patient() { echo $(($1 * IZO_SLOW)); }
+
+# fewer N: of so many of a kind, how many on this machine.
+fewer() { echo $((($1 + IZO_SLOW - 1) / IZO_SLOW)); }
+
+# wait_until SECONDS COMMAND...: until the command gives 0; fails when it does not in that time (on an ordinary machine).
 wait_until()
 {
-	local end=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
+	local end=$((${EPOCHREALTIME/[.,]/} + $1 * IZO_SLOW * 1000000))
 
 	shift
 	until "$@" > /dev/null 2>&1; do
@@ -211,6 +219,16 @@ stop()
 	wait "$pid" 2> /dev/null
 	status=$?
 	return $status
+}
+
+# The build that has fault points: $PROGRAMS when it is one, as all are but the plain one; nothing when there is none.
+programs_with_faults()
+{
+	local dir
+
+	for dir in "$PROGRAMS" "${IZO_FAULTS_BUILD:-}"; do
+		grep -q IZO_FAULT "$dir/izo-nfsd" 2> /dev/null && echo "$dir" && return
+	done
 }
 
 # A process of ours that has ended is a zombie until it is waited for.
@@ -285,5 +303,5 @@ izo()
 	local name=$1
 
 	shift
-	timeout 120 "$PROGRAMS/izo-nfsd" --control "${CONTROL[$name]}" "$@"
+	timeout "$(patient 120)" "$PROGRAMS/izo-nfsd" --control "${CONTROL[$name]}" "$@"
 }

@@ -11,6 +11,7 @@
 
 #include "cache/internal.h"
 #include "cache/space.h"
+#include "tests/unit/until.h"
 
 #define KIB 1024ull
 #define MIB (KIB * KIB)
@@ -109,7 +110,7 @@ static UNUSED void t_open(struct test *t)
 {
 	(void)pthread_mutex_init(&t->lock, NULL);
 	t->has_link = true;
-	t->f.wait_us = 20 * US_PER_S;
+	t->f.wait_us = patient_s(20) * US_PER_S;
 	f_open(&t->f);
 	cache_set_fetcher(t->f.cache, &fetcher, t);
 }
@@ -157,16 +158,11 @@ static UNUSED void t_reopen(struct test *t)
 static UNUSED void open_with(struct test *t, uint64_t limit)
 {
 	struct space_status space;
-	uint64_t until_us = clock_us() + 20 * US_PER_S;
 
 	f_close(&t->f);
 	t->f.config.content_limit = limit;
 	t_open(t);
-	do {
-		assert_true(clock_us() < until_us);
-		usleep(1000);
-		space_get_status(t->f.cache, &space);
-	} while (!space.is_counted);
+	UNTIL(20, (space_get_status(t->f.cache, &space), space.is_counted));
 }
 
 /* ---- the upstream's bytes ---- */

@@ -2,19 +2,31 @@
 /*
  * often: how often a test does what it does by chance, or at each of many places.
  *
- * All of it in the build without a sanitizer.  Under one, which makes it several times slower, a quarter: what is looked for there
- * is in the code that each of them runs.
+ * All of it in the build without a sanitizer.  Under one, which makes it several times slower, a quarter, on a slow machine a twelfth: what is
+ * looked for there is in the code that each of them runs.
  */
 #ifndef TESTS_OFTEN_H
 #define TESTS_OFTEN_H
 
+#include <stdlib.h>
+#include <string.h>
+
+/* The step from one place to the next. */
+static inline unsigned each(void)
+{
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define EACH 4			/* the step from one place to the next */
+	const char *slow = getenv("IZO_SLOW");		/* see tests/check */
+
+	return slow && strcmp(slow, "1") != 0 ? 12 : 4;
 #else
-#define EACH 1
+	return 1;
 #endif
+}
 
 /* Of n rounds, how many. */
-#define OFTEN(n) (((n) + EACH - 1) / EACH)
+static inline unsigned often(unsigned n)
+{
+	return (n + each() - 1) / each();
+}
 
 #endif

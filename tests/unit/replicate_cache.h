@@ -27,6 +27,7 @@
 #include "cache/apply.h"
 #include "cache/cml.h"
 #include "cache/fetcher.h"
+#include "tests/unit/until.h"
 
 #define UNUSED __attribute__((unused))
 #define CLIENT 0xabcdull
@@ -105,14 +106,14 @@ struct cache {
 		struct timespec end_;                                                              \
 		int timed_out_ = 0;                                                                \
 		clock_gettime(CLOCK_REALTIME, &end_);                                              \
-		end_.tv_sec += (seconds);                                                          \
+		end_.tv_sec += patient_s(seconds);                                                 \
 		pthread_mutex_lock(&(cache)->lock);                                                \
 		while (!(condition) && !timed_out_)                                                \
 			timed_out_ =                                                               \
 				pthread_cond_timedwait(&(cache)->changed, &(cache)->lock, &end_);  \
 		pthread_mutex_unlock(&(cache)->lock);                                              \
 		if (timed_out_)                                                                    \
-			fail_msg("not within %d s: %s", seconds, #condition);                      \
+			fail_msg("not within %u s: %s", patient_s(seconds), #condition);           \
 	} while (0)
 
 static UNUSED struct cache *double_new(void)

@@ -41,15 +41,6 @@ static UNUSED struct replicate_status status(struct world *w)
 #define CACHED(field) COUNTED(w->cache, field)
 #define SERVED(field) COUNTED(w->upstream, field)
 
-/* For what no event of the cache tells: look again every few milliseconds, with a bound. */
-#define UNTIL(seconds, condition) do { \
-		uint64_t end_ = clock_us() + (seconds) * US_PER_S; \
-		while (!(condition) && clock_us() < end_) \
-			usleep(2000); \
-		if (!(condition)) \
-			fail_msg("not within %d s: %s", seconds, #condition); \
-	} while (0)
-
 static UNUSED int setup(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
@@ -76,7 +67,7 @@ static UNUSED void stop(struct world *w)
 
 	replicate_stop(w->replicate);
 	w->replicate = NULL;
-	assert_true(clock_us() - began < 20 * US_PER_S);
+	assert_true(clock_us() - began < patient_s(20) * US_PER_S);
 }
 
 static UNUSED int teardown(void **state)

@@ -668,7 +668,7 @@ static void by_chance(void **state)
 	(void)state;
 	print_message("seed %u\n", seed);
 	srand(seed);
-	for (unsigned round = 0; round < OFTEN(60); round++) {
+	for (unsigned round = 0; round < often(60); round++) {
 		AUTO_FREE struct upstream *up = NULL;
 		struct fixture f;
 		struct listing l;

@@ -5,15 +5,6 @@
 #include "cache/ahead.h"
 #include "cache/readahead.h"
 
-/* What the cache's threads do; with a bound. */
-#define UNTIL(condition) do { \
-		uint64_t end_ = clock_us() + 20 * US_PER_S; \
-		while (!(condition) && clock_us() < end_) \
-			usleep(1000); \
-		if (!(condition)) \
-			fail_msg("not within 20 s: %s", #condition); \
-	} while (0)
-
 #define SIZE 1000
 
 static int setup_guessing(void **state)
@@ -135,7 +126,7 @@ static void read_one(struct test *t, uint64_t ino)
 
 static void looked_at(struct test *t)
 {
-	UNTIL(ahead_is_idle(t->f.cache));
+	UNTIL(20, ahead_is_idle(t->f.cache));
 }
 
 /* ---- a directory ---- */
@@ -175,7 +166,7 @@ static void the_second_one_is(void **state)
 	read_one(t, ino_in(t, dir, 4));
 	read_one(t, ino_in(t, dir, 6));
 	/* From there on in the directory's order, then from its start: what is small and not here. */
-	UNTIL(guess_of(t, ino_in(t, dir, 5)) >= 0);
+	UNTIL(20, guess_of(t, ino_in(t, dir, 5)) >= 0);
 	assert_int_equal(guess_of(t, ino_in(t, dir, 7)), 0);
 	assert_int_equal(guess_of(t, ino_in(t, dir, 8)), 1);
 	assert_int_equal(guess_of(t, ino_in(t, dir, 9)), 2);
@@ -258,14 +249,14 @@ static void goes_on_to_the_next_directories(void **state)
 	tree_known(t);
 	read_one(t, ino_in(t, a, 0));
 	read_one(t, ino_in(t, a, 1));
-	UNTIL(guess_of(t, ino_in(t, a, 2)) >= 0);
+	UNTIL(20, guess_of(t, ino_in(t, a, 2)) >= 0);
 	looked_at(t);
 	assert_int_equal(wishes(t), 1);
 	serve_one(t, ino_in(t, a, 2));
 	read_one(t, ino_in(t, a, 2));
 	/* The first file of the next one says that it is a walk: what is below it, then what is beside it. */
 	read_one(t, ino_in(t, b, 0));
-	UNTIL(guess_of(t, ino_in(t, d, 1)) >= 0);
+	UNTIL(20, guess_of(t, ino_in(t, d, 1)) >= 0);
 	assert_int_equal(guess_of(t, ino_in(t, b, 1)), 0);
 	assert_int_equal(guess_of(t, ino_in(t, b, 2)), 1);
 	assert_int_equal(guess_of(t, ino_in(t, c, 0)), 2);
@@ -278,7 +269,7 @@ static void goes_on_to_the_next_directories(void **state)
 	serve_all(t);
 	read_one(t, ino_in(t, d, 0));
 	read_one(t, ino_in(t, away, 0));
-	UNTIL(guess_of(t, ino_in(t, away, 1)) >= 0);
+	UNTIL(20, guess_of(t, ino_in(t, away, 1)) >= 0);
 }
 
 /* So much is asked for and not read; more the longer what was asked for is what is read. */
@@ -292,7 +283,7 @@ static void the_window_grows(void **state)
 	tree_known(t);
 	read_one(t, ino_in(t, dir, 0));
 	read_one(t, ino_in(t, dir, 1));
-	UNTIL(guessed_bytes(t) >= AHEAD_MIN);
+	UNTIL(20, guessed_bytes(t) >= AHEAD_MIN);
 	looked_at(t);
 	before = guessed_bytes(t);
 	assert_in_range(before, AHEAD_MIN, AHEAD_MIN + 16 * KIB);
@@ -338,7 +329,7 @@ static struct kml_oid guessed_dir(struct test *t)
 	tree_known(t);
 	read_one(t, ino_in(t, dir, 0));
 	read_one(t, ino_in(t, dir, 1));
-	UNTIL(guess_of(t, ino_in(t, dir, 9)) >= 0);
+	UNTIL(20, guess_of(t, ino_in(t, dir, 9)) >= 0);
 	looked_at(t);
 	return dir;
 }

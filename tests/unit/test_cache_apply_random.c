@@ -326,7 +326,7 @@ static void everything_at_once(void **state)
 	unsigned seed = given ? (unsigned)atoi(given) : 1;
 
 	(void)state;
-	for (unsigned i = 0; i < (given ? 1 : OFTEN(12)); i++) {
+	for (unsigned i = 0; i < (given ? 1 : often(12)); i++) {
 		print_message("# IZO_SEED=%u\n", seed + i);
 		random_run(seed + i, 1000);
 	}

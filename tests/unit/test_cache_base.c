@@ -656,7 +656,7 @@ static void killed(void **state)
 	for (size_t p = 0; p < ARRAY_SIZE(points); p++) {
 		unsigned n_killed = 0;
 
-		for (unsigned nth = 1; nth < 40; nth += EACH) {
+		for (unsigned nth = 1; nth < 40; nth += each()) {
 			char fault[60], command[128];
 			int status;
 

@@ -528,7 +528,7 @@ static int check_damaged(struct fixture *f)
 static void by_chance(void **state)
 {
 	const char *seed = getenv("IZO_SEED");
-	uint64_t first = seed ? strtoull(seed, NULL, 10) : 1, n = seed ? 1 : OFTEN(40);
+	uint64_t first = seed ? strtoull(seed, NULL, 10) : 1, n = seed ? 1 : often(40);
 	struct fixture *f = *state, copy;
 	struct inos inos = make_tree(f);
 	char command[300], path[160];

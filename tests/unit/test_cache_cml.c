@@ -593,7 +593,7 @@ static void random_replays(void **state)
 	struct upstream *up = up_new();
 
 	seed_init();
-	for (unsigned round = 0; round < OFTEN(60); round++) {
+	for (unsigned round = 0; round < often(60); round++) {
 		large_from = rnd(3) ? rnd(300) : UINT64_MAX;
 		for (unsigned i = 0; i < 40; i++) {
 			random_operation(f);
@@ -651,7 +651,7 @@ static void replayed_meanwhile(void **state)
 
 	seed_init();
 	assert_int_equal(pthread_create(&thread, NULL, replay_thread, &r), 0);
-	for (unsigned i = 0; i < OFTEN(2000); i++)
+	for (unsigned i = 0; i < often(2000); i++)
 		random_operation(f);
 	__atomic_store_n(&r.is_ending, true, __ATOMIC_RELEASE);
 	pthread_join(thread, NULL);

@@ -286,7 +286,7 @@ static void killed_anywhere(void **state)
 
 	(void)state;
 	for (size_t p = 0; p < ARRAY_SIZE(kill_points); p++) {
-		for (unsigned nth = 1; nth < 100; nth += EACH) {
+		for (unsigned nth = 1; nth < 100; nth += each()) {
 			char fault[64], got[SNAPSHOT];
 			struct fixture f;
 			int status;
@@ -320,7 +320,7 @@ static void killed_anywhere(void **state)
 			rounds++;
 		}
 	}
-	assert_true(rounds > 30 / EACH);
+	assert_true(rounds > 30 / each());
 }
 
 static bool is_write(size_t step)
@@ -366,7 +366,7 @@ static void full_anywhere(void **state)
 	unsigned rounds = 0;
 
 	(void)state;
-	for (unsigned nth = 1; nth < 100; nth += EACH) {
+	for (unsigned nth = 1; nth < 100; nth += each()) {
 		char fault[96], got[SNAPSHOT];
 		struct fixture f;
 		int status;
@@ -391,7 +391,7 @@ static void full_anywhere(void **state)
 			break;
 		rounds++;
 	}
-	assert_true(rounds >= STEPS / EACH);
+	assert_true(rounds >= STEPS / each());
 }
 
 /*
@@ -433,7 +433,7 @@ static void failing_anywhere(void **state)
 
 	(void)state;
 	for (size_t p = 0; p < ARRAY_SIZE(points); p++) {
-		for (unsigned nth = 1; nth < 100; nth += EACH) {
+		for (unsigned nth = 1; nth < 100; nth += each()) {
 			char fault[64], got[SNAPSHOT];
 			struct fixture f;
 			int status;

@@ -17,33 +17,18 @@ static struct space_status space_of(struct test *t)
 
 static void wait_below(struct test *t, uint64_t bytes)
 {
-	uint64_t until_us = clock_us() + 20 * US_PER_S;
-
-	while (space_of(t).used_bytes > bytes) {
-		assert_true(clock_us() < until_us);
-		usleep(1000);
-	}
+	UNTIL(20, space_of(t).used_bytes <= bytes);
 }
 
 static void wait_gone(struct test *t, uint64_t ino)
 {
-	uint64_t until_us = clock_us() + 20 * US_PER_S;
-
-	while (is_here(t, ino)) {
-		assert_true(clock_us() < until_us);
-		usleep(1000);
-	}
+	UNTIL(20, !is_here(t, ino));
 }
 
 /* They are counted when a round of them is over, which is after the last of them has gone. */
 static void wait_evicted(struct test *t, uint64_t more_than)
 {
-	uint64_t until_us = clock_us() + 20 * US_PER_S;
-
-	while (space_of(t).evicted_files <= more_than) {
-		assert_true(clock_us() < until_us);
-		usleep(1000);
-	}
+	UNTIL(20, space_of(t).evicted_files > more_than);
 }
 
 /* A tree of four times the limit is read, and read again. */

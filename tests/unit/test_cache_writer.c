@@ -15,6 +15,7 @@
 #include "cache/internal.h"
 #include "cache/record.h"
 #include "cache/writer.h"
+#include "tests/unit/until.h"
 
 /* A change that waits until it is let go, so that others gather behind it. */
 struct gate {
@@ -58,7 +59,7 @@ static void gate_wait(struct gate *g)
 	int err = 0;
 
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 30;
+	until.tv_sec += patient_s(30);
 	pthread_mutex_lock(&g->lock);
 	while (!g->is_reached && !err)
 		err = pthread_cond_timedwait(&g->opened, &g->lock, &until);

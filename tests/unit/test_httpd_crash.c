@@ -528,7 +528,7 @@ static void each_point(const char *action, bool is_kill)
 		if (is_kill)
 			assert_true(disturbed(point, nth++, action));
 		while (nth < 60 && disturbed(point, nth, action))
-			nth += EACH;
+			nth += each();
 		n_runs += nth;
 	}
 	(void)fclose(points);

@@ -15,7 +15,7 @@
 #include "httpd/watch.h"
 #include "tests/unit/often.h"
 
-#define SEEDS OFTEN(60)
+#define SEEDS often(60)
 #define ROUNDS 25
 #define OIDS 24		/* numbers per client that records are about */
 
@@ -447,7 +447,7 @@ static void not_alone(void **state)
 	f_open(&f);
 	assert_int_equal(watch_start(f.tree, kind, &watch), 0);
 	pid = start_vandal(&f, 815);
-	for (unsigned i = 0; i < OFTEN(300); i++)
+	for (unsigned i = 0; i < often(300); i++)
 		one_batch(&r, false);
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);

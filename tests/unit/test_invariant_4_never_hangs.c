@@ -10,10 +10,11 @@
 
 #include <pthread.h>
 #include "cache/apply.h"
+#include "tests/unit/until.h"
 
 #define NAME "name"
 #define DEADLINE_US (30 * US_PER_MS)
-#define MUCH_LATER_US (20 * US_PER_S)	/* machines are slow, not that slow */
+#define MUCH_LATER_US (patient_s(20) * US_PER_S)	/* machines are slow, not that slow */
 
 struct test {
 	struct fixture f;		/* first: the fixture's teardown takes it */

@@ -365,7 +365,7 @@ static bool all_equal(struct world *w, const struct pair *pairs, int n)
 /* They become equal within that time. */
 static bool converge(struct world *w, const struct pair *pairs, int n, unsigned seconds)
 {
-	uint64_t end = clock_us() + seconds * US_PER_S;
+	uint64_t end = clock_us() + patient_s(seconds) * US_PER_S;
 
 	for (;;) {
 		if (all_equal(w, pairs, n))
@@ -683,7 +683,7 @@ static bool is_meant(enum what ours, enum what theirs)
 	char name[64];
 
 	if (!only)
-		return !((ours + theirs) % EACH);
+		return !((ours + theirs) % each());
 	snprintf(name, sizeof(name), "%s/%s", what_names[ours], what_names[theirs]);
 	return !strcmp(only, name);
 }

@@ -34,14 +34,6 @@ static struct replicate_status status(struct world *w)
 #define CACHED(field) COUNTED(w->cache, field)
 #define SERVED(field) COUNTED(w->upstream, field)
 
-#define UNTIL(seconds, condition) do { \
-		uint64_t end_ = clock_us() + (seconds) * US_PER_S; \
-		while (!(condition) && clock_us() < end_) \
-			usleep(2000); \
-		if (!(condition)) \
-			fail_msg("not within %d s: %s", seconds, #condition); \
-	} while (0)
-
 static int setup(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));

@@ -16,21 +16,13 @@
 #include <sys/wait.h>
 #include "replicate/replicate.h"
 #include "tests/unit/cache_fixture.h"
+#include "tests/unit/until.h"
 
 struct upstream {
 	char program[PATH_MAX], export[80], address[32], url[40];
 	unsigned port;
 	pid_t pid;
 };
-
-/* Look again every few milliseconds, with a bound. */
-#define UNTIL(seconds, condition) do { \
-		uint64_t end_ = clock_us() + (seconds) * US_PER_S; \
-		while (!(condition) && clock_us() < end_) \
-			usleep(2000); \
-		if (!(condition)) \
-			fail_msg("not within %d s: %s", seconds, #condition); \
-	} while (0)
 
 #define NEEDS_HTTPD(up) do { \
 		if (access((up)->program, X_OK)) { \

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* until: wait for what another thread or process does, by looking again every few milliseconds, with a bound that only what hangs comes to. */
+#ifndef TESTS_UNTIL_H
+#define TESTS_UNTIL_H
+
+#include <stdlib.h>
+#include <unistd.h>
+#include "base/clock.h"
+
+/* That bound: so many seconds on an ordinary machine with nothing else to do, which the one that runs the tests is not. */
+static inline unsigned patient_s(unsigned seconds)
+{
+	const char *slow = getenv("IZO_SLOW");		/* see tests/check */
+	unsigned long times = slow ? strtoul(slow, NULL, 10) : 1;
+
+	return seconds * 2 * (times ? (unsigned)times : 1);
+}
+
+#define UNTIL(seconds, condition) do { \
+		uint64_t end_ = clock_us() + patient_s(seconds) * US_PER_S; \
+		while (!(condition) && clock_us() < end_) \
+			usleep(2000); \
+		if (!(condition)) \
+			fail_msg("not within %u s: %s", patient_s(seconds), #condition); \
+	} while (0)
+
+#endif
