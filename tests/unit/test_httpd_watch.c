@@ -95,6 +95,31 @@ static const char *ops(struct watched *w, uint64_t from)
 	return text;
 }
 
+/* Files whose next look has to take them as changed, for they were seen so soon after a write. */
+static uint64_t n_racy(struct watched *w)
+{
+	uint64_t n;
+
+	tree_lock(w->f.tree);
+	n = racy(&w->f);
+	tree_unlock(w->f.tree);
+	return n;
+}
+
+/* Done by a program, and noticed as just that operation. */
+static void assert_noticed(struct watched *w, const char *command, const char *want)
+{
+	uint64_t at = position(w), was_racy = n_racy(w);
+	const char *text;
+
+	run(w, command);
+	assert_true(wait_for(w, at, 1));
+	text = ops(w, at);
+	if (was_racy && !strncmp(text, "STORE ", 6))
+		text += 6;
+	assert_string_equal(text, want);
+}
+
 static struct watched *make(void)
 {
 	struct watched *w = calloc(1, sizeof(*w));
@@ -130,37 +155,21 @@ static void notices(enum watch_kind kind)
 	assert_true(wait_path(w, "a", true));
 	assert_string_equal(ops(w, at), "CREATE");
 
-	at = position(w);
-	run(w, "echo two >> a");
-	assert_true(wait_for(w, at, 1));
-	assert_string_equal(ops(w, at), "STORE");
-
-	at = position(w);
-	run(w, "chmod 600 a");
-	assert_true(wait_for(w, at, 1));
-	assert_string_equal(ops(w, at), "SETATTR");
+	assert_noticed(w, "echo two >> a", "STORE");
+	assert_noticed(w, "chmod 600 a", "SETATTR");
 
 	tree_lock(w->f.tree);
 	before = row_of(&w->f, "a");
 	tree_unlock(w->f.tree);
-	at = position(w);
-	run(w, "mv a old/deep/b");
+	assert_noticed(w, "mv a old/deep/b", "RENAME");
 	assert_true(wait_path(w, "old/deep/b", true));
-	assert_string_equal(ops(w, at), "RENAME");
 	tree_lock(w->f.tree);
 	after = row_of(&w->f, "old/deep/b");
 	tree_unlock(w->f.tree);
 	assert_int_equal(before.id, after.id);
 
-	at = position(w);
-	run(w, "ln old/deep/b c");
-	assert_true(wait_for(w, at, 1));
-	assert_string_equal(ops(w, at), "LINK");
-
-	at = position(w);
-	run(w, "rm c");
-	assert_true(wait_for(w, at, 1));
-	assert_string_equal(ops(w, at), "REMOVE");
+	assert_noticed(w, "ln old/deep/b c", "LINK");
+	assert_noticed(w, "rm c", "REMOVE");
 	end(w);
 }
 
