@@ -74,7 +74,7 @@ status_is() { [ "$(status_of "$1" "$2")" = "$3" ]; }
 status_matches() { status_of "$1" "$2" | grep -qE -- "$3"; }
 
 # kick NAME: try the link now, and replay; whatever comes of it.
-kick() { timeout 0.5 "$PROGRAMS/izo-nfsd" --control "${CONTROL[$1]}" --sync > "$T/.kick" 2>&1 || :; }
+kick() { timeout "$((IZO_SLOW > 1)).5" "$PROGRAMS/izo-nfsd" --control "${CONTROL[$1]}" --sync > "$T/.kick" 2>&1 || :; }
 
 kicked_connected() { status_is "$1" state connected || { kick "$1"; false; }; }
 
