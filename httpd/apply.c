@@ -223,9 +223,7 @@ static void clear_away(struct segment *segment, uint32_t done)
 		const struct kml_content *content = &record->body.kml_body_u.store.content;
 
 		if (record->body.op == KML_REMOVE) {
-			segment_trash_name(segment->client, record->seq, name);
-			/* ENOENT: it was not removed */
-			(void)unlinkat(segment->tree->trash_fd, name, 0);
+			segment_delete_trash(segment, record->seq);
 			continue;
 		}
 		if (segment->plan[i].is_staged) {

@@ -277,14 +277,15 @@ int disk_store(struct segment *segment, uint64_t seq, const struct object *objec
 
 	segment_stage_name(segment->client, seq, staged);
 	snprintf(second, sizeof(second), "%s+", staged);
-	if (how == HOW_MAYBE && n)
+	if (how == HOW_MAYBE && n) {
 		err = swap_keep_what_came_out(segment, staged, object, &rows[0], plan);
-	if (how == HOW_MAYBE && n && !err)
-		err = swap_keep_what_came_out(segment, second, object, &rows[0], plan);
-	if (how == HOW_MAYBE && !err)
+		if (!err)
+			err = swap_keep_what_came_out(segment, second, object, &rows[0], plan);
+		if (err)
+			return err;
 		(void)unlinkat(tree->stage_fd, second, 0);	/* ours, or the old content */
-	if (!err)
-		err = names_to_store(segment, object, plan, how, rows, &n, &done);
+	}
+	err = names_to_store(segment, object, plan, how, rows, &n, &done);
 	if (err || !n)
 		return err;
 	/* Attributes that were set since it was staged. */

@@ -20,6 +20,14 @@ void segment_trash_name(uint64_t client, uint64_t seq, char ret_name[64])
 	snprintf(ret_name, 64, "%016llx-%llu", (unsigned long long)client, (unsigned long long)seq);
 }
 
+void segment_delete_trash(const struct segment *segment, uint64_t seq)
+{
+	char name[64];
+
+	segment_trash_name(segment->client, seq, name);
+	(void)unlinkat(segment->tree->trash_fd, name, 0);
+}
+
 static struct touched *find_touched(const struct segment *segment, int64_t id)
 {
 	struct hash_node *node = hash_first(&segment->touched, hash_u64((uint64_t)id));

@@ -78,6 +78,8 @@ void segment_release(struct segment *segment);
 
 void segment_stage_name(uint64_t client, uint64_t seq, char ret_name[64]);
 void segment_trash_name(uint64_t client, uint64_t seq, char ret_name[64]);
+/* What the record has moved to the trash, if it has; where that fails the next start does it. */
+void segment_delete_trash(const struct segment *segment, uint64_t seq);
 /* 0 or -ENOMEM. */
 int segment_touch(struct segment *segment, int64_t id, bool is_dir_time, bool is_file);
 bool segment_is_touched(const struct segment *segment, int64_t id);

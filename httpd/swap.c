@@ -82,21 +82,13 @@ int swap_was_taken_away(struct segment *segment, uint64_t seq, const struct obje
 	return put_back(segment, segment->tree->trash_fd, name, row) ? -EINPROGRESS : 0;
 }
 
-static void unlink_trash(struct segment *segment, uint64_t seq)
-{
-	char name[64];
-
-	segment_trash_name(segment->client, seq, name);
-	(void)unlinkat(segment->tree->trash_fd, name, 0);	/* at the next start then */
-}
-
 /* What 'to' held is at 'from' now, and goes.  Somebody may have put another one there meanwhile: that is his, and will be found. */
 static int remove_replaced(struct segment *segment, uint64_t seq, const struct facts *f)
 {
 	int err = swap_take_away(segment, seq, &f->replaced, &f->source);
 
 	if (!err)
-		unlink_trash(segment, seq);
+		segment_delete_trash(segment, seq);
 	return err && err != -ESTALE && err != -ENOENT ? -EINPROGRESS : 0;
 }
 
@@ -133,7 +125,7 @@ int swap_finish_remove(struct segment *segment, uint64_t seq, const struct facts
 	int got = swap_was_taken_away(segment, seq, &f->replaced, &f->source);
 
 	if (got > 0)
-		unlink_trash(segment, seq);
+		segment_delete_trash(segment, seq);
 	return MIN(got, 0);
 }
 

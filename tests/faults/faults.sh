@@ -124,7 +124,7 @@ start_loads()
 
 	loads=()
 	for ((w = 1; w <= $2; w++)); do
-		timeout "$(patient 600)" "$TOOLS/load" run "${PORT[$1]}" /imports "w$w" $((seed * 10 + w)) 1000000 "$T/stop" \
+		timeout $((600 * IZO_SLOW)) "$TOOLS/load" run "${PORT[$1]}" /imports "w$w" $((seed * 10 + w)) 1000000 "$T/stop" \
 			"$T/model.w$w" > "$T/load.w$w" 2> "$T/load-error.w$w" &
 		loads+=($!)
 	done

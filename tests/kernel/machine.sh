@@ -34,7 +34,7 @@ machine_run()
 	local limit=$1 memory=$2 status
 
 	shift 2
-	"$IZO_TOP/tests/lib/vm" -t "$(patient "$limit")" -m "$memory" "${disks[@]}" "$T/job" "$@"
+	"$IZO_TOP/tests/lib/vm" -t $((limit * IZO_SLOW)) -m "$memory" "${disks[@]}" "$T/job" "$@"
 	status=$?
 	if [ -n "${IZO_KEEP:-}" ]; then
 		mkdir -p "$IZO_KEEP"

@@ -20,7 +20,7 @@ shopt -s lastpipe
 IZO_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 IZO_BUILD=${IZO_BUILD:-$IZO_TOP/build/plain}
 PROGRAMS=${PROGRAMS:-${IZO_PROGRAMS:-$IZO_BUILD}}
-IZO_SLOW=${IZO_SLOW:-1}	# see tests/check
+IZO_SLOW=${IZO_SLOW:-1}	# so many times as slow as an ordinary machine (tests/check): limits are multiplied by it
 T=$(mktemp -d "${TMPDIR:-/tmp}/izo-$(basename "$0")-XXXXXX") || exit 1
 
 # nap SECONDS: without a process for it. From this descriptor nothing ever comes. (One made anew each time is a process each
@@ -155,9 +155,6 @@ done_testing()
 }
 
 # ---- waiting ----
-
-# patient SECONDS: the bound for what takes no longer on an ordinary machine, on this one.
-patient() { echo $(($1 * IZO_SLOW)); }
 
 # fewer N: of so many of a kind, how many on this machine.
 fewer() { echo $((($1 + IZO_SLOW - 1) / IZO_SLOW)); }
@@ -303,5 +300,5 @@ izo()
 	local name=$1
 
 	shift
-	timeout "$(patient 120)" "$PROGRAMS/izo-nfsd" --control "${CONTROL[$name]}" "$@"
+	timeout $((120 * IZO_SLOW)) "$PROGRAMS/izo-nfsd" --control "${CONTROL[$name]}" "$@"
 }

@@ -3,6 +3,7 @@
  * churn PORT [TEST]: a directory of 100,000 entries (of a daemon under a sanitizer, IZO_VARIANT, and on a slow machine, IZO_SLOW, 20,000):
  * listed by small pieces while names come and go, then removed as rm -r does it, each piece of the listing before the next one is asked for.
  */
+#include "tests/lib/slow.h"
 #include "tests/nfs/client.h"
 
 /* Even ones stay, odd ones may go. */
@@ -119,20 +120,13 @@ static void names_come_and_go(struct client *c)
 	want_is(nfs3_rmdir(c, &c->root, "churn-0"), NFS3_OK);
 }
 
-static bool is_set(const char *name)
-{
-	const char *value = getenv(name);
-
-	return value && *value && strcmp(value, "1") != 0;
-}
-
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
 		{ "a large directory listed while names come and go, then removed while listed", names_come_and_go },
 	};
 
-	if (is_set("IZO_VARIANT") || is_set("IZO_SLOW"))
+	if (getenv("IZO_VARIANT") || times_slow() > 1)
 		entries = ENTRIES_MAX / 5;
 	return run_tests(argc, argv, "churn", tests, ARRAY_SIZE(tests));
 }

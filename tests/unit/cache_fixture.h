@@ -320,17 +320,25 @@ static UNUSED unsigned f_content_files(struct fixture *f, bool is_removing)
 	return n;
 }
 
-/* One number from the database of a cache, which may be open. */
-static UNUSED int64_t query(struct fixture *f, const char *sql)
+/* The database of a cache, which may be open. */
+static UNUSED sqlite3 *open_db(struct fixture *f)
 {
-	sqlite3_stmt *stmt;
-	sqlite3 *db;
 	char path[128];
-	int64_t value;
+	sqlite3 *db;
 
 	snprintf(path, sizeof(path), "%s/cache.db", f->dir);
 	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_busy_timeout(db, 60000), SQLITE_OK);
+	return db;
+}
+
+/* One number from it. */
+static UNUSED int64_t query(struct fixture *f, const char *sql)
+{
+	sqlite3 *db = open_db(f);
+	sqlite3_stmt *stmt;
+	int64_t value;
+
 	assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
 	value = sqlite3_column_int64(stmt, 0);

@@ -32,13 +32,11 @@ static UNUSED const char *ops(const struct cml_batch *batch)
 /* From the table, so that nothing is frozen. */
 static UNUSED void assert_log(struct fixture *f, const char *want)
 {
-	char got[1000] = "", path[128];
+	sqlite3 *db = open_db(f);
+	char got[1000] = "";
 	sqlite3_stmt *stmt;
-	sqlite3 *db;
 	size_t at = 0;
 
-	snprintf(path, sizeof(path), "%s/cache.db", f->dir);
-	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_prepare_v2(db, "SELECT op FROM cml ORDER BY seq", -1, &stmt, NULL), SQLITE_OK);
 	while (sqlite3_step(stmt) == SQLITE_ROW)
 		at += snprintf(got + at, sizeof(got) - at, "%s ", kml_op_name(sqlite3_column_int(stmt, 0)));

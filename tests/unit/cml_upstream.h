@@ -460,12 +460,9 @@ static UNUSED void up_compare_file(struct upstream *up, struct fixture *f, uint6
 static UNUSED void up_compare(struct upstream *up, struct fixture *f)
 {
 	unsigned here = 0, there = 0;
+	sqlite3 *db = open_db(f);
 	sqlite3_stmt *stmt;
-	sqlite3 *db;
-	char path[128];
 
-	snprintf(path, sizeof(path), "%s/cache.db", f->dir);
-	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_prepare_v2(db,
 		"SELECT d.oid_origin, d.oid_number, name.name, i.ino, i.oid_origin, i.oid_number FROM name"
 		" JOIN inode AS d ON d.ino = name.dir JOIN inode AS i ON i.ino = name.ino", -1, &stmt, NULL),

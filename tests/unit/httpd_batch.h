@@ -9,6 +9,8 @@
 
 #include "tests/unit/httpd_fixture.h"
 
+#include "httpd/upload.h"
+
 #define RECORDS 256
 
 struct batch {
@@ -312,6 +314,29 @@ static UNUSED void check_content(struct fixture *f, const char *name, const char
 	if (!got)
 		fail_msg("there is no %s", name);
 	assert_string_equal(got, want);
+}
+
+/* ---- content that is sent ahead ---- */
+
+static UNUSED void send_ahead(struct fixture *f, const char *key, const char *content)
+{
+	struct upload *upload;
+
+	assert_int_equal(upload_open(f->tree, CLIENT, key, 0, &upload), 0);
+	assert_int_equal(upload_write(upload, content, strlen(content)), 0);
+	assert_int_equal(upload_sync(upload), 0);
+	upload_close(upload);
+}
+
+static UNUSED struct kml_store *add_staged(struct batch *b, struct kml_oid object, uint64_t size,
+					   const char *key)
+{
+	struct kml_store *s = add_store(b, object, 0, "");
+
+	s->size = size;
+	s->content.where = KML_STAGED;
+	s->content.kml_content_u.key = (char *)key;
+	return s;
 }
 
 #endif

@@ -8,16 +8,13 @@
 #ifndef TESTS_OFTEN_H
 #define TESTS_OFTEN_H
 
-#include <stdlib.h>
-#include <string.h>
+#include "tests/lib/slow.h"
 
 /* The step from one place to the next. */
 static inline unsigned each(void)
 {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	const char *slow = getenv("IZO_SLOW");		/* see tests/check */
-
-	return slow && strcmp(slow, "1") != 0 ? 12 : 4;
+	return times_slow() > 1 ? 12 : 4;
 #else
 	return 1;
 #endif

@@ -405,7 +405,7 @@ static void removed_while_dirty(void **state)
 	struct cml_batch *batch;
 	sqlite3_stmt *stmt;
 	sqlite3 *db;
-	char path[128], name[300];
+	char name[300];
 
 	assert_int_equal(f_write(&t->f, ino, 0, "J"), 0);
 	assert_int_equal(f_commit(&t->f, ino), 0);
@@ -423,8 +423,7 @@ static void removed_while_dirty(void **state)
 		;
 	/* Upstream's has the name, ours stands beside it. */
 	assert_int_equal(found(&t->f, ROOT, "f"), ino_of(&t->f, m_oid(t->m, KML_ROOT, "f")));
-	snprintf(path, sizeof(path), "%s/cache.db", t->f.dir);
-	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+	db = open_db(&t->f);
 	assert_int_equal(sqlite3_prepare_v2(db, "SELECT name FROM name WHERE dir = 2 AND seq", -1, &stmt, NULL), 0);
 	assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
 	snprintf(name, sizeof(name), "%.*s", sqlite3_column_bytes(stmt, 0), (const char *)sqlite3_column_blob(stmt, 0));

@@ -83,11 +83,8 @@ static void assert_sound(struct fixture *f)
 
 static void sql(struct fixture *f, const char *text_of)
 {
-	char path[128];
-	sqlite3 *db;
+	sqlite3 *db = open_db(f);
 
-	snprintf(path, sizeof(path), "%s/cache.db", f->dir);
-	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
 	if (sqlite3_exec(db, text_of, NULL, NULL, NULL) != SQLITE_OK)
 		fail_msg("%s: %s", text_of, sqlite3_errmsg(db));
 	sqlite3_close(db);

@@ -346,11 +346,8 @@ static void is_fixed_in_a_directory(void **state)
 
 static void damaged(struct fixture *f, const char *sql)
 {
-	sqlite3 *db;
-	char path[128];
+	sqlite3 *db = open_db(f);
 
-	snprintf(path, sizeof(path), "%s/cache.db", f->dir);
-	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(db);
 }

@@ -117,17 +117,6 @@ static void upload(struct fixture *f, const char *key, const char *content)
 	}
 }
 
-static struct kml_store *add_staged(struct batch *b, struct kml_oid object, uint64_t size,
-				    const char *key)
-{
-	struct kml_store *s = add_store(b, object, 0, "");
-
-	s->size = size;
-	s->content.where = KML_STAGED;
-	s->content.kml_content_u.key = (char *)key;
-	return s;
-}
-
 static struct batch *first_batch(struct fixture *f)
 {
 	struct batch *b = batch_new(f, CLIENT);

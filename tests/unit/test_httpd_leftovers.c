@@ -6,7 +6,6 @@
 #include "tests/unit/httpd_batch.h"
 
 #include "base/fault.h"
-#include "httpd/upload.h"
 
 #ifndef IZO_FAULTS
 
@@ -45,6 +44,13 @@ static void save_b(struct fixture *f)
 	settle();
 }
 
+/* What anybody who wants to change something does first. */
+static void finish(struct fixture *f)
+{
+	assert_int_equal(apply_lock(f->tree), 0);
+	tree_unlock(f->tree);
+}
+
 static void rest_of_a_batch(void **state)
 {
 	struct fixture *f = *state;
@@ -66,26 +72,16 @@ static void rest_that_was_sent_ahead(void **state)
 {
 	struct fixture *f = *state;
 	struct batch *b = batch_new(f, CLIENT);
-	struct upload *upload;
-	struct kml_store *s;
 	uint64_t size;
 
 	before(f);
-	assert_int_equal(upload_open(f->tree, CLIENT, "key", 0, &upload), 0);
-	assert_int_equal(upload_write(upload, "b sent ahead", 12), 0);
-	assert_int_equal(upload_sync(upload), 0);
-	upload_close(upload);
+	send_ahead(f, "key", "b sent ahead");
 	add_store(b, oid(1), 0, "a of the client");
-	s = add_store(b, oid(2), 0, "");
-	s->size = 12;
-	s->content.where = KML_STAGED;
-	s->content.kml_content_u.key = (char *)"key";
-	add_range(b, s, 0, 12);
+	add_range(b, add_staged(b, oid(2), 12, "key"), 0, 12);
 	send_by_half(b, "step.stored");
 	assert_int_equal(upload_size(f->tree, CLIENT, "key", &size), -ENOENT);
 	save_b(f);
-	assert_int_equal(apply_lock(f->tree), 0);
-	tree_unlock(f->tree);
+	finish(f);
 	assert_int_equal(upload_size(f->tree, CLIENT, "key", &size), 0);
 	assert_int_equal(size, 12);
 	expect(b, "OK CONFLICT");
@@ -98,24 +94,14 @@ static void not_what_was_sent_ahead(void **state)
 {
 	struct fixture *f = *state;
 	struct batch *b = batch_new(f, CLIENT);
-	struct upload *upload;
-	struct kml_store *s;
 	uint64_t size;
 
 	before(f);
-	assert_int_equal(upload_open(f->tree, CLIENT, "key", 0, &upload), 0);
-	assert_int_equal(upload_write(upload, "b ahead.", 8), 0);
-	assert_int_equal(upload_sync(upload), 0);
-	upload_close(upload);
-	s = add_store(b, oid(2), 0, "");
-	s->size = 8;
-	s->content.where = KML_STAGED;
-	s->content.kml_content_u.key = (char *)"key";
-	add_range(b, s, 0, 8);
+	send_ahead(f, "key", "b ahead.");
+	add_range(b, add_staged(b, oid(2), 8, "key"), 0, 8);
 	send_by_half(b, "step.stored");
 	save_b(f);
-	assert_int_equal(apply_lock(f->tree), 0);
-	tree_unlock(f->tree);
+	finish(f);
 	assert_int_equal(upload_size(f->tree, CLIENT, "key", &size), -ENOENT);
 	assert_string_equal(content_of(f, "b"), "b of a local program");
 	expect(b, "CONFLICT");

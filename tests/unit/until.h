@@ -3,17 +3,14 @@
 #ifndef TESTS_UNTIL_H
 #define TESTS_UNTIL_H
 
-#include <stdlib.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "tests/lib/slow.h"
 
 /* That bound: so many seconds on an ordinary machine with nothing else to do, which the one that runs the tests is not. */
 static inline unsigned patient_s(unsigned seconds)
 {
-	const char *slow = getenv("IZO_SLOW");		/* see tests/check */
-	unsigned long times = slow ? strtoul(slow, NULL, 10) : 1;
-
-	return seconds * 2 * (times ? (unsigned)times : 1);
+	return seconds * 2 * times_slow();
 }
 
 #define UNTIL(seconds, condition) do { \
