@@ -10,9 +10,6 @@
 /* for what must come at all; usually it takes a tenth of a second */
 #define BOUND_US (20 * US_PER_S)
 
-/* A file that is looked at between its making and its closing has a STORE of its own. */
-#define SEEN_WHILE_WRITTEN 1
-
 struct watched {
 	struct fixture f;
 	struct watch *watch;
@@ -52,19 +49,31 @@ static uint64_t position(struct watched *w)
 	return tree_wait(w->f.tree, 0, 0);
 }
 
-/* Wait until the tables have the path (or have it not). */
+/* Do the tables have the path, and all that is in it, so that another look finds nothing new?  With the lock. */
+static bool has_whole(struct watched *w, const char *path)
+{
+	struct object object;
+	struct file_stat st;
+
+	if (!find(&w->f, path, &object) || file_stat(w->f.fd, path, &st))
+		return false;
+	return object.attr.type != KML_REG || (!object.is_racy && object.attr.size == st.attr.size &&
+					       !file_time_cmp(object.attr.mtime, st.attr.mtime));
+}
+
+/* Wait until the tables have the path as it is now (or have it not). */
 static bool wait_path(struct watched *w, const char *path, bool is_wanted)
 {
 	uint64_t deadline = clock_us() + BOUND_US, at = position(w);
 	struct object object;
-	bool has;
+	bool is_so;
 
 	for (;;) {
 		tree_lock(w->f.tree);
-		has = find(&w->f, path, &object);
+		is_so = is_wanted ? has_whole(w, path) : !find(&w->f, path, &object);
 		tree_unlock(w->f.tree);
-		if (has == is_wanted || clock_us() >= deadline)
-			return has == is_wanted;
+		if (is_so || clock_us() >= deadline)
+			return is_so;
 		at = tree_wait(w->f.tree, at, MIN(deadline, clock_us() + US_PER_S / 10));
 	}
 }
@@ -98,60 +107,48 @@ static const char *ops(struct watched *w, uint64_t from)
 	return text;
 }
 
-/*
- * How many STOREs may come that nobody asks for: of files whose next look has to take them as changed, for they were
- * seen so soon after a write.
- */
-static uint64_t n_racy(struct watched *w)
+/* The wanted operations in their order. Content that is seen while it is written has a STORE more. */
+static bool is_ops(const char *text, const char *want)
 {
-	uint64_t n;
+	bool may_store = false;
 
-	tree_lock(w->f.tree);
-	n = racy(&w->f);
-	tree_unlock(w->f.tree);
-	return n;
-}
-
-/* The wanted operations in their order, and between them at most so many STOREs. */
-static bool is_but_stores(const char *text, const char *want, uint64_t stores)
-{
 	for (;;) {
 		size_t len = strcspn(text, " "), want_len = strcspn(want, " ");
 		bool is_wanted = len == want_len && !memcmp(text, want, len);
+		bool is_store = len == 5 && !memcmp(text, "STORE", len);
 
 		if (is_wanted && !len)
 			return true;
 		if (is_wanted)
 			want += want_len + strspn(want + want_len, " ");
-		else if (stores && len == 5 && !memcmp(text, "STORE", len))
-			stores--;
-		else
+		else if (!is_store || !may_store)
 			return false;
+		may_store = is_store || (len == 6 && !memcmp(text, "CREATE", len));
 		text += len + strspn(text + len, " ");
 	}
 }
 
-/* Since a position just these operations were noticed, and at most so many STOREs. */
-static void assert_ops(struct watched *w, uint64_t from, const char *want, uint64_t stores)
+/* Since a position just these operations were noticed. */
+static void assert_ops(struct watched *w, uint64_t from, const char *want)
 {
 	uint64_t deadline = clock_us() + BOUND_US, at = from;
-	const char *text = "";
+	const char *text;
 
 	do {
 		at = tree_wait(w->f.tree, at, MIN(deadline, clock_us() + US_PER_S / 10));
 		text = ops(w, from);
-	} while (!is_but_stores(text, want, stores) && clock_us() < deadline);
-	if (!is_but_stores(text, want, stores))
+	} while (!is_ops(text, want) && clock_us() < deadline);
+	if (!is_ops(text, want))
 		assert_string_equal(text, want);
 }
 
 /* Done by a program, and noticed as just that operation. */
 static void assert_noticed(struct watched *w, const char *command, const char *want)
 {
-	uint64_t at = position(w), stores = n_racy(w);
+	uint64_t at = position(w);
 
 	run(w, command);
-	assert_ops(w, at, want, stores);
+	assert_ops(w, at, want);
 }
 
 static struct watched *make(void)
@@ -186,9 +183,10 @@ static void notices(enum watch_kind kind)
 
 	at = position(w);
 	run(w, "echo one > a");
-	assert_ops(w, at, "CREATE", SEEN_WHILE_WRITTEN);
+	assert_ops(w, at, "CREATE");
 
 	assert_noticed(w, "echo two >> a", "STORE");
+	assert_true(wait_path(w, "a", true));
 	assert_noticed(w, "chmod 600 a", "SETATTR");
 
 	tree_lock(w->f.tree);
@@ -295,7 +293,7 @@ static void made_by_clients(enum watch_kind kind)
 	free(b);
 	at = position(w);
 	run(w, "echo x > d/e/b");
-	assert_ops(w, at, "CREATE", SEEN_WHILE_WRITTEN);
+	assert_ops(w, at, "CREATE");
 	at = position(w);
 	run(w, "echo longer > d/e/a; rm d/e/b");
 	assert_true(wait_path(w, "d/e/b", false));
