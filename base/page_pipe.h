@@ -18,8 +18,8 @@
 #include "base/list.h"
 
 #define PAGE_PIPE_MAX (1u << 20)	/* bytes in one */
-/* Less than this is copied sooner than it is looked whether its pages are there. */
-#define PAGE_PIPE_WORTH (128u * 1024)
+/* Less than this is copied as soon as it is known whether its pages are there. */
+#define PAGE_PIPE_WORTH (256u * 1024)
 
 struct page_pipe_pool {
 	struct list free;

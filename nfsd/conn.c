@@ -23,9 +23,11 @@
 #define RX_ROOM_MIN (8u * 1024)		/* with less room than this, rather begin a new block */
 #define RX_MEMORY_MAX (64u * 1024 * 1024)	/* of all connections: arguments of waiting calls */
 #define RX_READS 8			/* per event; then it is another connection's turn */
-/* Bytes of replies that may wait for one peer.  More would only push each other out of the processor's cache. */
-#define TX_MAX (1u * 1024 * 1024)
-#define TX_EAGER (512u * 1024)	/* send at once what is this much: the peer can begin to take it, but each sending wakes it */
+/*
+ * Bytes of replies that may wait for one peer; as soon as there are as many they are sent, if it takes them.  Each sending
+ * wakes it, and more would push each other out of the processor's cache.
+ */
+#define TX_MAX (2u * 1024 * 1024)
 #define TX_IOV 64
 
 void conn_get(struct conn *conn)
@@ -85,6 +87,7 @@ void conn_kill(struct conn *conn)
 		block_put(block);
 	}
 	conn->tx_len = 0;
+	nfsd->n_sendings++;
 	block_put(conn->rx);
 	conn->rx = NULL;
 	list_del(&conn->node);
@@ -176,7 +179,7 @@ void conn_reply_block(struct conn *conn, struct block *block)
 	}
 	list_append(&conn->tx, &block->node);
 	conn->tx_len += block_unsent(block);
-	if (conn->tx_len >= TX_EAGER && !is_full(conn))
+	if (conn->tx_len >= TX_MAX && !is_full(conn))
 		conn_flush(conn);
 	else
 		mark_for_flush(conn);
@@ -236,6 +239,7 @@ static ssize_t tx_send(struct conn *conn)
 		return n ? n : -EPIPE;
 	conn->tx_len -= (size_t)n;
 	conn->tx_sent += (uint64_t)n;
+	conn->nfsd->n_sendings++;
 	while ((first = list_first(&conn->tx, struct block, node)) != NULL && !block_unsent(first)) {
 		list_del(&first->node);
 		block_put(first);

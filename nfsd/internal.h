@@ -57,6 +57,8 @@ struct nfsd {
 	struct loop_fd listener;
 	struct loop_timer accept_again;	/* set while no descriptor is left */
 	struct list conns, to_flush, blocked;
+	uint64_t n_sendings;		/* of replies, to all; and ends of connections */
+	struct loop_job one_more_round;	/* does nothing, but before it has run the loop does not sleep */
 	unsigned n_conns;
 	struct block_pool pool;
 	struct page_pipe_pool pipes;

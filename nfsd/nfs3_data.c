@@ -4,12 +4,6 @@
 #include "nfsd/nfs3.h"
 #include "rpcgen/nfs3.h"
 
-/*
- * For one READ at a time a copy of 128 KiB is there sooner than it is known whether its pages are in memory.  With more calls
- * waiting what counts is how long the processor is busy.
- */
-#define PIPE_ALWAYS (2 * PAGE_PIPE_WORTH)
-
 int nfs3_read(struct rpc_call *call)
 {
 	struct slice fh = nfs3_in_fh(&call->args);
@@ -32,7 +26,7 @@ int nfs3_read(struct rpc_call *call)
 	err = rpc_bulk(call, (size_t)count + 3);
 	if (err)
 		return err;
-	if (count >= PIPE_ALWAYS || (count >= PAGE_PIPE_WORTH && conn_has_more(call->conn)))
+	if (count >= PAGE_PIPE_WORTH && conn_is_only_call(call->conn))
 		call->op.pages = page_pipe_get(&call->nfsd->pipes);
 	call->op.deadline_us = call->start_us + call->nfsd->read_wait_us;
 	return cache_read(call->tree->cache, &call->op, ino, offset, rpc_bulk_data(call), count);

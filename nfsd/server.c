@@ -171,17 +171,33 @@ static void stop_check(struct nfsd *nfsd)
 	nfsd->stopped(nfsd->stopped_arg);
 }
 
+/* Calls, or connections with calls, that wait for room; a server that stops reads no more of them. */
+static bool has_waiting(const struct nfsd *nfsd)
+{
+	return !list_is_empty(&nfsd->deferred) || (!nfsd->is_stopping && !list_is_empty(&nfsd->blocked));
+}
+
+static void nothing(struct loop_job *job)
+{
+	(void)job;
+}
+
 static void server_idle(void *arg)
 {
 	struct nfsd *nfsd = arg;
 	struct conn *conn, *next;
 
 	flush_all(nfsd);
-	if (!list_is_empty(&nfsd->deferred) || !list_is_empty(&nfsd->blocked)) {
+	if (has_waiting(nfsd)) {
+		uint64_t before = nfsd->n_sendings;
+
 		rpc_run_deferred(nfsd);
 		list_each_safe(conn, next, &nfsd->blocked, blocked_node)
 			conn_resume(conn);
 		flush_all(nfsd);
+		/* What has left since they were looked at has made room for those still here; no event will tell them. */
+		if (has_waiting(nfsd) && nfsd->n_sendings != before)
+			loop_post(nfsd->loop, &nfsd->one_more_round);
 	}
 	if (nfsd->is_stopping)
 		stop_check(nfsd);
@@ -257,6 +273,7 @@ static int nfsd_init(struct nfsd *nfsd, struct loop *loop, const struct nfsd_con
 	list_init(&nfsd->conns);
 	list_init(&nfsd->to_flush);
 	list_init(&nfsd->blocked);
+	nfsd->one_more_round.run = nothing;
 	list_init(&nfsd->free_calls);
 	list_init(&nfsd->deferred);
 	block_pool_init(&nfsd->pool);

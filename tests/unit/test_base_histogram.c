@@ -9,6 +9,7 @@
 
 #include "base/histogram.h"
 #include "base/mem.h"
+#include "tests/unit/fixed.h"
 
 /* Every value is in a bucket that ends at it or less than a quarter above it, and buckets follow each other. */
 static void buckets_hold_what_they_say(void **state)
@@ -68,7 +69,7 @@ static void percentile(void **state)
 int main(void)
 {
 	struct CMUnitTest tests[32] = { cmocka_unit_test(buckets_hold_what_they_say) };
-	size_t n = 1;
+	size_t n = fixed_tests(tests);
 
 	for (size_t i = 0; i < ARRAY_SIZE(percentile_cases); i++)
 		tests[n++] = (struct CMUnitTest){ percentile_cases[i].name, percentile, NULL, NULL,

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "tests/unit/fixed.h"
 
 static const struct trace_case {
 	const char *names;
@@ -100,7 +101,7 @@ int main(void)
 		cmocka_unit_test(a_gate_for_several),
 		cmocka_unit_test(a_gate_for_one),
 	};
-	size_t n = 3;
+	size_t n = fixed_tests(tests);
 
 	for (size_t i = 0; i < ARRAY_SIZE(trace_cases); i++)
 		tests[n++] = (struct CMUnitTest){ trace_cases[i].names, trace, NULL, NULL, (void *)&trace_cases[i] };

@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "cmd/control.h"
 #include "cmd/ctl.h"
+#include "tests/unit/fixed.h"
 
 static char dir[] = "/tmp/izo-test_cmd_control-XXXXXX";
 static char path[64];
@@ -410,7 +411,7 @@ int main(void)
 		cmocka_unit_test(a_stale_socket_is_replaced),
 		cmocka_unit_test(a_file_in_the_way_stays),
 	};
-	size_t n = 12;
+	size_t n = fixed_tests(tests);
 
 	for (size_t i = 0; i < ARRAY_SIZE(peer_cases); i++)
 		tests[n++] = (struct CMUnitTest){ peer_cases[i].name, peer, NULL, NULL, (void *)&peer_cases[i] };

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Record marking, slow and broken peers, back-pressure. */
+#include "tests/unit/fixed.h"
 #include "tests/unit/nfsd_fixture.h"
 #include "base/log.h"
 #include "cache/apply.h"
+#include "rpcgen/mount3.h"
 
 #define MANY 1000
 #define READS 100
+#define DUMPS 400
 
 static void one_call_one_reply(void **state)
 {
@@ -438,6 +441,51 @@ static void a_peer_that_takes_no_replies(void **state)
 	close(other);
 }
 
+/* Mount the export by a name as long as may be, which is another for each n. */
+static void mount_long(int fd, uint32_t n)
+{
+	struct call_buf c = call_begin(n, MOUNT_PROGRAM, MOUNT_V3, MOUNTPROC3_MNT, 0);
+	char path[MNTPATHLEN];
+	struct reply r;
+
+	memset(path, '/', sizeof(path));
+	memcpy(path, "/imports", 8);
+	xdr_out_opaque(&c.out, path, sizeof(path) - n);
+	call_send(fd, &c);
+	r = n_success(fd, n);
+	assert_int_equal(xdr_in_u32(&r.in), MNT3_OK);
+	reply_free(&r);
+}
+
+/*
+ * Far more replies than may wait for one peer, of calls that came all at once: when those that wait have been sent it goes
+ * on, though nothing more comes.
+ */
+static void short_calls_with_long_replies(void **state)
+{
+	int fd = n_connect(*state);
+	struct call_buf all = call_begin(0, MOUNT_PROGRAM, MOUNT_V3, MOUNTPROC3_DUMP, 0);
+	size_t one = call_seal(&all), dump = 0;
+
+	for (uint32_t n = 0; n < 64; n++)
+		mount_long(fd, n);
+	for (uint32_t xid = 1; xid < DUMPS; xid++) {
+		memcpy(all.record + xid * one, all.record, one);
+		xdr_store_u32(all.record + xid * one + 4, xid);
+	}
+	n_send(fd, all.record, DUMPS * one);
+	free(all.record);
+	for (uint32_t xid = 0; xid < DUMPS; xid++) {
+		struct reply r = n_success(fd, xid);
+
+		assert_true(r.len > 60000 && (!dump || r.len == dump));
+		dump = r.len;
+		reply_free(&r);
+	}
+	assert_served(fd);
+	close(fd);
+}
+
 static void set_size(int fd, uint32_t xid, const uint8_t *fh, uint64_t size)
 {
 	struct call_buf c = nfs_call(xid, NFSPROC3_SETATTR);
@@ -486,6 +534,23 @@ static void a_file_is_cut_while_its_data_waits(void **state)
 		assert_int_equal(xdr_in_u32(&r.in), NFS3_OK);
 		reply_free(&r);
 	}
+	assert_served(fd);
+	close(fd);
+	close(other);
+}
+
+/* The same of one READ, whose data are the file's pages. */
+static void a_file_is_cut_while_its_pages_wait(void **state)
+{
+	struct nfsd_fixture *n = *state;
+	int fd = n_connect(n), other = n_connect(n);
+	uint8_t fh[FH_LEN];
+
+	make_filled(other, n->root, 1, fh);
+	send_read(fd, 1, fh, 0, IO_MAX);
+	wait_for_reads(n, 1);
+	set_size(other, 5, fh, 0);
+	expect_read(fd, 1, 0, IO_MAX);
 	assert_served(fd);
 	close(fd);
 	close(other);
@@ -824,7 +889,9 @@ int main(void)
 		TEST(a_long_record_in_fragments),
 		TEST(a_peer_that_stops_in_a_record),
 		TEST(a_peer_that_takes_no_replies),
+		TEST(short_calls_with_long_replies),
 		TEST(a_file_is_cut_while_its_data_waits),
+		TEST(a_file_is_cut_while_its_pages_wait),
 		TEST(a_peer_goes_while_its_data_waits),
 		TEST_STOPPED(calls_beyond_the_limit_wait_in_the_socket),
 		TEST_STOPPED(calls_of_all_connections_are_limited),
@@ -834,7 +901,7 @@ int main(void)
 		TEST_STOPPED(more_connections_than_allowed),
 		TEST(stopping_answers_what_is_under_way),
 	};
-	size_t n = 17;
+	size_t n = fixed_tests(tests);
 
 	log_set_level(LOG_LEVEL_ERROR);
 	CASES(piece_cases, stream_in_pieces);

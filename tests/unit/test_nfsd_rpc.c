@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* RPC headers, credentials, refusals; retransmissions (invariant 2) within one life of the server and across. */
 #include "base/log.h"
+#include "tests/unit/fixed.h"
 #include "tests/unit/nfsd_fixture.h"
 #include "rpcgen/mount3.h"
 #include "rpcgen/nfsacl3.h"
@@ -471,7 +472,7 @@ int main(void)
 		TEST(retransmissions_after_a_restart),
 		TEST_STOPPED(a_read_only_export),
 	};
-	size_t n = 9;
+	size_t n = fixed_tests(tests);
 
 	log_set_level(LOG_LEVEL_ERROR);
 	CASES(header_cases, header);

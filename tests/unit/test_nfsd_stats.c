@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What is counted of calls, where their time went, and the lines about slow ones. */
+#include "tests/unit/fixed.h"
 #include "tests/unit/nfsd_fixture.h"
 #include <fcntl.h>
 #include "base/log.h"
@@ -348,7 +349,7 @@ int main(void)
 		TEST_STOPPED(the_slow_line_says_where_the_time_went),
 		TEST(none_is_slow_when_told),
 	};
-	size_t n = 9;
+	size_t n = fixed_tests(tests);
 
 	log_set_level(LOG_LEVEL_ERROR);
 	for (size_t i = 0; i < ARRAY_SIZE(kind_cases); i++)
