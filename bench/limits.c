@@ -77,18 +77,28 @@ static size_t answer(const struct server *server, int fd, char *calls, size_t le
 	return len - at;
 }
 
+/* As izo-nfsd has it on the loopback: without pacing, whatever the system is set to. */
+static void set_up_socket(int fd)
+{
+	int one = 1;
+
+	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4) < 0)
+		die("a socket: %s", strerror(errno));
+}
+
 static void *serve(void *arg)
 {
 	static char calls[65536];
 	const struct server *server = arg;
 	char *replies = calloc(sizeof(calls) / server->call_size + 1, server->reply_size);
-	int fd = accept(server->listen_fd, NULL, NULL), epoll_fd = epoll_create1(0), one = 1;
+	int fd = accept(server->listen_fd, NULL, NULL), epoll_fd = epoll_create1(0);
 	struct epoll_event event = { .events = EPOLLIN };
 	size_t len = 0;
 
 	if (!replies || fd < 0 || epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
 		die("the server: %s", strerror(errno));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	set_up_socket(fd);
 	while (epoll_wait(epoll_fd, &event, 1, -1) >= 0) {
 		ssize_t got = recv(fd, calls + len, sizeof(calls) - len, 0);
 
@@ -118,11 +128,11 @@ static uint16_t start_server(struct server *server)
 static int connect_to(uint16_t port)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
 	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		die("port %u: %s", port, strerror(errno));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	set_up_socket(fd);
 	return fd;
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* izo-httpd: the upstream.  Exports an ordinary directory over HTTP and journals every change in it. */
 #include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/sockaddr.h"
 #include "cmd/options.h"
 #include "cmd/service.h"
 #include "httpd/apply.h"
@@ -98,16 +98,9 @@ static const struct options options = {
 	.max_args = 1,
 };
 
-static bool is_loopback(const struct sockaddr_storage *addr)
-{
-	if (addr->ss_family == AF_INET6)
-		return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)addr)->sin6_addr);
-	return ntohl(((const struct sockaddr_in *)addr)->sin_addr.s_addr) >> 24 == 127;
-}
-
 static int check(const struct config *config)
 {
-	if (is_loopback(&config->addr) || config->allow_remote)
+	if (sockaddr_is_loopback(&config->addr) || config->allow_remote)
 		return 0;
 	fprintf(stderr,
 		"izo-httpd: --listen %s: is not a loopback address, and there is no TLS: whoever reaches the port could\n"

@@ -27,7 +27,7 @@
  * Bytes of replies that may wait for one peer; as soon as there are as many they are sent, if it takes them.  Each sending
  * wakes it, and more would push each other out of the processor's cache.
  */
-#define TX_MAX (2u * 1024 * 1024)
+#define TX_MAX (1u * 1024 * 1024)
 #define TX_IOV 64
 
 void conn_get(struct conn *conn)

@@ -91,12 +91,6 @@ void conn_reply_of(struct conn *conn, struct call_figures *call);
 void conn_flush(struct conn *conn);
 /* Go on reading if what it was stopped for is over. */
 void conn_resume(struct conn *conn);
-/* The call that is being carried out is all that its peer waits for. */
-static inline bool conn_is_only_call(const struct conn *conn)
-{
-	return !conn->tx_len && !(conn->rx && conn->pos < conn->end);
-}
-
 /* No more reading (the server stops). */
 void conn_stop_reading(struct conn *conn);
 

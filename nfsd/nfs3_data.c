@@ -26,7 +26,7 @@ int nfs3_read(struct rpc_call *call)
 	err = rpc_bulk(call, (size_t)count + 3);
 	if (err)
 		return err;
-	if (count >= PAGE_PIPE_WORTH && conn_is_only_call(call->conn))
+	if (count >= PAGE_PIPE_WORTH)
 		call->op.pages = page_pipe_get(&call->nfsd->pipes);
 	call->op.deadline_us = call->start_us + call->nfsd->read_wait_us;
 	return cache_read(call->tree->cache, &call->op, ino, offset, rpc_bulk_data(call), count);

@@ -6,8 +6,10 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include "base/clock.h"
+#include "base/sockaddr.h"
 #include "base/why.h"
 #include "nfsd/internal.h"
 #include "nfsd/mount3.h"
@@ -17,6 +19,11 @@
 #define ACCEPTS 32		/* per event */
 #define ACCEPT_PAUSE_US (1 * US_PER_S)
 #define STOP_WAIT_US (5 * US_PER_S)
+/*
+ * Every kernel has it.  Over the loopback there is nobody to be considerate of; one that paces (BBR, where the system is set
+ * so) waits for a timer after each 64 KiB of a reply.
+ */
+#define LOOPBACK_CONGESTION "reno"
 
 /* ---- listening ---- */
 
@@ -98,6 +105,8 @@ static void accept_one(struct nfsd *nfsd, int fd, const struct sockaddr_storage 
 	/* Neither makes a difference to what is served. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	if (sockaddr_is_loopback(addr))
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, LOOPBACK_CONGESTION, strlen(LOOPBACK_CONGESTION));
 	if (conn_new(nfsd, fd, peer) < 0)
 		stat_add(&nfsd->stats.refused, 1);
 	else

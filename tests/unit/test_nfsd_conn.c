@@ -385,6 +385,36 @@ static void a_long_record_in_fragments(void **state)
 	close(fd);
 }
 
+/* The server's end of a connection: it is in this process. */
+static int server_end(int fd)
+{
+	struct sockaddr_in own, peer;
+	socklen_t len = sizeof(own);
+
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&own, &len), 0);
+	for (int other = 0; other < 1024; other++) {
+		len = sizeof(peer);
+		if (getpeername(other, (struct sockaddr *)&peer, &len) == 0 && peer.sin_family == AF_INET &&
+		    peer.sin_port == own.sin_port)
+			return other;
+	}
+	fail_msg("the server has no such connection");
+	return -1;
+}
+
+/* Whatever the system is set to. */
+static void replies_are_not_paced(void **state)
+{
+	int fd = n_connect(*state);
+	char name[16] = "";
+	socklen_t len = sizeof(name);
+
+	assert_served(fd);
+	assert_int_equal(getsockopt(server_end(fd), IPPROTO_TCP, TCP_CONGESTION, name, &len), 0);
+	assert_string_equal(name, "reno");
+	close(fd);
+}
+
 /* Half a long record and no more: the others are served; the rest may come at any time. */
 static void a_peer_that_stops_in_a_record(void **state)
 {
@@ -887,6 +917,7 @@ int main(void)
 		TEST(long_records),
 		TEST(arguments_are_kept_while_calls_wait),
 		TEST(a_long_record_in_fragments),
+		TEST(replies_are_not_paced),
 		TEST(a_peer_that_stops_in_a_record),
 		TEST(a_peer_that_takes_no_replies),
 		TEST(short_calls_with_long_replies),
