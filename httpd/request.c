@@ -177,11 +177,15 @@ int request_refuse(struct request *request, unsigned status, const char *why)
 static int answer(struct request *request, unsigned status, const char *type,
 		  struct MHD_Response *response)
 {
+	int err;
+
 	if (!response)
 		return -ENOMEM;
 	request->response = response;
 	request->status = status;
-	return type ? request_add_header(request, MHD_HTTP_HEADER_CONTENT_TYPE, "%s", type) : 0;
+	/* A refusal counts only if it is ours: whatever is in between may say 404, too. */
+	err = request_add_header(request, "Izo-Protocol", "v1");
+	return !err && type ? request_add_header(request, MHD_HTTP_HEADER_CONTENT_TYPE, "%s", type) : err;
 }
 
 int request_answer_empty(struct request *request, unsigned status)

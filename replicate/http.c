@@ -53,14 +53,16 @@ static size_t header_came(char *data, size_t size, size_t n, void *arg)
 
 	if (len > 5 && !strncasecmp(data, "HTTP/", 5)) {
 		/* A 100 may have come before, with headers that mean nothing. */
-		request->has_position = request->has_etag = request->has_range = request->has_work = false;
+		request->has_position = request->has_etag = request->has_range = request->has_work = request->is_izo = false;
 		return len;
 	}
 	if (len >= sizeof(line))
 		return len;
 	memcpy(line, data, len);
 	line[len] = '\0';
-	if (header_number(line, "Izo-Position:", "\r\n ", &request->position))
+	if (!strncasecmp(line, "Izo-Protocol:", strlen("Izo-Protocol:")))
+		request->is_izo = true;
+	else if (header_number(line, "Izo-Position:", "\r\n ", &request->position))
 		request->has_position = true;
 	else if (header_number(line, "ETag:", "\"", &request->etag))
 		request->has_etag = true;
@@ -140,6 +142,15 @@ static void explain(struct http_request *request, CURLcode code, int err)
 	}
 }
 
+/*
+ * What is said about an object (that it is gone, that it is another version) counts if an izo-httpd says it.  A proxy whose
+ * server is away, or whoever else answers on this network, says 404 as well.
+ */
+static bool is_somebody_elses(const struct http_request *request, int err)
+{
+	return !request->is_izo && (err == -ENOENT || err == -EIDRM || err == -ESTALE || err == -EBADE);
+}
+
 static void detach(struct http_request *request)
 {
 	http_flow_end(request);
@@ -159,6 +170,8 @@ static void finish(struct http_request *request, CURLcode code)
 	if (code == CURLE_OK)
 		(void)see_head(request);	/* of an answer without body */
 	err = request->sink_err ? request->sink_err : http_errno(code, request->status);
+	if (!request->sink_err && is_somebody_elses(request, err))
+		err = -EPROTO;
 	explain(request, code, err);
 	if (!err)
 		http_measure(request);

@@ -98,6 +98,7 @@ struct http_request {
 	uint64_t waits_since_us;	/* 0: it does not */
 	uint64_t first_us[FLOW_WAYS];	/* when its body began to move; 0: not yet */
 	uint64_t moved_before[FLOW_WAYS];	/* of http->moved then */
+	bool is_izo;			/* Izo-Protocol: the answer is an izo-httpd's */
 	bool has_work;			/* Server-Timing: how long the server worked */
 	uint64_t work_us;
 };

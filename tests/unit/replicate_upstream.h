@@ -31,6 +31,7 @@
 enum misdeed {
 	GOOD,
 	STATUS,	  /* answer with that status */
+	SOMEBODY, /* so does somebody else, before it gets here */
 	LATE,	  /* likewise, after 300 ms */
 	GARBAGE,  /* 200 and nonsense */
 	CUT,	  /* do it, and close the connection instead of answering */
@@ -108,9 +109,19 @@ static enum MHD_Result answer_bytes(struct MHD_Connection *c, int status, const 
 		MHD_create_response_from_buffer(len, (void *)data, MHD_RESPMEM_MUST_COPY);
 	enum MHD_Result got;
 
+	MHD_add_response_header(response, "Izo-Protocol", "v1");
 	if (header)
 		MHD_add_response_header(response, header, value);
 	got = MHD_queue_response(c, (unsigned)status, response);
+	MHD_destroy_response(response);
+	return got;
+}
+
+static enum MHD_Result answer_as_somebody(struct MHD_Connection *c, int status)
+{
+	struct MHD_Response *response = MHD_create_response_from_buffer(9, (void *)"not found", MHD_RESPMEM_PERSISTENT);
+	enum MHD_Result got = MHD_queue_response(c, (unsigned)status, response);
+
 	MHD_destroy_response(response);
 	return got;
 }
@@ -518,6 +529,8 @@ static enum MHD_Result answer(struct upstream *u, struct MHD_Connection *c, cons
 		return MHD_NO;
 	if (misdeed == LATE)
 		wait_late(u);
+	if (misdeed == SOMEBODY)
+		return answer_as_somebody(c, u->wrong.status);
 	if (misdeed == STATUS || misdeed == LATE)
 		return answer_text(c, u->wrong.status, "as told\nand more");
 	if (misdeed == GARBAGE)

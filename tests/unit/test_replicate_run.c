@@ -585,6 +585,38 @@ static void refreshes_what_is_stale(void **state)
 	assert_int_equal(w->cache->listings, 1);
 }
 
+/* What a proxy says whose server is away is no word about an object; it is asked for again. */
+static void somebody_says(struct world *w, const char *what, int status)
+{
+	w->cache->stale[0].oid = (struct kml_oid){ 0, 7 };
+	w->cache->stale[1].oid = (struct kml_oid){ 0, 60 };
+	w->cache->stale[1].ino = 50;
+	w->cache->stale[1].is_dir = true;
+	w->cache->n_stale = 2;
+	misbehave(w->upstream, "", what, SOMEBODY, status, 1);
+	connect_now(w);
+	WAIT_FOR(w->cache, 20, w->cache->n_stale == 0);
+	assert_int_equal(w->upstream->wrong.times, 0);
+	assert_int_equal(w->cache->objects, 1);
+	assert_int_equal(w->cache->listings, 1);
+	assert_int_equal(w->cache->objects_gone, 0);
+}
+
+static void somebody_says_that_an_object_is_not_found(void **state)
+{
+	somebody_says(*state, "/izo/v1/object/0000000000000000-0000000000000007", 404);
+}
+
+static void somebody_says_that_an_object_is_gone(void **state)
+{
+	somebody_says(*state, "/izo/v1/object/0000000000000000-0000000000000007", 410);
+}
+
+static void somebody_says_that_a_directory_is_not_found(void **state)
+{
+	somebody_says(*state, "/izo/v1/list/0000000000000000-000000000000003c", 404);
+}
+
 /*
  * An upstream that says nothing holds up nobody: not a stop, not going offline; each wish is
  * answered once.
@@ -677,6 +709,9 @@ int main(void)
 		TEST(lists),
 		TEST(tree_is_overtaken),
 		TEST(refreshes_what_is_stale),
+		TEST(somebody_says_that_an_object_is_not_found),
+		TEST(somebody_says_that_an_object_is_gone),
+		TEST(somebody_says_that_a_directory_is_not_found),
 		TEST(hanging_upstream),
 		TEST(stops_in_the_middle),
 		TEST(bad_urls),
