@@ -18,7 +18,7 @@
 #include "base/list.h"
 
 #define PAGE_PIPE_MAX (1u << 20)	/* bytes in one */
-/* Less than this is copied as soon as it is known whether its pages are there. */
+/* Less than this is copied in the time that it takes to find out whether its pages are there, and to hold on to them. */
 #define PAGE_PIPE_WORTH (256u * 1024)
 
 struct page_pipe_pool {

@@ -102,7 +102,7 @@ static void accept_one(struct nfsd *nfsd, int fd, const struct sockaddr_storage 
 		refuse(nfsd, fd, peer, port, "there are too many");
 		return;
 	}
-	/* Neither makes a difference to what is served. */
+	/* None of these makes a difference to what is served. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	if (sockaddr_is_loopback(addr))

@@ -183,6 +183,7 @@ static void notices(enum watch_kind kind)
 
 	at = position(w);
 	run(w, "echo one > a");
+	assert_true(wait_path(w, "a", true));
 	assert_ops(w, at, "CREATE");
 
 	assert_noticed(w, "echo two >> a", "STORE");
@@ -293,6 +294,7 @@ static void made_by_clients(enum watch_kind kind)
 	free(b);
 	at = position(w);
 	run(w, "echo x > d/e/b");
+	assert_true(wait_path(w, "d/e/b", true));
 	assert_ops(w, at, "CREATE");
 	at = position(w);
 	run(w, "echo longer > d/e/a; rm d/e/b");
