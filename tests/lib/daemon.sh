@@ -21,6 +21,9 @@ IZO_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 IZO_BUILD=${IZO_BUILD:-$IZO_TOP/build/plain}
 PROGRAMS=${PROGRAMS:-${IZO_PROGRAMS:-$IZO_BUILD}}
 IZO_SLOW=${IZO_SLOW:-1}	# so many times as slow as an ordinary machine (tests/check): limits are multiplied by it
+# A step that is only to come to an end has hung after so many seconds: far more than it takes in a machine of user-mode Linux that is
+# given a third of a processor.
+HANGS=$((900 * IZO_SLOW))
 T=$(mktemp -d "${TMPDIR:-/tmp}/izo-$(basename "$0")-XXXXXX") || exit 1
 
 # nap SECONDS: without a process for it. From this descriptor nothing ever comes. (One made anew each time is a process each
