@@ -311,6 +311,14 @@ static void take(struct replay *replay)
 
 /* ---- what comes back ---- */
 
+static const char *why_retry(int error)
+{
+	/* Changes go in their order: nothing that is removed here makes room there, before what stands still. */
+	if (error == ENOSPC || error == EDQUOT)
+		return "its disk is full; make room there, for what is removed here waits, too";
+	return error > 0 ? strerror(error) : NULL;
+}
+
 /* Its answers are taken in.  False: that was the end for now. */
 static bool settled(struct replay *replay, struct sending *sending)
 {
@@ -320,7 +328,7 @@ static bool settled(struct replay *replay, struct sending *sending)
 	if (err)
 		hold_text(replay, "the cache cannot take in the upstream's answers", strerror(-err));
 	else if (retry)
-		hold_text(replay, "the upstream cannot take changes now", retry > 0 ? strerror(retry) : NULL);
+		hold_text(replay, "the upstream cannot take changes now", why_retry(retry));
 	else
 		replicate_hold(r, aside_trouble(&replay->aside));
 	if (!err && sending->n_settled) {

@@ -296,7 +296,7 @@ static void held_by_upstream(void **state)
 	w->upstream->retry_error = ENOSPC;
 	double_append(w->cache, false, 0, 0);
 	connect_now(w);
-	UNTIL(5, strstr(status(w).held, "No space left"));
+	UNTIL(5, strstr(status(w).held, "its disk is full; make room there"));
 	assert_int_equal(status(w).state, LINK_CONNECTED);
 	assert_int_equal(waiting(w), 1);
 	LOCKED(w->upstream, w->upstream->retry_error = 0);

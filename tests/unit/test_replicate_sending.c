@@ -105,7 +105,7 @@ static void first_is_cut_short(void **state)
 	w->upstream->company = 3;
 	append_stores(w);
 	connect_now(w);
-	UNTIL(5, strstr(status(w).held, "No space left"));
+	UNTIL(5, strstr(status(w).held, "its disk is full; make room there"));
 	WAIT_FOR(w->cache, 5, w->cache->n_out == 0);
 	assert_int_equal(waiting(w), STORES - 1);
 	/* and that is it for a while: nothing more was taken than what was out by then */
