@@ -16,12 +16,12 @@
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/reserve.h"
 #include "cache/apply.h"
 #include "cache/fetched.h"
 #include "cache/inode.h"
 #include "cache/internal.h"
 #include "cache/object.h"
-#include "cache/reserve.h"
 #include "cache/space.h"
 #include "cache/writer.h"
 
@@ -222,7 +222,7 @@ int apply_content(struct cache *cache, uint64_t ino, uint64_t version, uint64_t 
 	};
 	struct arrivals arrivals = { &arrival, 1 };
 
-	if (reserve_is_tight(cache))
+	if (reserve_is_tight(cache->reserve))
 		return -ENOSPC;
 	take_all(cache, &arrivals);
 	taken(cache, &arrival);
@@ -234,7 +234,7 @@ int apply_content(struct cache *cache, uint64_t ino, uint64_t version, uint64_t 
 void apply_contents(struct cache *cache, struct apply_whole *contents, size_t n)
 {
 	struct arrivals arrivals = { calloc(n, sizeof(*arrivals.v)), n };
-	int err = !arrivals.v ? -ENOMEM : reserve_is_tight(cache) ? -ENOSPC : 0;
+	int err = !arrivals.v ? -ENOMEM : reserve_is_tight(cache->reserve) ? -ENOSPC : 0;
 
 	for (size_t i = 0; i < n && !err; i++)
 		arrivals.v[i] = (struct arrival){ .ino = contents[i].ino, .version = contents[i].version,

@@ -13,6 +13,7 @@
 #include "base/cond.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/reserve.h"
 #include "cache/adopt.h"
 #include "cache/ahead.h"
 #include "cache/base.h"
@@ -30,7 +31,6 @@
 #include "cache/park.h"
 #include "cache/reader.h"
 #include "cache/recover.h"
-#include "cache/reserve.h"
 #include "cache/schema.h"
 #include "cache/space.h"
 #include "cache/syncer.h"
@@ -396,7 +396,7 @@ static void cache_free(struct cache *cache)
 	digester_free(cache);
 	db_close(cache->read_db);
 	db_close(cache->write_db);
-	reserve_close(cache);
+	reserve_close(cache->reserve);
 	mem_close_fd(&cache->objects_dirfd);
 	mem_close_fd(&cache->dirfd);
 	mem_close_fd(&cache->lock_fd);	/* last: until here the cache is ours */
@@ -426,7 +426,7 @@ int cache_open(const struct cache_config *config, struct cache **ret_cache, char
 	if (!err)
 		err = base_open(cache, config);
 	if (!err)
-		err = reserve_open(cache);
+		err = reserve_open(cache->dirfd, "cache", cache->dir, &cache->reserve);
 	if (!err)
 		err = open_database(cache, path, config, ret_why);
 	if (err)

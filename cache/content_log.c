@@ -7,12 +7,12 @@
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/reserve.h"
 #include "base/worker.h"
 #include "cache/db.h"
 #include "cache/extent.h"
 #include "cache/internal.h"
 #include "cache/object.h"
-#include "cache/reserve.h"
 #include "cache/writer.h"
 
 struct content_log {
@@ -206,7 +206,7 @@ static int redo(struct cache *cache, sqlite3_stmt *stmt)
 	err = FAULT("content_log.redo");
 	if (!err)
 		err = object_write(cache, ino, gen, bytes, start);
-	if (err == -ENOSPC && reserve_give_up(cache))
+	if (err == -ENOSPC && reserve_give_up(cache->reserve))
 		err = object_write(cache, ino, gen, bytes, start);
 	return err;
 }

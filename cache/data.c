@@ -17,6 +17,7 @@
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/reserve.h"
 #include "cache/access.h"
 #include "cache/ahead.h"
 #include "cache/base.h"
@@ -27,7 +28,6 @@
 #include "cache/park.h"
 #include "cache/reader.h"
 #include "cache/record.h"
-#include "cache/reserve.h"
 #include "cache/space.h"
 #include "cache/syncer.h"
 
@@ -215,7 +215,7 @@ static int write_check(struct cache *cache, const struct cache_op *op, const str
 
 	if (cache->is_failed)
 		return -EIO;
-	if (reserve_is_tight(cache))
+	if (reserve_is_tight(cache->reserve))
 		return -ENOSPC;
 	err = regular(inode);
 	if (!err)

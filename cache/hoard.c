@@ -8,12 +8,12 @@
 #include "base/clock.h"
 #include "base/cond.h"
 #include "base/log.h"
+#include "base/reserve.h"
 #include "base/thread.h"
 #include "cache/db.h"
 #include "cache/hoard_table.h"
 #include "cache/internal.h"
 #include "cache/park.h"
-#include "cache/reserve.h"
 #include "cache/space.h"
 
 #define CHUNK (1ull << 20)
@@ -237,7 +237,7 @@ static int wait_for_room(struct hoard *hoard, uint64_t bytes, uint32_t priority)
 	pthread_mutex_lock(&hoard->lock);
 	bytes += hoard->under_way_bytes;
 	pthread_mutex_unlock(&hoard->lock);
-	while ((err = reserve_is_tight(cache) ? -ENOSPC : space_make_room(cache, bytes, priority)) == -EAGAIN) {
+	while ((err = reserve_is_tight(cache->reserve) ? -ENOSPC : space_make_room(cache, bytes, priority)) == -EAGAIN) {
 		if (++tries == ROOM_TRIES)
 			return -ENOSPC;
 		pthread_mutex_lock(&hoard->lock);

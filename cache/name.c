@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/reserve.h"
 #include "cache/access.h"
 #include "cache/acl.h"
 #include "cache/cache.h"
@@ -13,7 +14,6 @@
 #include "cache/op.h"
 #include "cache/park.h"
 #include "cache/record.h"
-#include "cache/reserve.h"
 #include "cache/space.h"
 #include "cache/setattr.h"
 
@@ -308,7 +308,7 @@ static int make_again(struct cache_op *op)
 	inode_put(cache, dir);
 	pthread_mutex_unlock(&cache->lock);
 	if (dir)
-		return reserve_is_tight(cache) || space_is_full(cache) ? op_refuse_new(op, -ENOSPC) : op_submit(op, make_run);
+		return reserve_is_tight(cache->reserve) || space_is_full(cache) ? op_refuse_new(op, -ENOSPC) : op_submit(op, make_run);
 	return got == CACHE_WAITS ? got : op_refuse_new(op, got);
 }
 

@@ -6,13 +6,13 @@
 #include "base/clock.h"
 #include "base/cond.h"
 #include "base/log.h"
+#include "base/reserve.h"
 #include "base/thread.h"
 #include "cache/ahead.h"
 #include "cache/hoard_table.h"
 #include "cache/internal.h"
 #include "cache/op.h"
 #include "cache/readahead.h"
-#include "cache/reserve.h"
 #include "cache/space.h"
 #include "cache/writer.h"
 
@@ -286,7 +286,7 @@ bool park_is_waited_for(struct cache *cache)
 bool park_may_guess(struct cache *cache, uint64_t bytes)
 {
 	return has_link(cache) && cache->fetcher->may_guess && cache->fetcher->may_guess(cache->fetcher_arg) &&
-	       !reserve_is_tight(cache) && space_has_room_ahead(cache, bytes);
+	       !reserve_is_tight(cache->reserve) && space_has_room_ahead(cache, bytes);
 }
 
 /* Under park's lock too: [from, to) of a large file is expected to be read next. */

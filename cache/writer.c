@@ -21,13 +21,13 @@
 #include "base/cond.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/reserve.h"
 #include "base/thread.h"
 #include "cache/checkpoint.h"
 #include "cache/db.h"
 #include "cache/dentry.h"
 #include "cache/flusher.h"
 #include "cache/internal.h"
-#include "cache/reserve.h"
 #include "cache/token.h"
 
 #define GROUP_MAX 1000 /* changes in one transaction: bounds how long the first one waits */
@@ -267,7 +267,7 @@ static void group_finish(struct cache *cache, struct writer *w, struct list *don
 
 static bool group_make_room(struct cache *cache)
 {
-	if (!reserve_give_up(cache))
+	if (!reserve_give_up(cache->reserve))
 		return false;
 	/* Then the log begins anew and needs no more room.  As far as it works. */
 	(void)sqlite3_wal_checkpoint_v2(db_handle(cache->write_db), "main",

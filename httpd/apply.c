@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/reserve.h"
 #include "httpd/journal.h"
 #include "httpd/segment.h"
 #include "httpd/turn.h"
@@ -34,8 +35,8 @@
  * a.
  */
 
-/* bytes that must be free for a batch to be begun, besides its own size */
-#define ROOM_MIN (4u << 20)
+/* records that may be done on a full disk before it is looked at again */
+#define REMOVALS_MAX 256
 /* for one record, one after the other; a hundred times would not help either */
 #define SURPRISES_MAX 20
 
@@ -548,6 +549,52 @@ static int apply_new(struct tree *tree, const struct kml_batch *batch, struct km
 	return err;
 }
 
+/* Takes no room but for the tables.  A program's removal may be a RENAME first: into its trash can, or where a file is open. */
+static bool is_removal(const struct kml_record *record)
+{
+	return record->body.op == KML_REMOVE || record->body.op == KML_RMDIR || record->body.op == KML_RENAME;
+}
+
+/*
+ * How far the batch can be gone through from record 'from' on: *ret_to.  On a full disk there is the reserve for the removals that come
+ * next, since they are what makes room.  0, -ENOSPC: not at all, or -errno.
+ */
+static int find_room(struct tree *tree, const struct kml_batch *batch, uint32_t from, uint32_t *ret_to)
+{
+	uint32_t to = batch->records.records_len;
+	int err = tree_has_room(tree, TREE_ROOM_MIN + bytes_of(batch));
+
+	if (err == -ENOSPC) {
+		for (to = from; to < batch->records.records_len && to - from < REMOVALS_MAX &&
+				is_removal(&batch->records.records_val[to]); to++)
+			;
+		if (to > from) {
+			(void)reserve_give_up(tree->reserve);
+			err = reserve_has_room(tree->reserve, TREE_ROOM_MIN) ? 0 : -ENOSPC;
+		}
+	} else {
+		(void)reserve_is_tight(tree->reserve);	/* it is filled again when there is enough */
+	}
+	*ret_to = to;
+	return err;
+}
+
+/* All that is new in a batch and that there is room for.  As apply_new(). */
+static int apply_with_room(struct tree *tree, const struct kml_batch *batch, struct kml_answer *answers, uint32_t *io_n)
+{
+	struct kml_batch part = *batch;
+	int err = 0;
+
+	while (!err && *io_n < batch->records.records_len) {
+		err = find_room(tree, batch, *io_n, &part.records.records_len);
+		if (!err)
+			err = apply_new(tree, &part, answers, io_n);
+		if (*io_n < part.records.records_len)
+			break;
+	}
+	return err;
+}
+
 static int apply_locked(struct tree *tree, const struct kml_batch *batch,
 			struct kml_answer *answers)
 {
@@ -560,9 +607,7 @@ static int apply_locked(struct tree *tree, const struct kml_batch *batch,
 		return err;
 	if (must_detach_again(batch, answers, n))
 		n--;
-	err = n < total ? tree_has_room(tree, ROOM_MIN + bytes_of(batch)) : 0;
-	if (!err && n < total)
-		err = apply_new(tree, batch, answers, &n);
+	err = apply_with_room(tree, batch, answers, &n);
 	if (err && n < total)
 		answers[n].error = (unsigned)-err;
 	if (err)

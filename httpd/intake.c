@@ -139,7 +139,7 @@ int stage_begin(struct request *request)
 		err = request_number(request, "offset", INT64_MAX, &offset);
 	/* A PUT that cannot end well need not begin: it would cut off what is there. */
 	if (!err && length)
-		err = tree_has_room(request->tree, strtoull(length, NULL, 10));
+		err = tree_has_room_to_stage(request->tree, strtoull(length, NULL, 10));
 	if (!err)
 		err = request_begin_body(request);
 	return err ? err :

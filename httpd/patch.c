@@ -203,7 +203,7 @@ static int apply(struct request *request, const struct patch *patch, struct open
 	delta = openat(tree->stage_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (delta < 0)
 		return -errno;
-	err = tree_has_room(tree, patch->size);
+	err = tree_has_room_to_stage(tree, patch->size);
 	if (err)
 		return err;
 	to = openat(tree->stage_fd, patch->temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);

@@ -12,6 +12,7 @@
 #include <sys/statvfs.h>
 #include "base/cond.h"
 #include "base/log.h"
+#include "base/reserve.h"
 #include "httpd/facl.h"
 #include "httpd/schema.h"
 
@@ -82,7 +83,7 @@ static int open_folders(struct tree *tree, char **ret_why)
 			*ret_why = NULL;
 		return err;
 	}
-	return 0;
+	return reserve_open(tree->state_fd, "export", tree->path, &tree->reserve);
 }
 
 static int make_id(struct tree *tree)
@@ -244,6 +245,7 @@ void tree_close(struct tree *tree)
 	sql_close(tree->sql);
 	if (tree->dirs.bucket)
 		hash_release(&tree->dirs);
+	reserve_close(tree->reserve);
 	mem_close_fd(&tree->trash_fd);
 	mem_close_fd(&tree->stage_fd);
 	mem_close_fd(&tree->state_fd);
@@ -367,4 +369,10 @@ int tree_has_room(struct tree *tree, uint64_t bytes)
 	if (fstatvfs(tree->state_fd, &st) < 0)
 		return -errno;
 	return (uint64_t)st.f_bavail * st.f_frsize < bytes ? -ENOSPC : 0;
+}
+
+int tree_has_room_to_stage(struct tree *tree, uint64_t bytes)
+{
+	/* Twice: so that two of them at once do not leave each other without. */
+	return bytes > INT64_MAX ? -ENOSPC : tree_has_room(tree, bytes + 2 * TREE_ROOM_MIN);
 }

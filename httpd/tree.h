@@ -22,11 +22,16 @@
 #define STATE_DIR ".intermezzo"
 #define TREE_ID_TEXT 37		/* a UUID */
 #define TREE_READERS 16		/* idle connections that are kept */
+/* Bytes that are to be free for a batch to be begun, besides its own size. */
+#define TREE_ROOM_MIN (4u << 20)
+
+struct reserve;
 
 struct tree {
 	/* constant after open */
 	char *path;
 	int root_fd, state_fd, stage_fd, trash_fd, lock_fd;
+	struct reserve *reserve;	/* room for removals on a full disk */
 	uint64_t dev;		/* what is mounted below the export is not part of it */
 	bool has_acls;		/* its file system has access control lists */
 	char id[TREE_ID_TEXT];
@@ -112,5 +117,7 @@ uint64_t tree_oldest(struct tree *tree);
 
 /* -ENOSPC when less than so many bytes are free below the export. */
 int tree_has_room(struct tree *tree, uint64_t bytes);
+/* The same for a content that is to be staged: beside it there is to be room for the record that it is for. */
+int tree_has_room_to_stage(struct tree *tree, uint64_t bytes);
 
 #endif

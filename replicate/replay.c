@@ -313,7 +313,7 @@ static void take(struct replay *replay)
 
 static const char *why_retry(int error)
 {
-	/* Changes go in their order: nothing that is removed here makes room there, before what stands still. */
+	/* Removals would have been done (docs/PROTOCOL.md 7): what is next is no removal, and those behind it wait for it. */
 	if (error == ENOSPC || error == EDQUOT)
 		return "its disk is full; make room there, for what is removed here waits, too";
 	return error > 0 ? strerror(error) : NULL;

@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "cache/reserve.h"
+#include "base/reserve.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
-#include "cache/internal.h"
+#include "base/mem.h"
 
 #define LOOK_EVERY_US (100 * US_PER_MS)
 
 struct reserve {
+	int dirfd;
+	char *whose, *path;
+	uint64_t bytes;
 	pthread_mutex_t lock;
 	/* under lock */
 	int fd;
-	uint64_t bytes;
 	bool is_tight;
 	uint64_t look_at_us;
 };
@@ -27,12 +33,17 @@ static void empty(struct reserve *reserve)
 		log_debug(LOG_CACHE, "the reserve could not be given up: %s", strerror(errno));
 }
 
+static void say_tight(const struct reserve *reserve)
+{
+	log_warn("%s: the disk is full, nothing can be added until there is room: dir=%s", reserve->whose, reserve->path);
+}
+
 /* Under the lock. */
-static bool fill(struct cache *cache, struct reserve *reserve, uint64_t spare)
+static bool fill(struct reserve *reserve, uint64_t spare)
 {
 	struct statvfs st;
 
-	if (fstatvfs(cache->dirfd, &st) < 0 ||
+	if (fstatvfs(reserve->dirfd, &st) < 0 ||
 	    (uint64_t)st.f_bavail * st.f_frsize < reserve->bytes + spare)
 		return false;
 	if (posix_fallocate(reserve->fd, 0, reserve->bytes) == 0)
@@ -41,52 +52,52 @@ static bool fill(struct cache *cache, struct reserve *reserve, uint64_t spare)
 	return false;
 }
 
-int reserve_open(struct cache *cache)
+int reserve_open(int dirfd, const char *whose, const char *path, struct reserve **ret)
 {
 	struct reserve *reserve;
 	struct statvfs st;
+	int err = 0;
 
 	reserve = calloc(1, sizeof(*reserve));
 	if (!reserve)
 		return -ENOMEM;
-	reserve->fd =
-		openat(cache->dirfd, "reserve", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (reserve->fd < 0 || fstatvfs(cache->dirfd, &st) < 0) {
-		int err = -errno;
-
-		mem_close_fd(&reserve->fd);
-		free(reserve);
+	(void)pthread_mutex_init(&reserve->lock, NULL);	/* cannot fail with default attributes */
+	reserve->dirfd = dirfd;
+	reserve->whose = strdup(whose);
+	reserve->path = strdup(path);
+	reserve->fd = openat(dirfd, "reserve", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (reserve->fd < 0 || fstatvfs(dirfd, &st) < 0)
+		err = -errno;
+	else if (!reserve->whose || !reserve->path)
+		err = -ENOMEM;
+	if (err) {
+		reserve_close(reserve);
 		return err;
 	}
-	(void)pthread_mutex_init(&reserve->lock, NULL);	/* cannot fail with default attributes */
 	reserve->bytes = MIN(RESERVE_MAX, (uint64_t)st.f_blocks * st.f_frsize / 32);
 	/* One that is there from before is found again here, full disk or not. */
 	reserve->is_tight = reserve->bytes && posix_fallocate(reserve->fd, 0, reserve->bytes) != 0;
 	if (reserve->is_tight) {
 		empty(reserve);
-		log_warn(
-			"cache: the disk is full, nothing can be added until there is room: dir=%s",
-			cache->dir);
+		say_tight(reserve);
 	}
-	cache->reserve = reserve;
+	*ret = reserve;
 	return 0;
 }
 
-void reserve_close(struct cache *cache)
+void reserve_close(struct reserve *reserve)
 {
-	struct reserve *reserve = cache->reserve;
-
 	if (!reserve)
 		return;
-	(void)close(reserve->fd);	/* nothing was written to it */
+	mem_close_fd(&reserve->fd);	/* nothing was written to it */
 	pthread_mutex_destroy(&reserve->lock);
+	free(reserve->whose);
+	free(reserve->path);
 	free(reserve);
-	cache->reserve = NULL;
 }
 
-bool reserve_give_up(struct cache *cache)
+bool reserve_give_up(struct reserve *reserve)
 {
-	struct reserve *reserve = cache->reserve;
 	bool is_new;
 
 	if (!reserve)
@@ -95,29 +106,38 @@ bool reserve_give_up(struct cache *cache)
 	is_new = !reserve->is_tight && ftruncate(reserve->fd, 0) == 0;
 	if (is_new) {
 		reserve->is_tight = true;
-		log_warn(
-			"cache: the disk is full, nothing can be added until there is room: dir=%s",
-			cache->dir);
+		say_tight(reserve);
 	}
 	pthread_mutex_unlock(&reserve->lock);
 	return is_new;
 }
 
-bool reserve_is_tight(struct cache *cache)
+bool reserve_is_tight(struct reserve *reserve)
 {
-	struct reserve *reserve = cache->reserve;
 	bool is_tight;
 
 	pthread_mutex_lock(&reserve->lock);
 	if (reserve->is_tight && clock_us() >= reserve->look_at_us) {
 		reserve->look_at_us = clock_us() + LOOK_EVERY_US;
 		/* Twice as much as it takes, lest it comes and goes. */
-		if (fill(cache, reserve, reserve->bytes)) {
+		if (fill(reserve, reserve->bytes)) {
 			reserve->is_tight = false;
-			log_info("cache: there is room on the disk again: dir=%s", cache->dir);
+			log_info("%s: there is room on the disk again: dir=%s", reserve->whose, reserve->path);
 		}
 	}
 	is_tight = reserve->is_tight;
 	pthread_mutex_unlock(&reserve->lock);
 	return is_tight;
+}
+
+bool reserve_has_room(struct reserve *reserve, uint64_t bytes)
+{
+	bool has;
+
+	pthread_mutex_lock(&reserve->lock);
+	has = reserve->is_tight && posix_fallocate(reserve->fd, 0, (off_t)bytes) == 0;
+	if (reserve->is_tight)
+		empty(reserve);
+	pthread_mutex_unlock(&reserve->lock);
+	return has;
 }
