@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 #include "base/clock.h"
@@ -38,13 +39,22 @@ static void say_tight(const struct reserve *reserve)
 	log_warn("%s: the disk is full, nothing can be added until there is room: dir=%s", reserve->whose, reserve->path);
 }
 
+/* One that is there from before is found again here, full disk or not. */
+static bool is_there(const struct reserve *reserve)
+{
+	struct stat st;
+
+	return fstat(reserve->fd, &st) == 0 && (uint64_t)st.st_size >= reserve->bytes && (uint64_t)st.st_blocks * 512 >= reserve->bytes;
+}
+
 /* Under the lock. */
-static bool fill(struct reserve *reserve, uint64_t spare)
+static bool fill(struct reserve *reserve)
 {
 	struct statvfs st;
 
+	/* Twice as much as it takes, lest it comes and goes. */
 	if (fstatvfs(reserve->dirfd, &st) < 0 ||
-	    (uint64_t)st.f_bavail * st.f_frsize < reserve->bytes + spare)
+	    (uint64_t)st.f_bavail * st.f_frsize < 2 * reserve->bytes)
 		return false;
 	if (posix_fallocate(reserve->fd, 0, reserve->bytes) == 0)
 		return true;
@@ -75,8 +85,7 @@ int reserve_open(int dirfd, const char *whose, const char *path, struct reserve 
 		return err;
 	}
 	reserve->bytes = MIN(RESERVE_MAX, (uint64_t)st.f_blocks * st.f_frsize / 32);
-	/* One that is there from before is found again here, full disk or not. */
-	reserve->is_tight = reserve->bytes && posix_fallocate(reserve->fd, 0, reserve->bytes) != 0;
+	reserve->is_tight = reserve->bytes && !is_there(reserve) && !fill(reserve);
 	if (reserve->is_tight) {
 		empty(reserve);
 		say_tight(reserve);
@@ -112,22 +121,35 @@ bool reserve_give_up(struct reserve *reserve)
 	return is_new;
 }
 
+/* Under the lock. */
+static void look(struct reserve *reserve)
+{
+	if (!reserve->is_tight)
+		return;
+	reserve->look_at_us = clock_us() + LOOK_EVERY_US;
+	if (!fill(reserve))
+		return;
+	reserve->is_tight = false;
+	log_info("%s: there is room on the disk again: dir=%s", reserve->whose, reserve->path);
+}
+
 bool reserve_is_tight(struct reserve *reserve)
 {
 	bool is_tight;
 
 	pthread_mutex_lock(&reserve->lock);
-	if (reserve->is_tight && clock_us() >= reserve->look_at_us) {
-		reserve->look_at_us = clock_us() + LOOK_EVERY_US;
-		/* Twice as much as it takes, lest it comes and goes. */
-		if (fill(reserve, reserve->bytes)) {
-			reserve->is_tight = false;
-			log_info("%s: there is room on the disk again: dir=%s", reserve->whose, reserve->path);
-		}
-	}
+	if (reserve->is_tight && clock_us() >= reserve->look_at_us)
+		look(reserve);
 	is_tight = reserve->is_tight;
 	pthread_mutex_unlock(&reserve->lock);
 	return is_tight;
+}
+
+void reserve_fill(struct reserve *reserve)
+{
+	pthread_mutex_lock(&reserve->lock);
+	look(reserve);
+	pthread_mutex_unlock(&reserve->lock);
 }
 
 bool reserve_has_room(struct reserve *reserve, uint64_t bytes)
@@ -135,7 +157,7 @@ bool reserve_has_room(struct reserve *reserve, uint64_t bytes)
 	bool has;
 
 	pthread_mutex_lock(&reserve->lock);
-	has = reserve->is_tight && posix_fallocate(reserve->fd, 0, (off_t)bytes) == 0;
+	has = reserve->is_tight && posix_fallocate(reserve->fd, 0, (off_t)MIN(bytes, reserve->bytes)) == 0;
 	if (reserve->is_tight)
 		empty(reserve);
 	pthread_mutex_unlock(&reserve->lock);

@@ -98,7 +98,6 @@ static void *serve(void *arg)
 
 	if (!replies || fd < 0 || epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
 		die("the server: %s", strerror(errno));
-	set_up_socket(fd);
 	while (epoll_wait(epoll_fd, &event, 1, -1) >= 0) {
 		ssize_t got = recv(fd, calls + len, sizeof(calls) - len, 0);
 
@@ -116,6 +115,8 @@ static uint16_t start_server(struct server *server)
 	pthread_t thread;
 
 	server->listen_fd = socket(AF_INET, SOCK_STREAM, 0);
+	if (server->listen_fd >= 0)
+		set_up_socket(server->listen_fd);	/* which its connections inherit */
 	if (server->listen_fd < 0 || bind(server->listen_fd, (struct sockaddr *)&addr, len) < 0 ||
 	    listen(server->listen_fd, 1) < 0 || getsockname(server->listen_fd, (struct sockaddr *)&addr, &len) < 0 ||
 	    pthread_create(&thread, NULL, serve, server))
@@ -130,9 +131,10 @@ static int connect_to(uint16_t port)
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
+	if (fd >= 0)
+		set_up_socket(fd);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		die("port %u: %s", port, strerror(errno));
-	set_up_socket(fd);
 	return fd;
 }
 

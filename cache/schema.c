@@ -139,6 +139,9 @@ static int pragma_int(struct db *db, const char *sql, int64_t *ret)
 	return 0;
 }
 
+#define WHAT_TO_DO "; izo-nfsd --check --repair keeps what can be kept"
+#define UNREADABLE "%s: cannot be read as a cache's database: %s" WHAT_TO_DO
+
 static void say(char **ret_why, const char *format, const char *path, const char *detail)
 {
 	if (ret_why && asprintf(ret_why, format, path, detail) < 0)
@@ -158,8 +161,7 @@ static int check(struct db *db, const char *path, char **ret_why)
 			db_done(stmt);
 			continue;
 		}
-		say(ret_why, "%s: damaged, table %s is missing; restore it, or move the cache "
-			     "directory away to start with an empty one", path, wanted[i]);
+		say(ret_why, "%s: damaged, table %s is missing" WHAT_TO_DO, path, wanted[i]);
 		return got ? got : -EUCLEAN;
 	}
 	return 0;
@@ -209,7 +211,7 @@ static int read_marks(struct db *db, const char *path, int64_t *ret_application,
 	if (!err)
 		err = pragma_int(db, "PRAGMA application_id", ret_application);
 	if (err)
-		say(ret_why, "%s: cannot be read as a cache's database: %s", path, db_message(db));
+		say(ret_why, UNREADABLE, path, db_message(db));
 	return err;
 }
 
@@ -251,7 +253,7 @@ int schema_open(struct db *db, const char *path, bool *ret_is_new, char **ret_wh
 		return err;
 	err = pragma_int(db, "SELECT count(*) FROM sqlite_master", &n_tables);
 	if (err) {
-		say(ret_why, "%s: cannot be read as a cache's database: %s", path, db_message(db));
+		say(ret_why, UNREADABLE, path, db_message(db));
 		return err;
 	}
 	*ret_is_new = !format && !n_tables;

@@ -179,6 +179,9 @@ int command_run(const struct config *config, const struct command_args *args)
 		status = args->command == COMMAND_KEPT ? command_kept(config, args) : command_forget(config, args);
 		return fflush(stdout) == EOF ? EXIT_FAILURE : status;
 	}
+	/* The daemon that answers here need not be that cache's. */
+	if (args->command == COMMAND_EXPORT && args->has_cache)
+		return export_log(NULL, config, args);
 	err = ctl_open(config->control, &ctl, &why);
 	if (err == -ECONNREFUSED && args->command == COMMAND_EXPORT)
 		return export_log(NULL, config, args);

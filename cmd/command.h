@@ -48,7 +48,7 @@ struct command_args {
 	unsigned interval_s;		/* of --top */
 	const char *file;		/* of --export-log, --replay-log */
 	bool repair;			/* with --check */
-	bool has_upstream;		/* --upstream was given */
+	bool has_upstream, has_cache;	/* --upstream, --cache was given */
 	bool has_depth;			/* of --hoard; else the default */
 	uint32_t depth, priority;	/* HOARD_ALL: everything below; 0: the default */
 };

@@ -260,7 +260,8 @@ int command_export(struct ctl *ctl, const struct config_tree *tree, const char *
 	if (!export.chunk || (!err && !export.source))
 		err = -ENOMEM;
 	if (err)
-		log_error("tree %s: %s", tree->name, export.why ? export.why : strerror(-err));
+		log_error("tree %s: %s%s", tree->name, export.why ? export.why : strerror(-err),
+			  err == -EBUSY ? "; ask that: without --cache, with its --control where it has one of its own" : "");
 	else
 		status = export_to(&export, tree->name, path);
 	if (export.source)

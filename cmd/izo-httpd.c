@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/reserve.h"
 #include "base/sockaddr.h"
 #include "cmd/options.h"
 #include "cmd/service.h"
@@ -172,6 +173,7 @@ static void upkeep(struct tree *tree)
 	int err;
 
 	upload_expire(tree);
+	reserve_fill(tree->reserve);
 	err = apply_lock(tree);
 	if (!err) {
 		err = journal_prune(tree, JOURNAL_KEPT);

@@ -433,6 +433,7 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	given.command.has_upstream = given.upstream != NULL;
+	given.command.has_cache = given.cache != NULL;
 	if (config.debug)
 		(void)log_trace(config.debug);	/* was checked when it was set */
 	status = given.command.command ? command_run(&config, &given.command) :

@@ -332,6 +332,9 @@ int apply_lock(struct tree *tree)
 	err = tree->broken;
 	if (!err && tree->needs_redo) {
 		err = redo(tree);
+		/* Somebody has filled the disk in the middle of it. */
+		if (err == -ENOSPC && reserve_give_up(tree->reserve))
+			err = redo(tree);
 		if (!err)
 			tree->needs_redo = false;
 	}
@@ -555,25 +558,30 @@ static bool is_removal(const struct kml_record *record)
 	return record->body.op == KML_REMOVE || record->body.op == KML_RMDIR || record->body.op == KML_RENAME;
 }
 
+/* 0, -ENOSPC: not even with what is kept for them. */
+static int room_for_removals(struct tree *tree)
+{
+	if (!tree_has_room(tree, TREE_ROOM_MIN))
+		return 0;
+	(void)reserve_give_up(tree->reserve);
+	return reserve_has_room(tree->reserve, TREE_ROOM_MIN) ? 0 : -ENOSPC;
+}
+
 /*
  * How far the batch can be gone through from record 'from' on: *ret_to.  On a full disk there is the reserve for the removals that come
- * next, since they are what makes room.  0, -ENOSPC: not at all, or -errno.
+ * next, since they are what makes room; nothing else is done with it.  0, -ENOSPC: not at all, or -errno.
  */
 static int find_room(struct tree *tree, const struct kml_batch *batch, uint32_t from, uint32_t *ret_to)
 {
 	uint32_t to = batch->records.records_len;
-	int err = tree_has_room(tree, TREE_ROOM_MIN + bytes_of(batch));
+	int err = reserve_is_tight(tree->reserve) ? -ENOSPC : tree_has_room(tree, TREE_ROOM_MIN + bytes_of(batch));
 
 	if (err == -ENOSPC) {
 		for (to = from; to < batch->records.records_len && to - from < REMOVALS_MAX &&
 				is_removal(&batch->records.records_val[to]); to++)
 			;
-		if (to > from) {
-			(void)reserve_give_up(tree->reserve);
-			err = reserve_has_room(tree->reserve, TREE_ROOM_MIN) ? 0 : -ENOSPC;
-		}
-	} else {
-		(void)reserve_is_tight(tree->reserve);	/* it is filled again when there is enough */
+		if (to > from)
+			err = room_for_removals(tree);
 	}
 	*ret_to = to;
 	return err;
@@ -589,6 +597,7 @@ static int apply_with_room(struct tree *tree, const struct kml_batch *batch, str
 		err = find_room(tree, batch, *io_n, &part.records.records_len);
 		if (!err)
 			err = apply_new(tree, &part, answers, io_n);
+		reserve_fill(tree->reserve);
 		if (*io_n < part.records.records_len)
 			break;
 	}

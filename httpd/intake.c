@@ -138,8 +138,8 @@ int stage_begin(struct request *request)
 	if (!err)
 		err = request_number(request, "offset", INT64_MAX, &offset);
 	/* A PUT that cannot end well need not begin: it would cut off what is there. */
-	if (!err && length)
-		err = tree_has_room_to_stage(request->tree, strtoull(length, NULL, 10));
+	if (!err)
+		err = tree_has_room_to_stage(request->tree, length ? strtoull(length, NULL, 10) : 0);
 	if (!err)
 		err = request_begin_body(request);
 	return err ? err :
@@ -149,8 +149,10 @@ int stage_begin(struct request *request)
 static int stage_keep(void *arg, const void *data, size_t len)
 {
 	const struct request *request = arg;
+	/* How long it gets is not said of a packed one, and others come meanwhile. */
+	int err = tree_has_room_to_stage(request->tree, len);
 
-	return upload_write(request->upload, data, len);
+	return err ? err : upload_write(request->upload, data, len);
 }
 
 int stage_take(struct request *request, const void *data, size_t len)

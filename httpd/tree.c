@@ -226,6 +226,13 @@ int tree_open(const char *path, struct tree **ret_tree, char **ret_why)
 		err = open_folders(tree, ret_why);
 	if (!err)
 		err = open_tables(tree, ret_why);
+	if (err == -ENOSPC && reserve_give_up(tree->reserve)) {
+		sql_close(tree->sql);
+		tree->sql = NULL;
+		free(*ret_why);
+		*ret_why = NULL;
+		err = open_tables(tree, ret_why);
+	}
 	if (err) {
 		if (!*ret_why)
 			say(ret_why, path, "cannot be exported", err);
@@ -373,6 +380,7 @@ int tree_has_room(struct tree *tree, uint64_t bytes)
 
 int tree_has_room_to_stage(struct tree *tree, uint64_t bytes)
 {
-	/* Twice: so that two of them at once do not leave each other without. */
-	return bytes > INT64_MAX ? -ENOSPC : tree_has_room(tree, bytes + 2 * TREE_ROOM_MIN);
+	if (bytes > INT64_MAX || reserve_is_tight(tree->reserve))
+		return -ENOSPC;
+	return tree_has_room(tree, bytes + 2 * TREE_ROOM_MIN);	/* one for the record, one for what others send with it */
 }

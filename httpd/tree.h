@@ -117,7 +117,7 @@ uint64_t tree_oldest(struct tree *tree);
 
 /* -ENOSPC when less than so many bytes are free below the export. */
 int tree_has_room(struct tree *tree, uint64_t bytes);
-/* The same for a content that is to be staged: beside it there is to be room for the record that it is for. */
+/* The same for a content of which so much is still to be staged: beside it there is to be room for the record that it is for. */
 int tree_has_room_to_stage(struct tree *tree, uint64_t bytes);
 
 #endif

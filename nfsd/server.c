@@ -19,16 +19,24 @@
 #define ACCEPTS 32		/* per event */
 #define ACCEPT_PAUSE_US (1 * US_PER_S)
 #define STOP_WAIT_US (5 * US_PER_S)
-/*
- * Every kernel has it.  Over the loopback there is nobody to be considerate of; one that paces (BBR, where the system is set
- * so) waits for a timer after each 64 KiB of a reply.
- */
-#define LOOPBACK_CONGESTION "reno"
 
 /* ---- listening ---- */
 
+/*
+ * Every kernel has reno.  Over the loopback there is nobody to be considerate of; one that paces (BBR, where the system is set
+ * so) waits for a timer after each 64 KiB of a reply.  A connection takes it from its listener; set once it is there, BBR is gone, and
+ * the kernel goes on pacing, though not so slowly.
+ */
+static void no_pacing(int fd, const struct sockaddr_storage *addr)
+{
+	/* Without it what is served is the same. */
+	if (sockaddr_is_loopback(addr))
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", strlen("reno"));
+}
+
 static int listen_on(const char *address, uint16_t port, int *ret_fd, char **ret_why)
 {
+	struct sockaddr_storage addr = { 0 };
 	const struct addrinfo hints = {
 		.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
 		.ai_socktype = SOCK_STREAM,
@@ -40,7 +48,10 @@ static int listen_on(const char *address, uint16_t port, int *ret_fd, char **ret
 	(void)snprintf(service, sizeof(service), "%u", port);
 	if (getaddrinfo(address, service, &hints, &info))
 		return why_fail(ret_why, -EINVAL, "\"%s\" is not an IP address", address);
+	memcpy(&addr, info->ai_addr, info->ai_addrlen);
 	fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd >= 0)
+		no_pacing(fd, &addr);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
 	    bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
 		err = -errno;
@@ -105,8 +116,7 @@ static void accept_one(struct nfsd *nfsd, int fd, const struct sockaddr_storage 
 	/* None of these makes a difference to what is served. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	if (sockaddr_is_loopback(addr))
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, LOOPBACK_CONGESTION, strlen(LOOPBACK_CONGESTION));
+	no_pacing(fd, addr);	/* of a listener for any address */
 	if (conn_new(nfsd, fd, peer) < 0)
 		stat_add(&nfsd->stats.refused, 1);
 	else

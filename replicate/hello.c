@@ -153,6 +153,8 @@ static void hello_came(struct http_request *request, int err)
 	err = hello_parse(request->answer.data, request->answer.len, probe->known, &probe->hello, &why);
 	if (err)
 		snprintf(probe->trouble, sizeof(probe->trouble), "%s", why);
+	else
+		probe->http->says_protocol = request->is_izo;
 	if (err || !probe->wants_root) {
 		end(probe, err);
 		return;

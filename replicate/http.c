@@ -148,7 +148,7 @@ static void explain(struct http_request *request, CURLcode code, int err)
  */
 static bool is_somebody_elses(const struct http_request *request, int err)
 {
-	return !request->is_izo && (err == -ENOENT || err == -EIDRM || err == -ESTALE || err == -EBADE);
+	return request->http->says_protocol && !request->is_izo && (err == -ENOENT || err == -EIDRM || err == -ESTALE || err == -EBADE);
 }
 
 static void detach(struct http_request *request)

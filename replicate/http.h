@@ -42,6 +42,7 @@ struct http {
 	struct meter meter;
 	struct loop_timer flow_timer;
 	uint64_t moved[FLOW_WAYS];	/* bytes of bodies, ever */
+	bool says_protocol;		/* the upstream's answers say whose they are: its hello did, as those of an older izo-httpd do not */
 };
 
 #define HTTP_WAIT SSIZE_MAX

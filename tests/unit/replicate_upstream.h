@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -102,6 +103,9 @@ struct call {
 	bool is_cut;
 };
 
+/* Its answers do not say whose they are. */
+static atomic_bool is_older;
+
 static enum MHD_Result answer_bytes(struct MHD_Connection *c, int status, const void *data,
 				    size_t len, const char *header, const char *value)
 {
@@ -109,7 +113,8 @@ static enum MHD_Result answer_bytes(struct MHD_Connection *c, int status, const 
 		MHD_create_response_from_buffer(len, (void *)data, MHD_RESPMEM_MUST_COPY);
 	enum MHD_Result got;
 
-	MHD_add_response_header(response, "Izo-Protocol", "v1");
+	if (!is_older)
+		MHD_add_response_header(response, "Izo-Protocol", "v1");
 	if (header)
 		MHD_add_response_header(response, header, value);
 	got = MHD_queue_response(c, (unsigned)status, response);

@@ -623,8 +623,8 @@ static void look_for_contents(struct fixture *f)
 		if (!f_getattr(f, ino) && f->op.attr.type == TYPE_REG && !f_read(f, ino, 0, text, sizeof(text) - 1))
 			found_content(text);
 	}
-	snprintf(command, sizeof(command), "cd '%s' && find conflicts -type f -path '*/files/*' -exec sh -c 'cat \"$1\"; echo' sh {} \\; 2> /dev/null",
-		 f->dir);
+	snprintf(command, sizeof(command), "cd '%s' && if [ -d conflicts ]; then "
+		 "find conflicts -type f -path '*/files/*' -exec sh -c 'cat \"$1\"; echo' sh {} \\; 2> /dev/null; fi", f->dir);
 	all = popen(command, "r");
 	assert_non_null(all);
 	while (fgets(text, sizeof(text), all)) {

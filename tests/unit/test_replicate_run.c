@@ -617,6 +617,20 @@ static void somebody_says_that_a_directory_is_not_found(void **state)
 	somebody_says(*state, "/izo/v1/list/0000000000000000-000000000000003c", 404);
 }
 
+/* An izo-httpd whose answers do not say whose they are is believed. */
+static void older_upstream(void **state)
+{
+	struct world *w = *state;
+
+	is_older = true;
+	w->cache->stale[0].oid = (struct kml_oid){ 0, 404 };
+	w->cache->n_stale = 1;
+	connect_now(w);
+	WAIT_FOR(w->cache, 20, w->cache->n_stale == 0);
+	is_older = false;
+	assert_int_equal(w->cache->objects_gone, 1);
+}
+
 /*
  * An upstream that says nothing holds up nobody: not a stop, not going offline; each wish is
  * answered once.
@@ -712,6 +726,7 @@ int main(void)
 		TEST(somebody_says_that_an_object_is_not_found),
 		TEST(somebody_says_that_an_object_is_gone),
 		TEST(somebody_says_that_a_directory_is_not_found),
+		TEST(older_upstream),
 		TEST(hanging_upstream),
 		TEST(stops_in_the_middle),
 		TEST(bad_urls),
