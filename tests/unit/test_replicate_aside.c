@@ -173,6 +173,28 @@ static void stopped_in_the_middle(void **state)
 	/* The teardown stops it: within three seconds, with nothing left out. */
 }
 
+/* The look finds nothing that can go, and by then there is something. */
+static void appended_while_the_log_is_looked_at(void **state)
+{
+	struct world *w = *state;
+	unsigned looks;
+
+	misbehave(w->upstream, "PUT", "/izo/v1/stage", HANG, 0, -1);
+	append_some(w, LARGE, 0);
+	connect_now(w);
+	UNTIL(10, small_ones_came(w));
+	UNTIL(10, SERVED(gone_wrong) == 1);
+	LOCKED(w->cache, w->cache->takes_last = true; looks = w->cache->taken);
+	replicate_sync(w->replicate);
+	UNTIL(10, CACHED(taken) > looks);
+	double_append(w->cache, true, SMALL, 0);
+	usleep(300000);		/* that has been told, most likely; else this finds nothing */
+	LOCKED(w->cache, w->cache->takes_last = false);
+	UNTIL(10, SERVED(n_done) == 4);
+	behave(w->upstream);
+	all_came(w, 5);
+}
+
 #ifdef IZO_FAULTS
 static void wait_for_another(void *arg)
 {
@@ -205,6 +227,7 @@ int main(void)
 		ASIDE_TEST(several_go_beside_each_other),
 		ASIDE_TEST(refused),
 		ASIDE_TEST(never_still),
+		ASIDE_TEST(appended_while_the_log_is_looked_at),
 #ifdef IZO_FAULTS
 		ASIDE_TEST(ready_while_the_log_is_looked_at),
 #endif
