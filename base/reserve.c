@@ -18,7 +18,7 @@
 
 struct reserve {
 	int dirfd;
-	char *whose, *path;
+	const char *whose, *path;
 	uint64_t bytes;
 	pthread_mutex_t lock;
 	/* under lock */
@@ -66,21 +66,18 @@ int reserve_open(int dirfd, const char *whose, const char *path, struct reserve 
 {
 	struct reserve *reserve;
 	struct statvfs st;
-	int err = 0;
 
 	reserve = calloc(1, sizeof(*reserve));
 	if (!reserve)
 		return -ENOMEM;
 	(void)pthread_mutex_init(&reserve->lock, NULL);	/* cannot fail with default attributes */
 	reserve->dirfd = dirfd;
-	reserve->whose = strdup(whose);
-	reserve->path = strdup(path);
+	reserve->whose = whose;
+	reserve->path = path;
 	reserve->fd = openat(dirfd, "reserve", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (reserve->fd < 0 || fstatvfs(dirfd, &st) < 0)
-		err = -errno;
-	else if (!reserve->whose || !reserve->path)
-		err = -ENOMEM;
-	if (err) {
+	if (reserve->fd < 0 || fstatvfs(dirfd, &st) < 0) {
+		int err = -errno;
+
 		reserve_close(reserve);
 		return err;
 	}
@@ -100,8 +97,6 @@ void reserve_close(struct reserve *reserve)
 		return;
 	mem_close_fd(&reserve->fd);	/* nothing was written to it */
 	pthread_mutex_destroy(&reserve->lock);
-	free(reserve->whose);
-	free(reserve->path);
 	free(reserve);
 }
 

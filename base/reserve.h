@@ -21,7 +21,7 @@ struct reserve;
 
 /*
  * Make it, as "reserve" in the directory dirfd, which is to stay open as long; where there is not twice the room for it, and it is not there from
- * before, the disk is tight from the start.  whose and path are for the log, and are copied.  0, -ENOMEM, or what open(2) gives.
+ * before, the disk is tight from the start.  whose and path are for the log, and are to stay as long, too.  0, -ENOMEM, or what open(2) gives.
  */
 int reserve_open(int dirfd, const char *whose, const char *path, struct reserve **ret);
 /* The file stays.  NULL does nothing. */

@@ -91,7 +91,6 @@ void conn_reply_of(struct conn *conn, struct call_figures *call);
 void conn_flush(struct conn *conn);
 /* Go on reading if what it was stopped for is over. */
 void conn_resume(struct conn *conn);
-
 /* No more reading (the server stops). */
 void conn_stop_reading(struct conn *conn);
 

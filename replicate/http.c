@@ -144,7 +144,7 @@ static void explain(struct http_request *request, CURLcode code, int err)
 
 /*
  * What is said about an object (that it is gone, that it is another version) counts if an izo-httpd says it.  A proxy whose
- * server is away, or whoever else answers on this network, says 404 as well.
+ * server is away, or whoever else answers on this network, says 404 as well.  An older izo-httpd does not say that it is one, and is believed.
  */
 static bool is_somebody_elses(const struct http_request *request, int err)
 {

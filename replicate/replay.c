@@ -259,6 +259,9 @@ static void taken(struct work *work)
 	} else if (!replay->is_dry) {
 		replay->young_since_us = 0;
 		replicate_note_replay(replay->replicate, true, 0, 0);
+	} else if (replay->step == REPLAY_RUN && replay->was_woken) {
+		/* Something came while the log was looked through: who appends has said so, and does not again. */
+		gather(replay);
 	}
 	advance_soon(replay);
 }
@@ -496,9 +499,6 @@ static void nothing_left(struct replay *replay)
 	/* A large content is on its way; aside_moved() goes on. */
 	if (replay->took.is_held || aside_is_busy(&replay->aside)) {
 		replicate_note_replay(replay->replicate, true, 0, 0);
-		/* Something came while the log was looked through: who appends has said so, and does not again. */
-		if (replay->was_woken)
-			gather(replay);
 		return;
 	}
 	if (replay->pace.may_replay)
