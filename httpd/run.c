@@ -249,7 +249,8 @@ static int compare(struct run *run, struct object *object, const struct file_sta
 {
 	struct change_by by = change_by_local();
 	unsigned set = 0;
-	bool is_data, has_time;
+	int64_t ctime = object->ctime;
+	bool is_data, is_time, has_time;
 	int err = 0;
 
 	/* Other lists explain another ctime, too. */
@@ -261,13 +262,15 @@ static int compare(struct run *run, struct object *object, const struct file_sta
 	if (object->attr.gid != st->attr.gid)
 		set |= KML_SET_GID;
 	has_time = object->attr.type != KML_DIR || run->is_by_name;
-	if (object->attr.type != KML_REG && has_time &&
-	    file_time_cmp(object->attr.mtime, st->attr.mtime))
+	is_time = object->attr.type != KML_REG && file_time_cmp(object->attr.mtime, st->attr.mtime);
+	if (is_time && has_time)
 		set |= KML_SET_MTIME;
 	err = run_begin(run);
 	if (err)
 		return err;
 	run_take_file(object, st);
+	if (is_time && !has_time)
+		object->ctime = ctime;	/* there is still something to look at */
 	/*
 	 * Only what a local program wrote may go on being written.  A file of ours that lost a name
 	 * in the trash is no such thing, and must not be taken for another version: its client
@@ -320,9 +323,16 @@ static int load_dir(struct run *run, int64_t id, struct object *ret_dir, struct 
 	return got ? got : 1;
 }
 
+/* Somebody set the directory's mtime: a name that comes or goes gives it the time of the change. */
+static bool is_time_set(const struct file_stat *st)
+{
+	return file_ns(st->attr.mtime) != st->ctime;
+}
+
 static int refresh(struct run *run, struct object *dir, const struct file_stat *st)
 {
 	int order = file_time_cmp(st->attr.mtime, dir->attr.mtime), err;
+	struct change_by by = change_by_local();
 
 	if (!order)
 		return 0;
@@ -330,6 +340,9 @@ static int refresh(struct run *run, struct object *dir, const struct file_stat *
 	if (err)
 		return err;
 	dir->attr.mtime = st->attr.mtime;
+	/* Clients let a directory's time go back only when they are told so by a version; no entry about a name tells one. */
+	if (order < 0 && is_time_set(st))
+		return change_setattr(run->tree, &by, dir, KML_SET_MTIME);
 	err = object_update(run->tree->sql, dir);
 	if (err)
 		return err;
@@ -349,12 +362,13 @@ int run_compare_and_refresh_dir(struct run *run, int64_t id)
 {
 	struct object dir;
 	struct file_stat st;
-	int got = load_dir(run, id, &dir, &st);
+	int got = load_dir(run, id, &dir, &st), is_changed;
 
 	if (got <= 0)
 		return got;
-	got = run_compare(run, &dir, &st, false);
-	return got ? got : refresh(run, &dir, &st);
+	is_changed = refresh(run, &dir, &st);
+	got = is_changed < 0 ? is_changed : run_compare(run, &dir, &st, false);
+	return got ? got : is_changed;
 }
 
 int run_journal_dir_time(struct run *run, int64_t id, int which)
@@ -368,7 +382,6 @@ int run_journal_dir_time(struct run *run, int64_t id, int which)
 		return got ? got : -EUCLEAN;
 	if (which == RUN_LATER)
 		return change_dir_time(run->tree, &by, &dir);
-	/* Clients let a directory's time go back only when they are told so by a version. */
 	return change_setattr(run->tree, &by, &dir, KML_SET_MTIME);
 }
 

@@ -72,7 +72,7 @@ void run_watch_racy(struct run *run, const struct object *object, int64_t dir, s
 
 /*
  * Take over the directory's mtime, so that the entries about its names show it.  RUN_LATER,
- * RUN_EARLIER: it was another one, and is now later or earlier.
+ * RUN_EARLIER: it was another one, and is now later or earlier.  One that somebody set back is journalled here.
  */
 #define RUN_LATER 1
 #define RUN_EARLIER 2

@@ -183,19 +183,31 @@ int step_stand_back(struct segment *segment, uint32_t i)
 	return change_store(segment->tree, &local, &object, NULL);
 }
 
-/* The copy takes the place of the object's file under the names that the record is for.  A record before it may have set times. */
-static int detach_on_disk(struct step *step, const struct detach_names *names)
+/* A record before this one may have set times since the copy was staged; mode, owner and lists are for disk_store() to see to. */
+static int set_times_of_copy(struct step *step)
 {
 	struct segment *segment = step->segment;
-	struct plan *plan = &segment->plan[step->i];
-	struct object *object = &step->f.object, copy = *object;
+	const struct plan *plan = &segment->plan[step->i];
+	const struct kml_attr *attr = &step->f.object.attr;
+	char staged[64];
 	int err;
 
-	err = disk_store(segment, step->record->seq, object, names->rows, names->n_kept, plan, step->how);
-	copy.file = plan->staged.id;
-	if (!err && file_time_cmp(object->attr.mtime, plan->staged.attr.mtime))
-		err = disk_setattr(segment, &copy, &object->attr, KML_SET_ATIME | KML_SET_MTIME);
-	return err;
+	if (!file_time_cmp(attr->mtime, plan->staged.attr.mtime))
+		return 0;
+	segment_stage_name(segment->client, step->record->seq, staged);
+	err = file_set(segment->tree->stage_fd, staged, plan->staged.id, attr, KML_SET_ATIME | KML_SET_MTIME);
+	segment->needs_syncfs = true;
+	/* Its name is free, or has the old file, when it has had its place since before a crash. */
+	return step->how == HOW_MAYBE && (err == -ENOENT || err == -ESTALE) ? 0 : err;
+}
+
+/* The copy takes the place of the object's file under the names that the record is for. */
+static int detach_on_disk(struct step *step, const struct detach_names *names)
+{
+	int err = set_times_of_copy(step);
+
+	return err ? err : disk_store(step->segment, step->record->seq, &step->f.object, names->rows, names->n_kept,
+				      &step->segment->plan[step->i], step->how);
 }
 
 static int detach(struct step *step, const struct detach_names *names)

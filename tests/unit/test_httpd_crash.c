@@ -175,6 +175,7 @@ static struct batch *second_batch(struct fixture *f)
 	add_symlink(b, oid(31), "s", oid(35), "three");
 	add_setattr(b, oid(21), KML_SET_MODE, 0)->mode = 0700;
 	add_setacl(b, oid(35), 0750, 1003, 0);		/* a symlink */
+	add_setattr(b, oid(9), KML_SET_MTIME, 0)->mtime = (struct kml_time){ 1111111111, 5 };
 	add_detach(b, oid(9), oid(1), "saved", 0);
 	add_setattr(b, oid(9), KML_SET_MODE, 0)->mode = 0600;
 	add_detach(b, oid(9), oid(1), "saved", 0);
@@ -559,10 +560,10 @@ static void answers_are_right(void **state)
 		if (!strstr(text, line))
 			fail_msg("no \"%s\" in\n%s", line, text);
 	}
-	assert_non_null(strstr(text, "answer 218 OK "));
-	assert_non_null(strstr(text, "answer 220 ALREADY "));
-	assert_non_null(strstr(text, "answer 221 OK "));
-	assert_non_null(strstr(text, "answer 222 ALREADY "));
+	assert_non_null(strstr(text, "answer 219 OK "));
+	assert_non_null(strstr(text, "answer 221 ALREADY "));
+	assert_non_null(strstr(text, "answer 222 OK "));
+	assert_non_null(strstr(text, "answer 223 ALREADY "));
 	assert_non_null(strstr(text, "answer 301 CONFLICT "));
 	assert_non_null(strstr(text, "answer 305 RENAMED "));
 }

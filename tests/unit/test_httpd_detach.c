@@ -80,6 +80,25 @@ static void others_keep_the_file(void **state)
 	assert_is(f, "l", "base");
 }
 
+/* What the same batch has set of it before goes with the object; whichever of the names is the first in the tables. */
+static void after_a_time_was_set(void **state)
+{
+	struct fixture *f = *state;
+	struct batch *b = batch_new(f, CLIENT);
+
+	linked(f, "a", "z");
+	add_setattr(b, oid(1), KML_SET_MTIME, 0)->mtime = (struct kml_time){ 1111111111, 5 };
+	add_detach(b, oid(1), KML_ROOT, "f", 0);
+	add_setattr(b, oid(1), KML_SET_MODE, 0)->mode = 0600;
+	expect(b, "OK OK OK");
+	assert_int_equal(stat_of(f, "f").st_mtim.tv_sec, 1111111111);
+	assert_int_equal(stat_of(f, "f").st_nlink, 1);
+	assert_int_equal(stat_of(f, "a").st_nlink, 2);
+	assert_true(kml_oid_equal(oid_of(f, "f"), oid(1)));
+	expect(saved(f, "saved"), "ALREADY OK");
+	assert_is(f, "z", "base");
+}
+
 /* The journal says it as local changes, so that the client whose record it was hears of it. */
 static void told_to_all(void **state)
 {
@@ -376,6 +395,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(others_keep_the_file),
+		TEST(after_a_time_was_set),
 		TEST(told_to_all),
 		TEST(nothing_to_part_from),
 		TEST(links_that_are_not_known),

@@ -56,6 +56,10 @@ static const struct look_case {
 	{ "another time", "echo x > a", "touch -d @1000000000 a", "STORE", "a" },
 	{ "another time of a symlink", "ln -s x a", "touch -h -d @1000000000 a", "SETATTR", "a" },
 	{ "another time of a directory", "mkdir d", "touch -d @1000000000 d", "SETATTR", "d" },
+	{ "a time set back after a new name", "mkdir d", "echo x > d/a; touch -d @1000000000 d", "CREATE SETATTR", "d/a d" },
+	{ "a time set back after a name less", "mkdir d; echo x > d/a", "rm d/a; touch -d @1000000000 d", "REMOVE SETATTR", "d d/a" },
+	{ "times set back after a move", "mkdir d e; echo x > d/a", "mv d/a e/a; touch -d @1000000000 d e",
+	  "RENAME SETATTR SETATTR", "d/a e/a d e" },
 	{ "a name that came and went", "mkdir d; touch -d @1000000000 d", "echo x > d/t; rm d/t", "SETATTR", "d/t" },
 	{ "a name that came and went beside a change",
 	  "mkdir d; echo x > d/a; touch -d @1000000000 d",
@@ -242,6 +246,23 @@ static void one_case(void **state)
 		one_look(c, BY_NAME);
 }
 
+/* Where a directory has come is read, and that takes nothing away from what is to be seen of those in it by their names. */
+static void time_below_one_that_moved(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t from;
+
+	run(f, "mkdir -p d/e");
+	settle();
+	(void)look(f);
+	run(f, "mv d f; touch -d @1000000000 f/e");
+	look_by_name(f, "d f");
+	from = f->tree->position;
+	look_by_name(f, "f/e");
+	assert_string_equal(ops_after(f, from), "SETATTR");
+	check_all(f);
+}
+
 /*
  * A server that may not look into a directory, or not any more, does not take what is in it as
  * removed.
@@ -381,7 +402,7 @@ static void after_apply(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_SIZE(cases) + 5];
+	struct CMUnitTest tests[ARRAY_SIZE(cases) + 6];
 	size_t n = 0;
 
 	log_set_level(LOG_LEVEL_ERROR);
@@ -392,6 +413,7 @@ int main(void)
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test_setup_teardown(function, setup, teardown)
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test_setup_teardown(hidden, setup_user,
 									teardown_user);
+	ADD(time_below_one_that_moved);
 	ADD(seen_too_soon);
 	ADD(given_up);
 	ADD(many);

@@ -9,6 +9,8 @@
 
 /* for what must come at all; usually it takes a tenth of a second */
 #define BOUND_US (20 * US_PER_S)
+/* a file that is written to is looked at when it was quiet for so long, as httpd/watch.c says */
+#define QUIET_US 300000
 
 struct watched {
 	struct fixture f;
@@ -246,17 +248,19 @@ static void new_directories(enum watch_kind kind)
 static void long_writes(enum watch_kind kind)
 {
 	struct watched *w = make();
-	uint64_t at, stores;
+	uint64_t at, stores, from_us;
 
 	start(w, kind);
 	run(w, "echo x > log");
 	assert_true(wait_path(w, "log", true));
 	at = position(w);
+	from_us = clock_us();
 	/* 4 s of writes, 20 a second, by one who keeps it open. */
 	run(w, "exec >> log; i=0; while [ $i -lt 80 ]; do echo line $i; i=$((i + 1)); sleep 0.05; "
 	       "done");
 	stores = position(w) - at;
-	assert_in_range(stores, 1, 4);
+	/* One for each time that it was quiet for so long at most, which on a busy machine may be often; and one for its closing. */
+	assert_in_range(stores, 1, 2 + (clock_us() - from_us) / QUIET_US);
 	assert_true(wait_for(w, at, stores));
 	/* The last of them is seen, too. */
 	for (uint64_t deadline = clock_us() + BOUND_US;;) {
