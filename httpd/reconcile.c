@@ -142,11 +142,8 @@ static int look_at_names(struct run *run, const struct reconcile_item *items, si
 			err = run_breathe(run);
 	}
 	*ret_n = i;
-	/*
-	 * A name that came and went has changed nothing but the directory's time.  Not in the middle
-	 * of a client's batch, which is about to change it once more.
-	 */
-	if (!err && is_changed && (run->may_yield || run->is_finding) && shown == run->names &&
+	/* A name that came and went has changed nothing but the directory's time. */
+	if (!err && is_changed && shown == run->names &&
 	    missing == run->missing.n && replaced == run->replaced.n && left == run->left)
 		err = run_journal_dir_time(run, dir, is_changed);
 	return err;
