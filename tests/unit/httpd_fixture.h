@@ -31,6 +31,7 @@
 #include "httpd/journal.h"
 #include "httpd/reconcile.h"
 #include "httpd/tree.h"
+#include "tests/unit/httpd_follower.h"
 #include "tests/unit/where.h"
 
 #define UNUSED __attribute__((unused))
@@ -367,70 +368,23 @@ static UNUSED int count_stage(void *arg, const char *name)
 	return 0;
 }
 
-/* What a client knows of an object that has heard of this, too; a directory's time goes back with a version only (PROTOCOL 7). */
-static UNUSED void hear_of(struct kml_object *known, size_t *n, const struct kml_object *o)
-{
-	struct kml_time mtime = o->attr.mtime;
-	size_t i;
-
-	for (i = 0; i < *n && !kml_oid_equal(known[i].oid, o->oid); i++)
-		;
-	if (i < *n && o->attr.type == KML_DIR && o->attr_version == known[i].attr_version &&
-	    file_time_cmp(mtime, known[i].attr.mtime) < 0)
-		mtime = known[i].attr.mtime;
-	known[i] = *o;
-	known[i].attr.mtime = mtime;
-	*n += i == *n;
-}
-
-/* Is what a client knows what there is? */
-static UNUSED void check_known(struct fixture *f, const struct kml_object *known)
-{
-	const struct kml_attr *a = &known->attr;
-	struct object object;
-
-	assert_int_equal(object_by_oid(f->tree->sql, known->oid, &object), 1);
-	if (object.gone)
-		return;
-	assert_int_equal(a->type, object.attr.type);
-	assert_int_equal(a->mode, object.attr.mode);
-	assert_int_equal(a->uid, object.attr.uid);
-	assert_int_equal(a->gid, object.attr.gid);
-	assert_int_equal(a->size, object.attr.size);
-	assert_int_equal(a->nlink, object.attr.nlink);
-	if (file_time_cmp(a->mtime, object.attr.mtime))
-		fail_msg("object %lld, type %d: known by its time %lld, which is %lld", (long long)object.id, (int)a->type,
-			 (long long)file_ns(a->mtime), (long long)file_ns(object.attr.mtime));
-}
-
-/* The journal, replayed by somebody who believes all of 'after', must give the tables' versions and attributes. */
+/* The journal, replayed by somebody who believes all of it, must give the tables. */
 static UNUSED void check_journal(struct fixture *f)
 {
 	struct history history = history_after(f, 0);
-	struct kml_object *known = calloc(history.n * KML_AFTER_MAX + 1, sizeof(*known));	/* borrowed */
-	struct object object;
-	size_t n = 0;
+	struct follower follower;
 
+	follower_begin(&follower, history.n);
 	for (size_t i = 0; i < history.n; i++) {
 		const struct kml_entry *e = &history.v[i];
 
 		assert_int_equal(e->position, i + 1);
 		assert_int_equal(e->client ? 1 : 0, e->record.seq ? 1 : 0);
-		for (u_int j = 0; j < e->after.after_len; j++) {
-			const struct kml_object *o = &e->after.after_val[j];
-
-			assert_int_equal(object_by_oid(f->tree->sql, o->oid, &object), 1);
-			assert_true(o->data_version <= e->position &&
-				    o->attr_version <= e->position);
-			assert_true(o->data_version <= object.data_version &&
-				    o->attr_version <= object.attr_version);
-			hear_of(known, &n, o);
-		}
+		follower_hear(&follower, e);
 	}
 	assert_int_equal(f->tree->position, history.n);
-	for (size_t i = 0; i < n; i++)
-		check_known(f, &known[i]);
-	free(known);
+	follower_check(&follower, f->tree->sql);
+	follower_end(&follower);
 	history_release(&history);
 }
 
