@@ -302,7 +302,44 @@ static void do_chmod(const struct work *w)
 		trace("%d: chmod %o %s", w->c, mode, w->path);
 }
 
+/* As a copy that keeps times sets it: mostly back. */
+static struct nfstime3 some_time(struct chance *chance)
+{
+	return (struct nfstime3){ 1000000000 + chance_below(chance, 700000000), chance_below(chance, 1000000000) };
+}
+
+static void set_time(const struct work *w, const struct fh *fh, const char *path)
+{
+	struct sattr3 sattr = { 0 };
+
+	sattr.mtime.set_it = SET_TO_CLIENT_TIME;
+	sattr.mtime.set_mtime_u.mtime = some_time(w->chance);
+	if (!judged(w, nfs3_setattr(w->nfs, fh, sattr, NULL), "SETATTR"))
+		trace("%d: mtime %u.%09u %s", w->c, sattr.mtime.set_mtime_u.mtime.seconds, sattr.mtime.set_mtime_u.mtime.nseconds, path);
+}
+
+static void do_time(const struct work *w)
+{
+	struct seen seen;
+
+	if (!see(w, &w->dir_fh, w->name, &seen) && seen.is_file)
+		set_time(w, &seen.fh, w->path);
+}
+
 /* ---- directories ---- */
+
+static void do_time_dir(const struct work *w)
+{
+	set_time(w, &w->dir_fh, w->dir);
+}
+
+static void do_chmod_dir(const struct work *w)
+{
+	unsigned mode = 0700 + chance_below(w->chance, 64);
+
+	if (!judged(w, nfs3_setattr(w->nfs, &w->dir_fh, sattr_mode(mode), NULL), "SETATTR"))
+		trace("%d: chmod %o %s", w->c, mode, w->dir);
+}
 
 /* The directory above, and its last name. */
 static const char *above(const char *dir, char ret_above[64])
@@ -384,7 +421,7 @@ static void do_read(const struct work *w)
 typedef void action(const struct work *w);
 
 static action *const actions[] = { do_store, do_store, do_store, do_store, do_store, do_save, do_save, do_rename, do_rename, do_remove,
-				   do_remove, do_link, do_symlink, do_chmod, do_mkdir, do_mkdir, do_rmdir, do_rename_dir, do_read,
+				   do_remove, do_link, do_symlink, do_chmod, do_time, do_time_dir, do_chmod_dir, do_mkdir, do_mkdir, do_rmdir, do_rename_dir, do_read,
 				   do_read, do_read };
 
 void shared_step(int c, struct chance *chance)
@@ -437,14 +474,77 @@ static void write_local(const char *path)
 	ledger_acknowledged(content);
 }
 
+static void some_file(struct chance *chance, char path[PATH_MAX])
+{
+	const char *dir = dirs[chance_below(chance, ARRAY_SIZE(dirs))];
+
+	(void)snprintf(path, PATH_MAX, "%s/%s/f%u", world_export(), dir, chance_below(chance, FILES));
+}
+
+static void some_file_or_dir(struct chance *chance, char path[PATH_MAX])
+{
+	some_file(chance, path);
+	if (chance_one_in(chance, 2))
+		*strrchr(path, '/') = '\0';
+}
+
+static void set_local_time(struct chance *chance, const char *path)
+{
+	struct nfstime3 time = some_time(chance);
+	const struct timespec to[2] = { { .tv_nsec = UTIME_OMIT }, { time.seconds, time.nseconds } };
+
+	if (!utimensat(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW))
+		trace("local: mtime %u.%09u %s", time.seconds, time.nseconds, path);
+}
+
+/* Attributes, and names that take nothing away. */
+static void change_local(struct chance *chance)
+{
+	char path[PATH_MAX], other[PATH_MAX];
+	unsigned mode;
+	struct stat st;
+
+	some_file_or_dir(chance, path);
+	some_file(chance, other);
+	mode = 0700 + chance_below(chance, 64);
+	switch (chance_below(chance, 6)) {
+	case 0:
+	case 1:
+		set_local_time(chance, path);
+		break;
+	case 2:
+		if (!lstat(path, &st) && !S_ISLNK(st.st_mode) && !chmod(path, mode))
+			trace("local: chmod %o %s", mode, path);
+		break;
+	case 3:
+		if (!link(path, other))
+			trace("local: link %s to %s", path, other);
+		break;
+	case 4:
+		if (!lstat(path, &st) && S_ISDIR(st.st_mode))
+			*strrchr(other, '/') = '\0';
+		if (!renameat2(AT_FDCWD, path, AT_FDCWD, other, RENAME_NOREPLACE))
+			trace("local: rename %s to %s", path, other);
+		break;
+	default:
+		if (!rmdir(path))
+			trace("local: rmdir %s", path);
+		break;
+	}
+	/* A copy that keeps times ends with its directory's. */
+	if (chance_one_in(chance, 3)) {
+		*strrchr(other, '/') = '\0';
+		set_local_time(chance, other);
+	}
+}
+
 void shared_local_step(struct chance *chance)
 {
 	char whole[PATH_MAX], temp[PATH_MAX + 16];
-	const char *dir = dirs[chance_below(chance, ARRAY_SIZE(dirs))];
 	struct stat st;
 
-	(void)snprintf(whole, sizeof(whole), "%s/%s/f%u", world_export(), dir, chance_below(chance, FILES));
-	switch (chance_below(chance, 5)) {
+	some_file(chance, whole);
+	switch (chance_below(chance, 8)) {
 	case 0:
 		take_out(whole, "removed");
 		break;
@@ -466,6 +566,11 @@ void shared_local_step(struct chance *chance)
 		}
 		trace("local: saved %s", whole);
 		take_out(temp, "saved over");
+		break;
+	case 3:
+	case 4:
+	case 5:
+		change_local(chance);
 		break;
 	default:
 		write_local(whole);
