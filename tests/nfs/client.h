@@ -373,6 +373,15 @@ static UNUSED struct sattr3 sattr_mode(uint32_t mode)
 	return s;
 }
 
+static UNUSED struct sattr3 sattr_mtime(struct timespec mtime)
+{
+	struct sattr3 s = { 0 };
+
+	s.mtime.set_it = SET_TO_CLIENT_TIME;
+	s.mtime.set_mtime_u.mtime = (struct nfstime3){ (uint32_t)mtime.tv_sec, (uint32_t)mtime.tv_nsec };
+	return s;
+}
+
 static UNUSED struct sattr3 sattr_size(uint64_t size)
 {
 	struct sattr3 s = { 0 };

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 struct chance {
 	uint64_t state;
@@ -44,6 +45,15 @@ static inline unsigned chance_below(struct chance *chance, unsigned below)
 static inline bool chance_one_in(struct chance *chance, unsigned n)
 {
 	return !chance_below(chance, n);
+}
+
+/* As a copy that keeps times sets them: mostly back. */
+static inline struct timespec chance_time(struct chance *chance)
+{
+	struct timespec time = { .tv_sec = 1000000000 + chance_below(chance, 700000000) };
+
+	time.tv_nsec = chance_below(chance, 1000000000);
+	return time;
 }
 
 #endif

@@ -392,11 +392,9 @@ static void do_chmod(const struct work *w)
 static void do_touch(const struct work *w)
 {
 	struct model_object *object = object_of(w, w->name);
-	struct sattr3 sattr = { 0 };
+	struct sattr3 sattr = sattr_mtime(chance_time(w->chance));
 
-	object->mtime = (struct nfstime3){ 1000000000 + chance_below(w->chance, 700000000), chance_below(w->chance, 1000000000) };
-	sattr.mtime.set_it = SET_TO_CLIENT_TIME;
-	sattr.mtime.set_mtime_u.mtime = object->mtime;
+	object->mtime = sattr.mtime.set_mtime_u.mtime;
 	trace("%d: mtime %u.%09u %s", w->c, object->mtime.seconds, object->mtime.nseconds, path_of(w, w->name));
 	set(w, object, sattr);
 	object->has_mtime = true;

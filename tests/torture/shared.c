@@ -233,10 +233,10 @@ static void do_save(const struct work *w)
 		(void)rename_over(w, &w->dir_fh, temp, &w->dir_fh, w->name, w->path);
 }
 
-static void some_place(const struct work *w, char dir[64], char name[16], char path[PATH_MAX])
+static void some_place(struct chance *chance, char dir[64], char name[16], char path[PATH_MAX])
 {
-	(void)snprintf(dir, 64, "%s", dirs[chance_below(w->chance, ARRAY_SIZE(dirs))]);
-	(void)snprintf(name, 16, "f%u", chance_below(w->chance, FILES));
+	(void)snprintf(dir, 64, "%s", dirs[chance_below(chance, ARRAY_SIZE(dirs))]);
+	(void)snprintf(name, 16, "f%u", chance_below(chance, FILES));
 	(void)snprintf(path, PATH_MAX, "%s/%s", dir, name);
 }
 
@@ -246,7 +246,7 @@ static void do_rename(const struct work *w)
 	struct seen from, to;
 	struct fh to_dir;
 
-	some_place(w, dir, name, path);
+	some_place(w->chance, dir, name, path);
 	if (walk(w, dir, &to_dir) || see(w, &w->dir_fh, w->name, &from) || !from.is_there || see(w, &to_dir, name, &to))
 		return;
 	/* Two names of one file: it is not replaced. */
@@ -278,7 +278,7 @@ static void do_link(const struct work *w)
 	struct seen seen;
 	struct fh to_dir;
 
-	some_place(w, dir, name, path);
+	some_place(w->chance, dir, name, path);
 	if (walk(w, dir, &to_dir) || see(w, &w->dir_fh, w->name, &seen) || !seen.is_file)
 		return;
 	if (!judged(w, nfs3_link(w->nfs, &seen.fh, &to_dir, name), "LINK"))
@@ -291,31 +291,27 @@ static void do_symlink(const struct work *w)
 		trace("%d: symlink %s", w->c, w->path);
 }
 
+static void set_mode(const struct work *w, const struct fh *fh, unsigned mode, const char *path)
+{
+	if (!judged(w, nfs3_setattr(w->nfs, fh, sattr_mode(mode), NULL), "SETATTR"))
+		trace("%d: chmod %o %s", w->c, mode, path);
+}
+
 static void do_chmod(const struct work *w)
 {
 	unsigned mode = 0600 + chance_below(w->chance, 64);
 	struct seen seen;
 
-	if (see(w, &w->dir_fh, w->name, &seen) || !seen.is_file)
-		return;
-	if (!judged(w, nfs3_setattr(w->nfs, &seen.fh, sattr_mode(mode), NULL), "SETATTR"))
-		trace("%d: chmod %o %s", w->c, mode, w->path);
-}
-
-/* As a copy that keeps times sets it: mostly back. */
-static struct nfstime3 some_time(struct chance *chance)
-{
-	return (struct nfstime3){ 1000000000 + chance_below(chance, 700000000), chance_below(chance, 1000000000) };
+	if (!see(w, &w->dir_fh, w->name, &seen) && seen.is_file)
+		set_mode(w, &seen.fh, mode, w->path);
 }
 
 static void set_time(const struct work *w, const struct fh *fh, const char *path)
 {
-	struct sattr3 sattr = { 0 };
+	struct timespec time = chance_time(w->chance);
 
-	sattr.mtime.set_it = SET_TO_CLIENT_TIME;
-	sattr.mtime.set_mtime_u.mtime = some_time(w->chance);
-	if (!judged(w, nfs3_setattr(w->nfs, fh, sattr, NULL), "SETATTR"))
-		trace("%d: mtime %u.%09u %s", w->c, sattr.mtime.set_mtime_u.mtime.seconds, sattr.mtime.set_mtime_u.mtime.nseconds, path);
+	if (!judged(w, nfs3_setattr(w->nfs, fh, sattr_mtime(time), NULL), "SETATTR"))
+		trace("%d: mtime %ld.%09ld %s", w->c, (long)time.tv_sec, time.tv_nsec, path);
 }
 
 static void do_time(const struct work *w)
@@ -335,10 +331,7 @@ static void do_time_dir(const struct work *w)
 
 static void do_chmod_dir(const struct work *w)
 {
-	unsigned mode = 0700 + chance_below(w->chance, 64);
-
-	if (!judged(w, nfs3_setattr(w->nfs, &w->dir_fh, sattr_mode(mode), NULL), "SETATTR"))
-		trace("%d: chmod %o %s", w->c, mode, w->dir);
+	set_mode(w, &w->dir_fh, 0700 + chance_below(w->chance, 64), w->dir);
 }
 
 /* The directory above, and its last name. */
@@ -421,14 +414,14 @@ static void do_read(const struct work *w)
 typedef void action(const struct work *w);
 
 static action *const actions[] = { do_store, do_store, do_store, do_store, do_store, do_save, do_save, do_rename, do_rename, do_remove,
-				   do_remove, do_link, do_symlink, do_chmod, do_time, do_time_dir, do_chmod_dir, do_mkdir, do_mkdir, do_rmdir, do_rename_dir, do_read,
-				   do_read, do_read };
+				   do_remove, do_link, do_symlink, do_chmod, do_time, do_time_dir, do_chmod_dir, do_mkdir, do_mkdir,
+				   do_rmdir, do_rename_dir, do_read, do_read, do_read };
 
 void shared_step(int c, struct chance *chance)
 {
 	struct work w = { .c = c, .nfs = world_nfs(c), .chance = chance };
 
-	some_place(&w, w.dir, w.name, w.path);
+	some_place(chance, w.dir, w.name, w.path);
 	if (walk(&w, w.dir, &w.dir_fh)) {
 		do_mkdir(&w);
 		return;
@@ -474,27 +467,26 @@ static void write_local(const char *path)
 	ledger_acknowledged(content);
 }
 
-static void some_file(struct chance *chance, char path[PATH_MAX])
+static void some_file(struct chance *chance, char whole[PATH_MAX])
 {
-	const char *dir = dirs[chance_below(chance, ARRAY_SIZE(dirs))];
+	char dir[64], name[16], path[PATH_MAX];
 
-	(void)snprintf(path, PATH_MAX, "%s/%s/f%u", world_export(), dir, chance_below(chance, FILES));
+	some_place(chance, dir, name, path);
+	(void)snprintf(whole, PATH_MAX, "%s/%s/%s", world_export(), dir, name);
 }
 
-static void some_file_or_dir(struct chance *chance, char path[PATH_MAX])
+/* The path becomes its directory's. */
+static void cut_name(char *path)
 {
-	some_file(chance, path);
-	if (chance_one_in(chance, 2))
-		*strrchr(path, '/') = '\0';
+	*strrchr(path, '/') = '\0';
 }
 
 static void set_local_time(struct chance *chance, const char *path)
 {
-	struct nfstime3 time = some_time(chance);
-	const struct timespec to[2] = { { .tv_nsec = UTIME_OMIT }, { time.seconds, time.nseconds } };
+	const struct timespec to[2] = { { .tv_nsec = UTIME_OMIT }, chance_time(chance) };
 
 	if (!utimensat(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW))
-		trace("local: mtime %u.%09u %s", time.seconds, time.nseconds, path);
+		trace("local: mtime %ld.%09ld %s", (long)to[1].tv_sec, to[1].tv_nsec, path);
 }
 
 /* Attributes, and names that take nothing away. */
@@ -504,7 +496,9 @@ static void change_local(struct chance *chance)
 	unsigned mode;
 	struct stat st;
 
-	some_file_or_dir(chance, path);
+	some_file(chance, path);
+	if (chance_one_in(chance, 2))
+		cut_name(path);
 	some_file(chance, other);
 	mode = 0700 + chance_below(chance, 64);
 	switch (chance_below(chance, 6)) {
@@ -522,7 +516,7 @@ static void change_local(struct chance *chance)
 		break;
 	case 4:
 		if (!lstat(path, &st) && S_ISDIR(st.st_mode))
-			*strrchr(other, '/') = '\0';
+			cut_name(other);
 		if (!renameat2(AT_FDCWD, path, AT_FDCWD, other, RENAME_NOREPLACE))
 			trace("local: rename %s to %s", path, other);
 		break;
@@ -533,7 +527,7 @@ static void change_local(struct chance *chance)
 	}
 	/* A copy that keeps times ends with its directory's. */
 	if (chance_one_in(chance, 3)) {
-		*strrchr(other, '/') = '\0';
+		cut_name(other);
 		set_local_time(chance, other);
 	}
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "httpd/object.h"
+#include "httpd/segment.h"
 
 struct known_name {
 	struct kml_oid dir, oid;
@@ -113,16 +114,12 @@ static inline void hear_that_gone(struct follower *f, struct kml_oid dir, const 
 	*known = f->names[--f->n_names];
 }
 
-static inline void hear_of_make(struct follower *f, const struct kml_make *make)
-{
-	hear_of_name(f, make->parent, &make->name, make->oid);
-}
-
 static inline void follower_hear(struct follower *f, const struct kml_entry *e)
 {
 	const struct kml_body *body = &e->record.body;
 	const struct kml_unlink *gone = &body->kml_body_u.unlink;
 	const struct kml_rename *r = &body->kml_body_u.rename;
+	const struct kml_make *make = segment_make_of(body);
 
 	for (u_int i = 0; i < e->after.after_len; i++) {
 		const struct kml_object *o = &e->after.after_val[i];
@@ -130,17 +127,9 @@ static inline void follower_hear(struct follower *f, const struct kml_entry *e)
 		assert_true(o->data_version <= e->position && o->attr_version <= e->position);
 		hear_of_object(f, o);
 	}
+	if (make)
+		hear_of_name(f, make->parent, &make->name, make->oid);
 	switch (body->op) {
-	case KML_CREATE:
-	case KML_MKDIR:
-		hear_of_make(f, &body->kml_body_u.make);
-		break;
-	case KML_SYMLINK:
-		hear_of_make(f, &body->kml_body_u.symlink.make);
-		break;
-	case KML_MKNOD:
-		hear_of_make(f, &body->kml_body_u.mknod.make);
-		break;
 	case KML_LINK:
 		hear_of_name(f, body->kml_body_u.link.parent, &body->kml_body_u.link.name, body->kml_body_u.link.oid);
 		break;
